@@ -1,0 +1,117 @@
+# sprat - self-supervised pre-training of small vision models as a pipeline of programs
+# make help lists the targets; knobs: DEV=1 (warnings are errors), SAN=address,undefined, PREFIX, DESTDIR, DATA
+
+TOOLS = augment encode loss probe
+WINGS = base tensor stream image nn loss probe
+
+SAN     ?=
+PREFIX  ?= /usr/local
+PYTHON  ?= /usr/bin/python3
+CC      ?= gcc
+OPT     ?= -O2 -g
+
+# Variants never share objects: a plain build, a sanitised one, and one with the stopping points of the kill tests.
+VARIANT := $(if $(POINTS),points,release)$(if $(SAN),-san)
+B       := build/$(VARIANT)
+BIN     := $(if $(filter release,$(VARIANT)),bin,$B/bin)
+
+PKGS     = libzmq $(shell pkg-config --exists msgpack-c && echo msgpack-c || echo msgpack) libjpeg libpng zlib jansson
+WARN     = -Wall -Wextra -Wmissing-prototypes -Wstrict-prototypes -Wvla -Wshadow -Wpointer-arith -Wno-sign-compare $(if $(DEV),-Werror)
+CPPFLAGS = -I. -D_GNU_SOURCE $(if $(POINTS),-DTEST_POINTS) $(if $(HAVE_DNNL),-DWITH_ONEDNN) $(shell pkg-config --cflags $(PKGS))
+CFLAGS   = -std=gnu11 $(OPT) $(WARN) -fopenmp -fPIC -fno-math-errno $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer)
+LDFLAGS  = -fopenmp $(if $(SAN),-fsanitize=$(SAN))
+HAVE_DNNL := $(wildcard /usr/include/dnnl.h)
+
+# What each program may link: the house rule that keeps the wings apart. Floor order: stream, tensor, base.
+LINK     = -lzmq -l$(if $(shell pkg-config --exists msgpack-c && echo y),msgpack-c,msgpackc)
+augment-WINGS = image stream tensor base
+augment-LIBS  = $(LINK) -ljpeg -lpng -lz -ljansson -lm
+encode-WINGS  = nn stream tensor base
+encode-LIBS   = $(LINK) -lopenblas $(if $(HAVE_DNNL),-ldnnl) -ljansson -lm
+loss-WINGS    = loss stream tensor base
+loss-LIBS     = $(LINK) -lopenblas -ljansson -lm
+probe-WINGS   = probe stream tensor base
+probe-LIBS    = $(LINK) -lopenblas -ljansson -lm
+ALL_LIBS      = $(LINK) -ljpeg -lpng -lz -lopenblas $(if $(HAVE_DNNL),-ldnnl) -ljansson -lm
+
+# Pixels must equal Pillow's: fused multiply-add would change them.
+image-CFLAGS = -O3 -ffp-contract=off
+nn-CFLAGS    = -O3
+loss-CFLAGS  = -O3
+probe-CFLAGS = -O3
+
+.PHONY: all check check-all bench demo clean install lint help points
+.SECONDARY:
+.DELETE_ON_ERROR:
+
+## all: the four programs in bin/
+all: $(TOOLS:%=$(BIN)/%)
+
+objects = $(patsubst %.c,$B/%.o,$(wildcard $(1)/*.c))
+define wing_rules
+$B/lib/$(1).a: $(call objects,lib/$(1))
+	@rm -f $$@; $(AR) rcs $$@ $$^
+$B/lib/$(1)/%.o: CFLAGS += $($(1)-CFLAGS)
+endef
+$(foreach w,$(WINGS),$(eval $(call wing_rules,$w)))
+
+define tool_rules
+$(BIN)/$(1): $(call objects,cmd/$(1)) $($(1)-WINGS:%=$B/lib/%.a)
+	@mkdir -p $$(@D)
+	$(CC) $(LDFLAGS) -o $$@ $$^ -Wl,--as-needed $($(1)-LIBS)
+endef
+$(foreach t,$(TOOLS),$(eval $(call tool_rules,$t)))
+
+$B/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
+
+# Tests and helpers in C: one program a file, linked with every wing.
+ARCHIVES = $(foreach w,image nn loss probe stream tensor base,$B/lib/$w.a)
+TESTS_C  = $(patsubst %.c,$B/%,$(wildcard tests/*/test_*.c bench/*.c))
+$B/tests/%: $B/tests/%.o $(ARCHIVES)
+	$(CC) $(LDFLAGS) -o $@ $^ -Wl,--as-needed $(ALL_LIBS)
+$B/bench/%: $B/bench/%.o $(ARCHIVES)
+	$(CC) $(LDFLAGS) -o $@ $^ -Wl,--as-needed $(ALL_LIBS)
+# The whole library as one shared object, for parity tests that call it from Python (ctypes) through tests/parity/shim_*.c.
+$B/libparity.so: $(patsubst %.c,$B/%.o,$(wildcard tests/parity/shim_*.c)) $(ARCHIVES)
+	$(CC) -shared $(LDFLAGS) -o $@ $(filter %.o,$^) -Wl,--whole-archive $(ARCHIVES) -Wl,--no-whole-archive -Wl,--as-needed $(ALL_LIBS)
+
+tests-built: all $(TESTS_C) $B/libparity.so
+
+## points: the programs with stopping points, for the kill tests (build/points/bin)
+points:
+	@$(MAKE) --no-print-directory POINTS=1 all
+
+## check: build and run all tests; DATA=folder of real data
+check: tests-built points
+	@PYTHON=$(PYTHON) B=$B BIN=$(BIN) tests/run
+
+## bench: measure side by side with PyTorch, torchvision and Pillow; one JSON object a line
+bench: tests-built
+	@PYTHON=$(PYTHON) B=$B BIN=$(BIN) bench/run
+
+## demo: install what is missing, build, pre-train on Fashion-MNIST, evaluate (about 8 minutes)
+demo:
+	@pipelines/demo
+
+## lint: shell, man pages, house rules
+lint:
+	@tests/lint/run
+
+## install: programs, pipelines and man pages below PREFIX
+install: all
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/share/man/man5 $(DESTDIR)$(PREFIX)/share/sprat/pipelines
+	install $(TOOLS:%=$(BIN)/%) $(DESTDIR)$(PREFIX)/bin
+	install -m 644 $(foreach t,$(TOOLS),cmd/$t/$t.1) $(DESTDIR)$(PREFIX)/share/man/man1
+	install -m 644 lib/stream/wire.5 $(DESTDIR)$(PREFIX)/share/man/man5
+	install $(wildcard pipelines/*) $(DESTDIR)$(PREFIX)/share/sprat/pipelines
+
+clean:
+	rm -rf build bin
+
+## help: this list
+help:
+	@sed -n 's/^## //p' $(MAKEFILE_LIST)
+
+-include $(shell find build -name '*.d' 2>/dev/null)
