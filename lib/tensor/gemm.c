@@ -1,0 +1,25 @@
+#include "lib/tensor/gemm.h"
+
+#include <cblas.h>
+#include <stdio.h>
+
+/* Debian's library may be the pthread flavour: its own threads stay off, the callers' OpenMP loops are the threads. */
+__attribute__((constructor)) static void one_thread(void)
+{
+	openblas_set_num_threads(1);
+}
+
+void gemm(bool trans_a, bool trans_b, int m, int n, int k, float alpha, const float *a, int lda, const float *b, int ldb,
+	  float beta, float *c, int ldc)
+{
+	cblas_sgemm(CblasRowMajor, trans_a ? CblasTrans : CblasNoTrans, trans_b ? CblasTrans : CblasNoTrans, m, n, k, alpha, a, lda, b,
+		    ldb, beta, c, ldc);
+}
+
+const char *gemm_name(void)
+{
+	static char name[128];
+
+	snprintf(name, sizeof(name), "OpenBLAS %.60s on %.30s", openblas_get_config(), openblas_get_corename());
+	return name;
+}
