@@ -1,0 +1,328 @@
+#include "lib/tensor/safetensors.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <jansson.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { HEADER_MAX = 100000000 }; /* the format's limit */
+
+static const char *const spellings[DTYPES] = {
+	[U8] = "U8", [I32] = "I32", [I64] = "I64", [F32] = "F32", [F16] = "F16", [BF16] = "BF16", [F64] = "F64",
+};
+
+/* --- reading --- */
+
+static int refuse(const char *path, const char *cause)
+{
+	return fail("unable to read '%s': %s; it is damaged or no safetensors file", path, cause);
+}
+
+static int read_dtype(const json_t *entry)
+{
+	const char *name = json_string_value(json_object_get(entry, "dtype"));
+
+	for (int d = 0; name && d < DTYPES; d++)
+		if (strcmp(spellings[d], name) == 0)
+			return d;
+	return -1;
+}
+
+static int read_shape(const json_t *shape, struct tensor *t, size_t *bytes)
+{
+	size_t rank = json_array_size(shape);
+
+	if (!json_is_array(shape) || rank > TENSOR_RANK)
+		return -1;
+	t->rank = (int)rank;
+	*bytes = dtype_size(t->dtype);
+	for (size_t i = 0; i < rank; i++) {
+		json_t *n = json_array_get(shape, i);
+
+		if (!json_is_integer(n) || json_integer_value(n) < 0)
+			return -1;
+		t->shape[i] = json_integer_value(n);
+		if (__builtin_mul_overflow(*bytes, (size_t)t->shape[i], bytes))
+			return -1;
+	}
+	return 0;
+}
+
+/* Fills one tensor from its header entry; data_size: bytes after the header. */
+static int read_entry(const char *path, const char *name, const json_t *entry, struct tensor *t, uint8_t *data, size_t data_size)
+{
+	const json_t *offsets = json_object_get(entry, "data_offsets");
+	json_int_t begin = json_integer_value(json_array_get(offsets, 0));
+	json_int_t end = json_integer_value(json_array_get(offsets, 1));
+	int dtype = read_dtype(entry);
+	size_t bytes;
+
+	if (strlen(name) >= sizeof(t->name))
+		return refuse(path, "a tensor's name is too long");
+	if (dtype < 0)
+		return fail("unable to read '%s': tensor '%s' has a dtype that is not supported", path, name);
+	memset(t, 0, sizeof(*t));
+	strcpy(t->name, name);
+	t->dtype = dtype;
+	if (read_shape(json_object_get(entry, "shape"), t, &bytes) < 0)
+		return refuse(path, "a tensor's shape is no list of sizes");
+	if (json_array_size(offsets) != 2 || begin < 0 || end < begin || (uint64_t)end > data_size || (size_t)(end - begin) != bytes)
+		return refuse(path, "a tensor's offsets do not fit its shape or the file");
+	t->data = data + begin;
+	return 0;
+}
+
+static int by_offset(const void *a, const void *b)
+{
+	const struct tensor *x = a, *y = b;
+
+	if (x->data != y->data)
+		return (const char *)x->data < (const char *)y->data ? -1 : 1;
+	return (tensor_bytes(x) > tensor_bytes(y)) - (tensor_bytes(x) < tensor_bytes(y));
+}
+
+static int by_name(const void *a, const void *b)
+{
+	return strcmp(((const struct tensor *)a)->name, ((const struct tensor *)b)->name);
+}
+
+/* The reference implementation refuses holes and overlaps: nothing may hide between tensors. */
+static int check_contiguous(const char *path, struct safetensors *f, const uint8_t *data, size_t data_size)
+{
+	const uint8_t *next = data;
+
+	qsort(f->tensors, f->count, sizeof(*f->tensors), by_offset);
+	for (int i = 0; i < f->count; i++) {
+		if (f->tensors[i].data != next)
+			return refuse(path, "tensors overlap or leave holes");
+		next += tensor_bytes(&f->tensors[i]);
+	}
+	if (next != data + data_size)
+		return refuse(path, "the file's length does not match its header");
+	qsort(f->tensors, f->count, sizeof(*f->tensors), by_name);
+	return 0;
+}
+
+/* Files written elsewhere may put an 8-byte type at any offset: give such tensors memory of their own. */
+static void align(struct safetensors *f)
+{
+	for (int i = 0; i < f->count; i++) {
+		struct tensor *t = &f->tensors[i];
+
+		if ((uintptr_t)t->data % dtype_size(t->dtype) != 0) {
+			t->owner = buffer_new(tensor_bytes(t));
+			memcpy(t->owner->data, t->data, tensor_bytes(t));
+			t->data = t->owner->data;
+		}
+	}
+}
+
+static int read_metadata(const char *path, struct safetensors *f, json_t *meta)
+{
+	const char *key;
+	json_t *value;
+
+	f->meta = xcalloc(json_object_size(meta), sizeof(*f->meta));
+	json_object_foreach(meta, key, value) {
+		if (!json_is_string(value))
+			return refuse(path, "its metadata is no map of texts");
+		f->meta[f->meta_count].key = xstrdup(key);
+		f->meta[f->meta_count++].value = xstrdup(json_string_value(value));
+	}
+	return 0;
+}
+
+static int read_header(const char *path, struct safetensors *f, json_t *header, uint8_t *data, size_t data_size)
+{
+	const char *name;
+	json_t *entry;
+
+	f->tensors = xcalloc(json_object_size(header), sizeof(*f->tensors));
+	json_object_foreach(header, name, entry) {
+		if (strcmp(name, "__metadata__") == 0) {
+			if (read_metadata(path, f, entry) < 0)
+				return -1;
+		} else if (read_entry(path, name, entry, &f->tensors[f->count], data, data_size) < 0) {
+			return -1;
+		} else {
+			f->count++;
+		}
+	}
+	if (check_contiguous(path, f, data, data_size) < 0)
+		return -1;
+	align(f);
+	return 0;
+}
+
+static int parse(const char *path, struct safetensors *f)
+{
+	uint8_t *map = f->map;
+	uint64_t n;
+	json_error_t error;
+	json_t *header;
+	int r;
+
+	if (f->map_size < 8)
+		return refuse(path, "it is shorter than a header");
+	memcpy(&n, map, 8);
+	if (n > HEADER_MAX || n > f->map_size - 8)
+		return refuse(path, "its header is longer than the file or the format allows");
+	header = json_loadb((const char *)map + 8, n, JSON_REJECT_DUPLICATES, &error);
+	if (!json_is_object(header)) {
+		json_decref(header);
+		return refuse(path, "its header is no JSON object");
+	}
+	r = read_header(path, f, header, map + 8 + n, f->map_size - 8 - n);
+	json_decref(header);
+	return r;
+}
+
+int safetensors_open(struct safetensors *f, const char *path)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	struct stat st;
+
+	memset(f, 0, sizeof(*f));
+	if (fd < 0 || fstat(fd, &st) < 0) {
+		fail("unable to open '%s':", path);
+		if (fd >= 0)
+			close(fd);
+		return -1;
+	}
+	if (!S_ISREG(st.st_mode) || st.st_size < 8) {
+		close(fd);
+		return refuse(path, "it is shorter than a header");
+	}
+	f->map_size = st.st_size;
+	f->map = mmap(NULL, f->map_size, PROT_READ, MAP_PRIVATE, fd, 0);
+	close(fd);
+	if (f->map == MAP_FAILED) {
+		f->map = NULL;
+		return fail("unable to map '%s':", path);
+	}
+	if (parse(path, f) < 0) {
+		safetensors_close(f);
+		return -1;
+	}
+	return 0;
+}
+
+void safetensors_close(struct safetensors *f)
+{
+	for (int i = 0; i < f->count; i++)
+		tensor_release(&f->tensors[i]);
+	for (int i = 0; i < f->meta_count; i++) {
+		free(f->meta[i].key);
+		free(f->meta[i].value);
+	}
+	free(f->tensors);
+	free(f->meta);
+	if (f->map)
+		munmap(f->map, f->map_size);
+	memset(f, 0, sizeof(*f));
+}
+
+const struct tensor *safetensors_find(const struct safetensors *f, const char *name)
+{
+	struct tensor key;
+
+	if (f->count == 0 || format(key.name, sizeof(key.name), "%s", name) < 0)
+		return NULL;
+	return bsearch(&key, f->tensors, f->count, sizeof(key), by_name);
+}
+
+const char *safetensors_meta(const struct safetensors *f, const char *key)
+{
+	for (int i = 0; i < f->meta_count; i++)
+		if (strcmp(f->meta[i].key, key) == 0)
+			return f->meta[i].value;
+	return NULL;
+}
+
+/* --- writing --- */
+
+struct file {
+	char *header;
+	const struct tensor **order;
+	int count;
+};
+
+static int by_alignment(const void *a, const void *b)
+{
+	const struct tensor *x = *(const struct tensor *const *)a, *y = *(const struct tensor *const *)b;
+	size_t sx = dtype_size(x->dtype), sy = dtype_size(y->dtype);
+
+	if (sx != sy)
+		return sx > sy ? -1 : 1;
+	return strcmp(x->name, y->name);
+}
+
+static json_t *describe(const struct tensor *t, int64_t offset)
+{
+	json_t *shape = json_array();
+
+	for (int i = 0; i < t->rank; i++)
+		json_array_append_new(shape, json_integer(t->shape[i]));
+	return json_pack("{s:s, s:o, s:[I, I]}", "dtype", spellings[t->dtype], "shape", shape, "data_offsets", (json_int_t)offset,
+			 (json_int_t)(offset + tensor_bytes(t)));
+}
+
+/* Header text padded to a multiple of 8 with spaces; NULL when a name or a value is no UTF-8. */
+static char *compose(const struct file *file, const struct metadata *meta, int meta_count)
+{
+	json_t *header = json_object(), *texts = json_object();
+	int64_t offset = 0;
+	char *text = NULL, *padded;
+	bool good = true;
+
+	for (int i = 0; i < meta_count; i++)
+		good &= json_object_set_new(texts, meta[i].key, json_string(meta[i].value)) == 0;
+	if (meta_count > 0)
+		json_object_set(header, "__metadata__", texts);
+	for (int i = 0; i < file->count; i++) {
+		good &= json_object_set_new(header, file->order[i]->name, describe(file->order[i], offset)) == 0;
+		offset += tensor_bytes(file->order[i]);
+	}
+	if (good)
+		text = json_dumps(header, JSON_COMPACT);
+	json_decref(texts);
+	json_decref(header);
+	if (!text)
+		return NULL;
+	padded = xasprintf("%s%*s", text, (int)(-strlen(text) % 8), "");
+	free(text);
+	return padded;
+}
+
+static int emit(int fd, void *arg)
+{
+	const struct file *file = arg;
+	uint64_t n = strlen(file->header);
+
+	if (write_all(fd, &n, 8) < 0 || write_all(fd, file->header, n) < 0)
+		return fail("unable to write a safetensors file:");
+	for (int i = 0; i < file->count; i++)
+		if (write_all(fd, file->order[i]->data, tensor_bytes(file->order[i])) < 0)
+			return fail("unable to write a safetensors file:");
+	return 0;
+}
+
+int safetensors_write(const char *path, const struct tensor *tensors, int count, const struct metadata *meta, int meta_count)
+{
+	struct file file = { .order = xcalloc(count, sizeof(*file.order)), .count = count };
+	int r;
+
+	for (int i = 0; i < count; i++)
+		file.order[i] = &tensors[i];
+	qsort(file.order, count, sizeof(*file.order), by_alignment);
+	file.header = compose(&file, meta, meta_count);
+	if (!file.header)
+		r = fail("unable to write '%s': a name or a metadata value is no UTF-8 text", path);
+	else
+		r = write_whole(path, emit, &file);
+	free(file.header);
+	free(file.order);
+	return r;
+}
