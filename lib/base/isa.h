@@ -1,0 +1,33 @@
+/*
+ * isa.h - which vector instructions sprat's own kernels may use
+ *
+ * Programs are built for plain x86-64 (or any other machine); hot loops are written once as an inline body and compiled
+ * again for wider registers. The choice is made once, by what the processor has and by SPRAT_ISA=plain|avx2|avx512, which
+ * can only lower it.
+ *
+ *	static inline __attribute__((always_inline)) float sum_body(const float *x, int n) { ... }
+ *	WIDE_AVX512 static float sum_avx512(const float *x, int n) { return sum_body(x, n); }
+ *	WIDE_AVX2 static float sum_avx2(const float *x, int n) { return sum_body(x, n); }
+ *	static float sum_plain(const float *x, int n) { return sum_body(x, n); }
+ *	static float (*const sums[])(const float *, int) = { sum_plain, sum_avx2, sum_avx512 };
+ *	...
+ *	total = sums[isa()](x, n);
+ */
+#ifndef BASE_ISA_H
+#define BASE_ISA_H
+
+enum isa { ISA_PLAIN, ISA_AVX2, ISA_AVX512 };
+
+/* AVX2 means x86-64-v3 (FMA, BMI, F16C); AVX-512 means x86-64-v4 (F, BW, CD, DQ, VL). */
+enum isa isa(void);
+const char *isa_name(enum isa i);
+
+#if defined(__x86_64__)
+#define WIDE_AVX2 __attribute__((target("arch=x86-64-v3")))
+#define WIDE_AVX512 __attribute__((target("arch=x86-64-v4,prefer-vector-width=512")))
+#else
+#define WIDE_AVX2
+#define WIDE_AVX512
+#endif
+
+#endif

@@ -1,0 +1,221 @@
+#include "lib/loss/loss.h"
+#include "lib/loss/losses.h"
+#include "lib/loss/unit.h"
+
+#include <math.h>
+
+#define FUNCTIONS(name) name##_prepare, name##_accept, name##_expected, name##_evaluate, name##_release
+
+static const struct loss losses[] = {
+	{ { "moco", "InfoNCE against a queue of keys (MoCo, He et al. 2020)", moco_params }, "q0 k1", "q0 q1 k0 k1", FUNCTIONS(moco) },
+};
+const struct table loss_table = TABLE("loss", losses);
+
+int loss_needs(const struct choice *c, char names[LOSS_INPUTS][LOSS_NAME])
+{
+	const struct loss *loss = (const struct loss *)c->entry;
+	const char *list = loss->symmetric_needs && choice_value(c, "sym") != 0 ? loss->symmetric_needs : loss->needs;
+	int n = 0, used;
+
+	while (n < LOSS_INPUTS && sscanf(list, " %15s%n", names[n], &used) == 1) {
+		list += used;
+		n++;
+	}
+	return n;
+}
+
+static const struct tensor *find(const struct tensor *tensors, int count, const char *name)
+{
+	for (int i = 0; i < count; i++)
+		if (strcmp(tensors[i].name, name) == 0)
+			return &tensors[i];
+	return NULL;
+}
+
+/* --- life cycle --- */
+
+static bool trained(const char *name)
+{
+	return name[0] == 'q' || name[0] == 'p';
+}
+
+static int add_input(struct objective *o, const char *name, const struct tensor *given)
+{
+	struct loss_input *in = &o->inputs[o->input_count++];
+	char spec[64], d_name[LOSS_NAME + 2];
+
+	if (!given)
+		return fail_code(EXIT_USAGE, "loss '%s' needs '%s' and nobody upstream gives it", o->choice.spelling, name);
+	if (given->dtype != F32 || given->rank != 2 || given->shape[0] < 1 || given->shape[1] < 1)
+		return fail_code(EXIT_FAIL, "'%s' is %s, not f32[rows,dim]", name, tensor_spec(given, spec, sizeof(spec)));
+	if (o->input_count > 1 && given->shape[0] != o->rows)
+		return fail_code(EXIT_FAIL, "'%s' is %s, not of %d rows", name, tensor_spec(given, spec, sizeof(spec)), o->rows);
+	o->rows = (int)given->shape[0];
+	in->value = tensor_borrow(name, F32, 2, given->shape, NULL);
+	if (trained(name)) {
+		format(d_name, sizeof(d_name), "d:%s", name);
+		in->gradient = tensor_new(d_name, F32, 2, given->shape);
+	}
+	return 0;
+}
+
+static int prepare(struct objective *o, const struct tensor *given, int count)
+{
+	char names[LOSS_INPUTS][LOSS_NAME];
+	int n = loss_needs(&o->choice, names);
+
+	for (int i = 0; i < n; i++)
+		if (add_input(o, names[i], find(given, count, names[i])) < 0)
+			return -1;
+	o->unit = xaligned(tensor_bytes(&o->inputs[0].value));
+	o->norm = xaligned(o->rows * sizeof(float));
+	return o->loss->prepare(o);
+}
+
+struct objective *objective_new(const struct choice *c, const struct tensor *given, int count, uint64_t seed)
+{
+	struct objective *o = xcalloc(1, sizeof(*o));
+
+	o->loss = (const struct loss *)c->entry;
+	o->choice = *c;
+	o->seed = seed;
+	if (prepare(o, given, count) == 0)
+		return o;
+	objective_free(o);
+	return NULL;
+}
+
+void objective_free(struct objective *o)
+{
+	if (!o)
+		return;
+	if (o->room)
+		o->loss->release(o);
+	for (int i = 0; i < o->input_count; i++)
+		tensor_release(&o->inputs[i].gradient);
+	for (int i = 0; i < o->state_count; i++)
+		tensor_release(&o->state[i]);
+	free(o->unit);
+	free(o->norm);
+	free(o);
+}
+
+/* --- state --- */
+
+struct tensor *objective_add_state(struct objective *o, const char *name, enum dtype d, int rank, const int64_t *shape)
+{
+	if (o->state_count == LOSS_STATES)
+		bug("loss '%s' has more than %d tensors of state", o->loss->entry.name, LOSS_STATES);
+	o->state[o->state_count] = tensor_new(name, d, rank, shape);
+	return &o->state[o->state_count++];
+}
+
+/* Memory that a send still reads is left to it. */
+static void own(struct tensor *t, bool keep)
+{
+	struct tensor fresh;
+
+	if (!t->owner || !buffer_shared(t->owner))
+		return;
+	fresh = tensor_new(t->name, t->dtype, t->rank, t->shape);
+	if (keep)
+		memcpy(fresh.data, t->data, tensor_bytes(t));
+	tensor_release(t);
+	*t = fresh;
+}
+
+static int restore_one(struct tensor *into, const struct tensor *from)
+{
+	char have[64], want[64];
+
+	if (!from)
+		return fail("the saved run has no '%s': it was trained with another loss", into->name);
+	if (!tensor_same_spec(into, from))
+		return fail("'%s' of the saved run is %s, not %s: give loss the parameters of that run, or start over with encode --fresh",
+			    into->name, tensor_spec(from, have, sizeof(have)), tensor_spec(into, want, sizeof(want)));
+	own(into, false);
+	memcpy(into->data, from->data, tensor_bytes(into));
+	return 0;
+}
+
+int objective_restore(struct objective *o, const struct tensor *tensors, int count)
+{
+	for (int i = 0; count > 0 && i < o->state_count; i++)
+		if (restore_one(&o->state[i], find(tensors, count, o->state[i].name)) < 0)
+			return -1;
+	return count > 0 && o->loss->accept ? o->loss->accept(o) : 0;
+}
+
+/* --- a step --- */
+
+void objective_set(struct objective *o, const char *scalar, double value)
+{
+	if (o->scalar_count == LOSS_SCALARS)
+		bug("loss '%s' has more than %d scalars", o->loss->entry.name, LOSS_SCALARS);
+	o->scalars[o->scalar_count++] = (struct loss_scalar){ scalar, value };
+}
+
+double objective_scalar(const struct objective *o, const char *name)
+{
+	for (int i = 0; i < o->scalar_count; i++)
+		if (strcmp(o->scalars[i].name, name) == 0)
+			return o->scalars[i].value;
+	return NAN;
+}
+
+double objective_expected(const struct objective *o)
+{
+	return o->loss->expected(o);
+}
+
+static int check_finite(int64_t step, const struct tensor *t)
+{
+	int64_t bad = t->data ? count_nonfinite(tensor_f32(t), tensor_count(t)) : 0;
+
+	if (bad == 0)
+		return 0;
+	return fail("step %lld: %lld of %lld values of '%s' are not finite: try a lower learning rate", (long long)step, (long long)bad,
+		    (long long)tensor_count(t), t->name);
+}
+
+static int take_input(struct loss_input *in, int64_t step, const struct tensor *batch, int count)
+{
+	const struct tensor *t = find(batch, count, in->value.name);
+	char have[64], want[64];
+
+	if (!t)
+		return fail("step %lld: '%s' is missing", (long long)step, in->value.name);
+	if (!tensor_same_spec(t, &in->value))
+		return fail("step %lld: '%s' is %s, not %s", (long long)step, t->name, tensor_spec(t, have, sizeof(have)),
+			    tensor_spec(&in->value, want, sizeof(want)));
+	in->value.data = t->data;
+	own(&in->gradient, false);
+	return check_finite(step, t);
+}
+
+/* Of the first input: the feature std that the collapse rule reads. */
+static double feature_std(const struct objective *o)
+{
+	int dim = (int)o->inputs[0].value.shape[1];
+
+	unit_rows(tensor_f32(&o->inputs[0].value), o->rows, dim, o->unit, o->norm);
+	return column_std(o->unit, o->rows, dim);
+}
+
+int objective_step(struct objective *o, int64_t step, const struct tensor *batch, int count)
+{
+	for (int i = 0; i < o->input_count; i++)
+		if (take_input(&o->inputs[i], step, batch, count) < 0)
+			return -1;
+	for (int i = 0; i < o->state_count; i++)
+		own(&o->state[i], true);
+	o->scalar_count = 0;
+	o->loss->evaluate(o);
+	objective_set(o, "std", feature_std(o));
+	if (!isfinite(objective_scalar(o, "loss")))
+		return fail("step %lld: the loss is not finite: try a lower learning rate", (long long)step);
+	for (int i = 0; i < o->input_count; i++)
+		if (check_finite(step, &o->inputs[i].gradient) < 0)
+			return -1;
+	return 0;
+}

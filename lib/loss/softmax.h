@@ -1,0 +1,49 @@
+/*
+ * softmax.h - softmax of many queries over a large bank of keys, streamed: the logits are never all there
+ *
+ * For query row i (of n) and key row j (of k), both of unit length, with the logit s_ij = q_i . key_j / t and one logit of
+ * its own, own_i / t (MoCo's positive, a teacher's own embedding), that competes with the bank:
+ *
+ *	lse_i   = log(exp(own_i / t) + sum_j exp(s_ij))
+ *	mean_i  = sum_j p_ij value_j,  p_ij = exp(s_ij - lse_i)      the bank's share; the own slot's is exp(own_i / t - lse_i)
+ *	above_i = number of j with q_i . key_j > own_i
+ *
+ * This is all that value and gradient of InfoNCE (He et al. 2020, eq. 1) and of SEED (Fang et al. 2021, eq. 4) need:
+ * d lse_i / d q_i = (mean_i + p_own own key) / t with values = keys. One pass over the bank: running maximum and sum as in
+ * Milakov & Gimelshein 2018 ("Online normalizer calculation for softmax"), the weighted mean rescaled when the maximum moves.
+ *
+ * Work is cut into tiles of rows and segments of the bank by the shapes alone, and segments are merged in order, so the result
+ * does not depend on the number of threads. Room: a tile of logits a thread, and value_dim floats a row and segment
+ * (n=256: 2 MB for dim 128; n=4096: 2 MB).
+ *
+ *	struct softmax *s = softmax_new(256, 65536, 128, 128);
+ *	softmax_run(s, q, own, queue, queue, 0.2);
+ *	loss = s->lse[0] - own[0] / 0.2;                               row 0
+ *	softmax_free(s);
+ */
+#ifndef LOSS_SOFTMAX_H
+#define LOSS_SOFTMAX_H
+
+#include "lib/base/base.h"
+
+struct softmax {
+	int n, k, dim, value_dim;
+	double *lse;      /* (n) */
+	float *mean;      /* (n, value_dim) */
+	int *above;       /* (n) */
+	/* inner */
+	int segments, threads;
+	float *logits;    /* (threads, tile) */
+	float *partial;   /* (segments, n, value_dim), not yet divided by the sum */
+	float *peak;      /* (segments, n): largest q . key */
+	double *sum;      /* (segments, n): of exp((q . key - peak) / t) */
+	int *count;       /* (segments, n) */
+};
+
+/* For the number of threads set before (threads_set). */
+struct softmax *softmax_new(int n, int k, int dim, int value_dim);
+void softmax_free(struct softmax *s);
+/* q (n, dim), own (n), keys (k, dim), values (k, value_dim), t > 0. */
+void softmax_run(struct softmax *s, const float *q, const float *own, const float *keys, const float *values, double t);
+
+#endif
