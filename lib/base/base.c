@@ -68,6 +68,11 @@ static void say(const char *prefix, const char *text)
 	write_all(STDERR_FILENO, line, MIN((size_t)n, sizeof(line) - 1));
 }
 
+void complain(const char *text)
+{
+	say("", text);
+}
+
 void die(int code, const char *fmt, ...)
 {
 	char text[1024];

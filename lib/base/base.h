@@ -54,8 +54,10 @@ int fail_code(int code, const char *fmt, ...) PRINTF(2, 3);
 const char *why(void);
 int why_code(void);
 
-/* Prints "argv0: sentence" as one write(2) to stderr, then exits. Only for cmd/. */
+/* complain() of a formatted sentence, then exit. Only for cmd/. */
 _Noreturn void die(int code, const char *fmt, ...) PRINTF(2, 3);
+/* Prints "argv0: sentence" as one write(2) to stderr. Only for cmd/ and the last word of a stage. */
+void complain(const char *sentence);
 /* Prints "# argv0: sentence" unless quiet: news that is no failure. */
 void note(const char *fmt, ...) PRINTF(1, 2);
 /* -1 silences note() and the progress line, 0 is normal, 1 and more are for debugging. */

@@ -244,6 +244,7 @@ const char *safetensors_meta(const struct safetensors *f, const char *key)
 /* --- writing --- */
 
 struct file {
+	const char *path;
 	char *header;
 	const struct tensor **order;
 	int count;
@@ -302,16 +303,16 @@ static int emit(int fd, void *arg)
 	uint64_t n = strlen(file->header);
 
 	if (write_all(fd, &n, 8) < 0 || write_all(fd, file->header, n) < 0)
-		return fail("unable to write a safetensors file:");
+		return fail("unable to write '%s':", file->path);
 	for (int i = 0; i < file->count; i++)
 		if (write_all(fd, file->order[i]->data, tensor_bytes(file->order[i])) < 0)
-			return fail("unable to write a safetensors file:");
+			return fail("unable to write '%s':", file->path);
 	return 0;
 }
 
 int safetensors_write(const char *path, const struct tensor *tensors, int count, const struct metadata *meta, int meta_count)
 {
-	struct file file = { .order = xcalloc(count, sizeof(*file.order)), .count = count };
+	struct file file = { .path = path, .order = xcalloc(count, sizeof(*file.order)), .count = count };
 	int r;
 
 	for (int i = 0; i < count; i++)

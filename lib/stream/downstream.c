@@ -1,0 +1,201 @@
+/* downstream.c - the side of a stage that serves: ticket, clients, requests */
+#include "lib/stream/stage_internal.h"
+
+#include "lib/base/progress.h"
+#include "lib/stream/wire.h"
+
+#include <unistd.h>
+
+/* --- the ticket --- */
+
+void downstream_fault_ticket(int code, const char *sentence)
+{
+	struct ticket t = { .code = code };
+	char line[TICKET_MAX];
+
+	if (isatty(STDOUT_FILENO))
+		return;
+	snprintf(t.sentence, sizeof(t.sentence), "%s", sentence);
+	ticket_print(&t, line);
+	write_all(STDOUT_FILENO, line, strlen(line)); /* nobody may be left to read it */
+}
+
+int stage_serve(struct stage *s, bool trained)
+{
+	struct ticket t = { .parts = 1 };
+	char line[TICKET_MAX];
+
+	s->serving = true;
+	s->trained = trained;
+	snprintf(t.stage, sizeof(t.stage), "%s", s->name);
+	if (links_bind(s->links, s->options.bind, s->options.insecure, t.endpoint, t.curve) < 0)
+		return -1;
+	if (s->options.insecure)
+		note("--insecure: anybody who reaches %s can read the stream", t.endpoint);
+	ticket_print(&t, line);
+	if (isatty(STDOUT_FILENO))
+		note("serving; start the next stage with --from '%.*s'", (int)strlen(line) - 1, line);
+	s->clientless_since = now();
+	s->ticket_out = true;
+	if (write_all(STDOUT_FILENO, line, strlen(line)) < 0)
+		s->stdout_closed = true;
+	links_watch_stdout(s->links, true);
+	return 0;
+}
+
+void stage_describe(const struct stage *s, struct record *schema)
+{
+	char *before = s->schema ? record_long_text(s->schema, "lineage") : xstrdup("");
+	char *lineage = xasprintf("%s%s\n", before, s->command);
+
+	record_set_int(schema, "version", WIRE_VERSION);
+	record_set_int(schema, "incarnation", (int64_t)getpid() << 32 ^ (int64_t)(now() * 1e6));
+	record_set_text(schema, "stage", s->name);
+	record_add_text(schema, "lineage", lineage);
+	free(lineage);
+	free(before);
+}
+
+/* --- clients --- */
+
+static void send_fault(struct stage *s, int client, int code, const char *sentence)
+{
+	struct record *f = record_new(KIND_FAULT);
+
+	record_set_int(f, "code", code);
+	record_set_text(f, "sentence", sentence);
+	links_send_client(s->links, client, f);
+	record_free(f);
+}
+
+static int take_open(struct stage *s, int client, struct record *r)
+{
+	struct client_of_stage *c = &s->clients[client];
+
+	if (record_int(r, "version", 0) != WIRE_VERSION) {
+		send_fault(s, client, EXIT_FAIL, "the stages speak different versions of the wire: use programs of one release");
+		record_free(r);
+		return 0;
+	}
+	if (s->trained && s->had_client) {
+		send_fault(s, client, EXIT_FAIL, "this run has its loss already: start another run with another -o");
+		record_free(r);
+		return 0;
+	}
+	c->state = CLIENT_OPEN;
+	snprintf(c->role, sizeof(c->role), "%.31s", record_text(r, "role", "client"));
+	s->had_client = true;
+	s->vanished = false;
+	s->open_clients++;
+	s->clientless_since = 0;
+	s->inbox[(s->inbox_head + s->inbox_count++) % INBOX_MAX] = (struct request){ r, client };
+	return 0;
+}
+
+int downstream_record(struct stage *s, int client, struct record *r)
+{
+	struct client_of_stage *c = &s->clients[client];
+
+	if (s->inbox_count == INBOX_MAX) {
+		record_free(r);
+		return fail("more than %d requests are waiting: a client ignores its credit", INBOX_MAX);
+	}
+	if (r->kind == KIND_OPEN && c->state == CLIENT_UNKNOWN)
+		return take_open(s, client, r);
+	if (c->state == CLIENT_OPEN && (r->kind == KIND_WANT || r->kind == KIND_GRAD)) {
+		s->inbox[(s->inbox_head + s->inbox_count++) % INBOX_MAX] = (struct request){ r, client };
+		return 0;
+	}
+	if (c->state == CLIENT_OPEN && r->kind == KIND_CLOSE) {
+		c->state = CLIENT_DONE;
+		s->open_clients--;
+		s->clientless_since = now();
+	}
+	record_free(r);
+	return 0;
+}
+
+/* The last connection ended: every client that had not said goodbye is gone. */
+void downstream_gone(struct stage *s)
+{
+	for (int i = 0; i < CLIENTS_MAX && s->open_clients > 0; i++) {
+		if (s->clients[i].state != CLIENT_OPEN)
+			continue;
+		s->clients[i].state = CLIENT_DONE;
+		s->open_clients--;
+		s->vanished = true;
+		s->clientless_since = now();
+		memcpy(s->vanished_role, s->clients[i].role, sizeof(s->vanished_role));
+	}
+}
+
+/* The end of a line cannot be missed by anybody but us, so we speak of its death; a death in the middle the stage behind reports. */
+static int lost(struct stage *s)
+{
+	char text[200];
+
+	snprintf(text, sizeof(text), "the '%s' stage vanished without a word: run the same line again to resume", s->vanished_role);
+	return stage_gone(s, strcmp(s->vanished_role, "encode") == 0, text);
+}
+
+int downstream_tend(struct stage *s, int *timeout)
+{
+	double waited = now() - s->clientless_since;
+
+	if (s->open_clients > 0)
+		return 0;
+	if (s->had_client && !s->vanished)
+		return 1;
+	if (s->vanished && (s->trained || s->stdout_closed || waited >= s->patience))
+		return lost(s);
+	if (!s->had_client && s->stdout_closed)
+		return stage_gone(s, true, "the next stage ended before it connected");
+	if (!s->had_client && waited >= s->patience)
+		return stage_gone(s, false, "no stage connected in time: give the ticket to one, or a longer --patience");
+	*timeout = MAX(1, (int)((s->patience - waited) * 1000));
+	return 0;
+}
+
+/* --- requests --- */
+
+int stage_next(struct stage *s, struct request *q)
+{
+	record_free(s->answered);
+	s->answered = NULL;
+	while (s->inbox_count == 0) {
+		int timeout = -1, done = downstream_tend(s, &timeout);
+
+		if (done != 0)
+			return done > 0 ? 0 : -1;
+		if (stage_pump(s, timeout) < 0)
+			return -1;
+	}
+	*q = s->inbox[s->inbox_head];
+	s->inbox_head = (s->inbox_head + 1) % INBOX_MAX;
+	s->inbox_count--;
+	s->answered = q->record;
+	return 1;
+}
+
+int stage_answer(struct stage *s, const struct request *q, const struct record *answer)
+{
+	if (links_send_client(s->links, q->client, answer) == 0 || why_code() == EXIT_GONE)
+		return 0;
+	return -1;
+}
+
+void stage_end(struct stage *s, int code)
+{
+	struct record *end = record_new(KIND_END);
+
+	record_set_int(end, "code", code);
+	downstream_farewell(s, end);
+	record_free(end);
+}
+
+void downstream_farewell(struct stage *s, const struct record *word)
+{
+	for (int i = 0; i < CLIENTS_MAX; i++)
+		if (s->clients[i].state == CLIENT_OPEN)
+			links_send_client(s->links, i, word);
+}

@@ -1,0 +1,63 @@
+/*
+ * link.h - records over ZeroMQ sockets, and everything else a stage waits for, behind one call
+ *
+ * A server binds one ROUTER and numbers its clients; a client opens one DEALER a ticket and numbers its peers. links_wait() sleeps
+ * until something happens and returns one event at a time: a record, a peer or client that is gone without a word, text on
+ * stdin, a reader that closed stdout, a signal, or the time-out. Tensor frames are neither copied when sent (the socket holds a
+ * reference of the tensor's buffer until the bytes are out) nor when received.
+ *
+ * The caller is one thread; ZeroMQ's own I/O thread moves the bytes.
+ *
+ *	struct links *l = links_new();
+ *	int peer = links_connect(l, "ipc:///run/x/s", "");
+ *	links_send(l, peer, record);                          record's tensors stay the caller's
+ *	while (links_wait(l, -1, &e) == 0 && e.type != LINK_RECORD) ...
+ */
+#ifndef STREAM_LINK_H
+#define STREAM_LINK_H
+
+#include "lib/stream/record.h"
+
+enum link_event_type {
+	LINK_TIMEOUT,
+	LINK_RECORD,           /* from peer (client side) or client (server side); record is the caller's to free */
+	LINK_REFUSED,          /* an unreadable message came from it; why() tells */
+	LINK_BROKEN,           /* a peer's link is down and everything it sent has been delivered */
+	LINK_CLIENTS_GONE,     /* server: no connection is left although somebody had connected */
+	LINK_STDIN,            /* stdin is readable or at its end */
+	LINK_STDOUT_CLOSED,    /* whoever read our stdout has gone; reported once */
+	LINK_SIGNAL,           /* a signal arrived; reported once a signal */
+};
+
+struct link_event {
+	enum link_event_type type;
+	bool from_client;      /* source is a client number (server side), else a peer number */
+	int source;
+	struct record *record;
+};
+
+struct links;
+struct links *links_new(void);
+/* Sends what is queued for at most linger milliseconds, closes everything, removes the socket file. */
+void links_free(struct links *l, int linger);
+
+/* Binds the server side: "" picks a unix socket in a fresh 0700 folder, or under ssh a tcp port of this host; otherwise
+ * tcp://HOST:PORT (PORT may be *). tcp is encrypted with a fresh CURVE key unless insecure.
+ * endpoint: what a client has to connect to (256 bytes); curve: the public key or "" (41 bytes). */
+int links_bind(struct links *l, const char *where, bool insecure, char *endpoint, char *curve);
+/* Opens a link to a server: its number, or -1 after fail(). A number is used again once disconnected. */
+int links_connect(struct links *l, const char *endpoint, const char *curve);
+void links_disconnect(struct links *l, int peer);
+
+/* 0, or -1 when the other side is gone or takes nothing more (its event follows or has been seen) or the header is too large. */
+int links_send(struct links *l, int peer, const struct record *r);
+int links_send_client(struct links *l, int client, const struct record *r);
+
+void links_watch_stdin(struct links *l, bool on);
+void links_watch_stdout(struct links *l, bool on);
+void links_watch_signals(struct links *l, int fd);   /* read end of the pipe that the signal handler writes to */
+
+/* Waits at most timeout milliseconds (-1: for ever). 0, or -1 after fail(). */
+int links_wait(struct links *l, int timeout, struct link_event *e);
+
+#endif

@@ -1,0 +1,186 @@
+#include "lib/stream/stage_internal.h"
+
+#include "lib/base/progress.h"
+#include "lib/base/threads.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <unistd.h>
+
+enum { LINGER_MS = 3000 };
+
+static volatile sig_atomic_t signal_number;
+static int signal_pipe[2] = { -1, -1 };
+
+/* The first signal asks, the second leaves at once. */
+static void on_signal(int n)
+{
+	int error = errno;
+
+	if (signal_number)
+		_exit(128 + n);
+	signal_number = n;
+	if (write(signal_pipe[1], "", 1) < 0)
+		errno = error;
+	errno = error;
+}
+
+static void install_signals(void)
+{
+	struct sigaction act = { .sa_handler = on_signal, .sa_flags = SA_RESTART };
+
+	if (pipe2(signal_pipe, O_CLOEXEC | O_NONBLOCK) < 0)
+		die(EXIT_FAIL, "unable to make a pipe: %s", strerror(errno));
+	sigemptyset(&act.sa_mask);
+	sigaction(SIGINT, &act, NULL);
+	sigaction(SIGTERM, &act, NULL);
+	if (signal(SIGHUP, SIG_IGN) != SIG_IGN) /* nohup keeps its word */
+		sigaction(SIGHUP, &act, NULL);
+	signal(SIGPIPE, SIG_IGN);
+}
+
+struct stage *stage_new(const char *name, const struct stage_options *o, int argc, char **argv)
+{
+	struct stage *s = xcalloc(1, sizeof(*s));
+
+	argv0 = name;
+	verbosity = o->verbosity;
+	install_signals();
+	threads_set((int)o->jobs);
+	snprintf(s->name, sizeof(s->name), "%s", name);
+	options_command_line(s->command, sizeof(s->command), argc, argv);
+	s->options = *o;
+	s->patience = o->patience;
+	s->links = links_new();
+	links_watch_signals(s->links, signal_pipe[0]);
+	return s;
+}
+
+const char *stage_command(const struct stage *s)
+{
+	return s->command;
+}
+
+int stage_signal(const struct stage *s)
+{
+	return signal_number ? signal_number : s->signal_seen;
+}
+
+int stage_pass(struct stage *s, int code, const char *sentence)
+{
+	s->passed = true;
+	return fail_code(code, "%s", sentence);
+}
+
+int stage_gone(struct stage *s, bool silent, const char *sentence)
+{
+	if (silent || signal_number)
+		return stage_pass(s, signal_number ? 128 + signal_number : EXIT_GONE, sentence);
+	return fail_code(EXIT_GONE, "%s", sentence);
+}
+
+/* --- one event --- */
+
+static int take_record(struct stage *s, struct link_event *e)
+{
+	int64_t stop = record_int(e->record, "stop", 0);
+
+	if (stop > 0 && stop < 65)
+		s->signal_seen = (int)stop;
+	if (e->record->kind == KIND_FAULT) {
+		stage_pass(s, (int)record_int(e->record, "code", EXIT_FAIL), record_text(e->record, "sentence", "a neighbour failed"));
+		record_free(e->record);
+		return -1;
+	}
+	return e->from_client ? downstream_record(s, e->source, e->record) : upstream_record(s, e->source, e->record);
+}
+
+int stage_pump(struct stage *s, int timeout)
+{
+	struct link_event e;
+
+	if (links_wait(s->links, timeout, &e) < 0)
+		return -1;
+	switch (e.type) {
+	case LINK_RECORD:
+		return take_record(s, &e);
+	case LINK_REFUSED:
+		return e.from_client && s->clients[e.source].state != CLIENT_OPEN ? 0 : -1;
+	case LINK_BROKEN:
+		upstream_broken(s, e.source);
+		return 0;
+	case LINK_CLIENTS_GONE:
+		downstream_gone(s);
+		return 0;
+	case LINK_STDIN:
+		return upstream_stdin(s);
+	case LINK_STDOUT_CLOSED:
+		s->stdout_closed = true;
+		return 0;
+	default:
+		return 0;
+	}
+}
+
+/* --- the end --- */
+
+static void say_farewell(struct stage *s, int result, int code)
+{
+	struct record *word = record_new(result < 0 ? KIND_FAULT : KIND_CLOSE);
+
+	if (result < 0) {
+		record_set_int(word, "code", code);
+		record_set_text(word, "sentence", why());
+		downstream_farewell(s, word);
+	}
+	upstream_farewell(s, word);
+	record_free(word);
+}
+
+static void release(struct stage *s)
+{
+	while (s->want_count-- > 0) {
+		struct want *w = &s->wants[s->want_head++ % WANTS_MAX];
+
+		record_free(w->request);
+		record_free(w->answer);
+	}
+	while (s->inbox_count-- > 0)
+		record_free(s->inbox[s->inbox_head++ % INBOX_MAX].record);
+	record_free(s->answered);
+	record_free(s->schema);
+	record_free(s->open);
+	links_free(s->links, LINGER_MS);
+	free(s);
+}
+
+int stage_finish(struct stage *s, int result)
+{
+	int code = result < 0 ? why_code() : s->end_code;
+	char sentence[1024];
+
+	snprintf(sentence, sizeof(sentence), "%s", why());
+	if (result >= 0 && signal_number && code == 0)
+		code = 128 + signal_number;
+	progress_close();
+	if (result < 0 && !s->passed)
+		complain(sentence);
+	say_farewell(s, result, code);
+	if (result < 0 && s->serving && !s->ticket_out)
+		downstream_fault_ticket(code, sentence);
+	release(s);
+	if (fflush(stdout) != 0 && result >= 0)
+		die(EXIT_FAIL, "unable to write to stdout: %s", strerror(errno));
+	return code;
+}
+
+int stage_refuse(const char *name, bool serves)
+{
+	argv0 = name;
+	signal(SIGPIPE, SIG_IGN);
+	if (serves)
+		downstream_fault_ticket(why_code(), why());
+	complain(why());
+	return why_code();
+}

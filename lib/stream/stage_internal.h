@@ -1,0 +1,88 @@
+/* stage_internal.h - the state that stage.c, upstream.c and downstream.c share; nobody else includes it */
+#ifndef STREAM_STAGE_INTERNAL_H
+#define STREAM_STAGE_INTERNAL_H
+
+#include "lib/stream/link.h"
+#include "lib/stream/stage.h"
+#include "lib/stream/ticket.h"
+
+enum { SERVERS_MAX = 64, CLIENTS_MAX = 256, WANTS_MAX = 64, INBOX_MAX = 256, CREDIT = 2 };
+
+enum server_state { SERVER_CONNECTING, SERVER_READY, SERVER_DEAD, SERVER_CLOSED };
+
+struct server {
+	struct ticket ticket;
+	enum server_state state;
+	int peer;                 /* number of its link while not dead */
+	int open_wants;
+	double retry_at;
+};
+
+struct want {
+	int64_t step;
+	int part, parts;
+	int server;               /* -1: not asked yet */
+	struct record *request, *answer;
+};
+
+enum client_state { CLIENT_UNKNOWN, CLIENT_OPEN, CLIENT_DONE };
+
+struct client_of_stage {
+	enum client_state state;
+	char role[32];
+};
+
+struct stage {
+	char name[32];
+	char command[4096];
+	struct links *links;
+	double patience;
+	/* the line's fate */
+	int signal_seen;          /* a signal at another stage, told by its records */
+	bool passed;              /* the failure is a neighbour's and has been said */
+	int end_code;
+	/* upstream */
+	struct server servers[SERVERS_MAX];
+	int server_count;
+	bool stdin_open, ended, connected;
+	char line[TICKET_MAX];    /* the beginning of the next ticket */
+	int line_used;
+	double alone_since;       /* when the last live server was lost; 0: there is one */
+	struct record *schema, *open;
+	struct want wants[WANTS_MAX];
+	int want_head, want_count;
+	/* downstream */
+	struct stage_options options;
+	bool serving, trained, ticket_out, stdout_closed, had_client;
+	struct client_of_stage clients[CLIENTS_MAX];
+	int open_clients;
+	bool vanished;            /* the last client went without a goodbye */
+	char vanished_role[32];
+	double clientless_since;
+	struct request inbox[INBOX_MAX];
+	int inbox_head, inbox_count;
+	struct record *answered;  /* request record to free at the next stage_next */
+};
+
+/* Waits for one event, at most timeout milliseconds, and attends to it. 0, or -1 when the line must end. */
+int stage_pump(struct stage *s, int timeout);
+/* Ends the line with a code but without a word: somebody else has spoken. Returns -1. */
+int stage_pass(struct stage *s, int code, const char *sentence);
+/* As fail_code(EXIT_GONE); without a word when silent, or when a signal explains the neighbour's end. */
+int stage_gone(struct stage *s, bool silent, const char *sentence);
+
+int upstream_record(struct stage *s, int peer, struct record *r);
+void upstream_broken(struct stage *s, int peer);
+int upstream_stdin(struct stage *s);
+/* Reconnects, gives up: called before every wait. *timeout: when it wants to be called again, in milliseconds (-1: never). */
+int upstream_tend(struct stage *s, int *timeout);
+void upstream_farewell(struct stage *s, const struct record *word);
+
+int downstream_record(struct stage *s, int client, struct record *r);
+void downstream_gone(struct stage *s);
+/* Whether the downstream side is over: 0 no, 1 all said goodbye, -1 lost. *timeout as above. */
+int downstream_tend(struct stage *s, int *timeout);
+void downstream_farewell(struct stage *s, const struct record *word);
+void downstream_fault_ticket(int code, const char *sentence);
+
+#endif

@@ -1,0 +1,372 @@
+/* upstream.c - the side of a stage that asks: tickets, servers, wants */
+#include "lib/stream/stage_internal.h"
+
+#include "lib/base/progress.h"
+#include "lib/stream/wire.h"
+
+#include <errno.h>
+#include <unistd.h>
+
+enum { RETRY_SECONDS = 1 };
+
+static struct want *want_at(struct stage *s, int i)
+{
+	return &s->wants[(s->want_head + i) % WANTS_MAX];
+}
+
+static int count_live(const struct stage *s)
+{
+	int n = 0;
+
+	for (int i = 0; i < s->server_count; i++)
+		n += s->servers[i].state <= SERVER_READY;
+	return n;
+}
+
+/* --- servers --- */
+
+static struct server *server_of(struct stage *s, int peer)
+{
+	for (int i = 0; i < s->server_count; i++)
+		if (s->servers[i].state <= SERVER_READY && s->servers[i].peer == peer)
+			return &s->servers[i];
+	return NULL;
+}
+
+static int connect_server(struct stage *s, struct server *v)
+{
+	v->peer = links_connect(s->links, v->ticket.endpoint, v->ticket.curve);
+	if (v->peer < 0)
+		return -1;
+	v->state = SERVER_CONNECTING;
+	v->open_wants = 0;
+	return links_send(s->links, v->peer, s->open);
+}
+
+static int add_ticket(struct stage *s, const char *line)
+{
+	struct server *v = &s->servers[s->server_count];
+
+	if (ticket_parse(&v->ticket, line) < 0)
+		return -1;
+	if (!v->ticket.stage[0])
+		return stage_pass(s, v->ticket.code, v->ticket.sentence);
+	if (v->ticket.parts > 1)
+		return fail_code(EXIT_USAGE, "ticket '%.80s' serves one part of each step; this version joins no parts", line);
+	if (s->server_count == SERVERS_MAX - 1)
+		return fail_code(EXIT_USAGE, "more than %d tickets", SERVERS_MAX - 1);
+	s->server_count++;
+	s->alone_since = 0;
+	return connect_server(s, v);
+}
+
+void upstream_broken(struct stage *s, int peer)
+{
+	struct server *v = server_of(s, peer);
+
+	links_disconnect(s->links, peer);
+	if (!v)
+		return;
+	v->state = SERVER_DEAD;
+	v->retry_at = now() + RETRY_SECONDS;
+	for (int i = 0; i < s->want_count; i++) /* the answers are pure functions of the wants: any other server may give them */
+		if (want_at(s, i)->server == v - s->servers && !want_at(s, i)->answer)
+			want_at(s, i)->server = -1;
+	if (count_live(s) == 0)
+		s->alone_since = now();
+}
+
+/* --- tickets on stdin --- */
+
+static int take_stdin(struct stage *s, const char *text, ssize_t n)
+{
+	for (ssize_t i = 0; i < n; i++) {
+		if (text[i] != '\n') {
+			if (s->line_used == TICKET_MAX - 1)
+				return add_ticket(s, "a long line");
+			s->line[s->line_used++] = text[i];
+			continue;
+		}
+		s->line[s->line_used] = '\0';
+		s->line_used = 0;
+		if (add_ticket(s, s->line) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+int upstream_stdin(struct stage *s)
+{
+	char text[TICKET_MAX];
+	ssize_t n = read(STDIN_FILENO, text, sizeof(text));
+
+	if (n > 0)
+		return take_stdin(s, text, n);
+	if (n < 0 && (errno == EINTR || errno == EAGAIN))
+		return 0;
+	s->stdin_open = false;
+	links_watch_stdin(s->links, false);
+	return 0;
+}
+
+/* --- records from servers --- */
+
+static int take_schema(struct stage *s, struct server *v, struct record *r)
+{
+	const char *differs;
+
+	if (record_int(r, "version", 0) != WIRE_VERSION) {
+		record_free(r);
+		return fail("the '%s' stage speaks another version of the wire than %d: use programs of one release", v->ticket.stage, WIRE_VERSION);
+	}
+	v->state = SERVER_READY;
+	s->alone_since = 0;
+	if (!s->schema) {
+		s->schema = r;
+		return 0;
+	}
+	differs = record_facts_differ(s->schema, r);
+	if (differs)
+		fail("refused the '%s' stage at '%s': its %s differs from the first one's", v->ticket.stage, v->ticket.endpoint, differs);
+	record_free(r);
+	return differs ? -1 : 0;
+}
+
+static int take_answer(struct stage *s, struct server *v, struct record *r)
+{
+	for (int i = 0; i < s->want_count; i++) {
+		struct want *w = want_at(s, i);
+
+		if (w->server != v - s->servers || w->answer)
+			continue;
+		if (record_int(r, "step", -1) != w->step || record_int(r, "part", 0) != w->part)
+			break;
+		w->answer = r;
+		v->open_wants--;
+		return 0;
+	}
+	fail("the '%s' stage answered step %lld, which was not asked for", v->ticket.stage, (long long)record_int(r, "step", -1));
+	record_free(r);
+	return -1;
+}
+
+int upstream_record(struct stage *s, int peer, struct record *r)
+{
+	struct server *v = server_of(s, peer);
+
+	if (v && r->kind == KIND_SCHEMA && v->state == SERVER_CONNECTING)
+		return take_schema(s, v, r);
+	if (v && r->kind == KIND_BATCH && v->state == SERVER_READY)
+		return take_answer(s, v, r);
+	if (v && r->kind == KIND_END) {
+		s->ended = true;
+		s->end_code = (int)record_int(r, "code", 0);
+	} else if (v && r->kind == KIND_CLOSE) {
+		upstream_broken(s, peer);
+		v->state = SERVER_CLOSED;
+	} else if (v) {
+		fail("the '%s' stage sent '%s' out of turn", v->ticket.stage, kind_name(r->kind));
+		record_free(r);
+		return -1;
+	}
+	record_free(r);
+	return 0;
+}
+
+/* --- wants --- */
+
+static int credit(const struct stage *s)
+{
+	return s->schema && record_bool(s->schema, "trained", false) ? 1 : CREDIT;
+}
+
+static struct server *least_busy(struct stage *s)
+{
+	struct server *best = NULL;
+
+	for (int i = 0; i < s->server_count; i++) {
+		struct server *v = &s->servers[i];
+
+		if (v->state == SERVER_READY && v->open_wants < credit(s) && (!best || v->open_wants < best->open_wants))
+			best = v;
+	}
+	return best;
+}
+
+static void assign(struct stage *s)
+{
+	for (int i = 0; i < s->want_count; i++) {
+		struct want *w = want_at(s, i);
+		struct server *v;
+
+		if (w->server >= 0)
+			continue;
+		v = least_busy(s);
+		if (!v)
+			return;
+		if (links_send(s->links, v->peer, w->request) < 0)
+			return; /* its end is about to be reported */
+		w->server = (int)(v - s->servers);
+		v->open_wants++;
+	}
+}
+
+int stage_room(const struct stage *s)
+{
+	return MAX(1, count_live(s)) * credit(s) - s->want_count;
+}
+
+int stage_want(struct stage *s, int64_t step, int part, int parts, const struct record *names)
+{
+	struct want *w = want_at(s, s->want_count);
+
+	if (s->want_count == WANTS_MAX)
+		bug("more than %d wants are open", WANTS_MAX);
+	*w = (struct want){ .step = step, .part = part, .parts = parts, .server = -1, .request = record_new(KIND_WANT) };
+	record_set_int(w->request, "step", step);
+	record_set_int(w->request, "part", part);
+	record_set_int(w->request, "parts", parts);
+	for (int i = 0; i < names->name_count; i++)
+		record_name(w->request, names->names[i]);
+	s->want_count++;
+	assign(s);
+	return 0;
+}
+
+/* --- waiting --- */
+
+static bool only_unix_sockets(const struct stage *s)
+{
+	for (int i = 0; i < s->server_count; i++)
+		if (strncmp(s->servers[i].ticket.endpoint, "ipc:", 4) != 0)
+			return false;
+	return true;
+}
+
+static int give_up(struct stage *s)
+{
+	char text[256];
+
+	if (s->server_count == 0)
+		return stage_gone(s, false, "no ticket came on stdin: the stage in front ended before it served");
+	snprintf(text, sizeof(text), "the '%s' stage vanished without a word: run the same line again to resume", s->servers[s->server_count - 1].ticket.stage);
+	return stage_gone(s, false, text);
+}
+
+static int reconnect(struct stage *s)
+{
+	for (int i = 0; i < s->server_count; i++) {
+		struct server *v = &s->servers[i];
+
+		if (v->state != SERVER_DEAD || now() < v->retry_at)
+			continue;
+		if (connect_server(s, v) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+int upstream_tend(struct stage *s, int *timeout)
+{
+	double lone;
+
+	assign(s);
+	if (count_live(s) > 0 && s->alone_since == 0)
+		return 0;
+	if (s->alone_since == 0)
+		s->alone_since = now();
+	lone = now() - s->alone_since;
+	if (!s->stdin_open && (s->server_count == 0 || only_unix_sockets(s)))
+		return count_live(s) > 0 ? 0 : give_up(s);
+	if (lone >= s->patience)
+		return give_up(s);
+	*timeout = RETRY_SECONDS * 1000;
+	return reconnect(s);
+}
+
+/* Waits while the caller lacks something from upstream. 0, or -1. */
+static int wait_upstream(struct stage *s)
+{
+	int timeout = -1, other = -1;
+
+	if (upstream_tend(s, &timeout) < 0)
+		return -1;
+	if (s->serving && downstream_tend(s, &other) < 0)
+		return -1;
+	if (other >= 0 && (timeout < 0 || other < timeout))
+		timeout = other;
+	return stage_pump(s, timeout);
+}
+
+int stage_take(struct stage *s, struct record **answer)
+{
+	if (s->want_count == 0)
+		bug("stage_take without a want");
+	while (!want_at(s, 0)->answer) {
+		if (s->ended)
+			return 0;
+		if (wait_upstream(s) < 0)
+			return -1;
+	}
+	*answer = want_at(s, 0)->answer;
+	record_free(want_at(s, 0)->request);
+	s->want_head = (s->want_head + 1) % WANTS_MAX;
+	s->want_count--;
+	assign(s);
+	return 1;
+}
+
+int stage_reply(struct stage *s, const struct record *grad)
+{
+	for (int i = 0; i < s->server_count; i++)
+		if (s->servers[i].state == SERVER_READY) {
+			links_send(s->links, s->servers[i].peer, grad); /* a broken link is reported where we wait next */
+			return 0;
+		}
+	return 0;
+}
+
+/* --- beginning and end --- */
+
+const struct record *stage_schema(const struct stage *s)
+{
+	return s->schema;
+}
+
+int stage_connect(struct stage *s, const struct record *open)
+{
+	s->open = record_new(KIND_OPEN);
+	record_set_int(s->open, "version", WIRE_VERSION);
+	record_set_text(s->open, "role", s->name);
+	record_set_text(s->open, "command", s->command);
+	for (int i = 0; open && i < open->scalar_count; i++) {
+		const struct scalar *x = &open->scalars[i];
+
+		if (x->type == SCALAR_BOOL)
+			record_set_bool(s->open, x->name, x->flag);
+		else if (strncmp(x->name, "fact.", 5) != 0)
+			bug("stage_connect takes facts and truth values, not '%s'", x->name);
+	}
+	if (open)
+		record_copy_facts(s->open, open);
+	for (int i = 0; i < s->options.from.count; i++)
+		if (add_ticket(s, s->options.from.items[i]) < 0)
+			return -1;
+	if (s->options.from.count == 0) {
+		if (isatty(STDIN_FILENO))
+			return fail_code(EXIT_USAGE, "stdin is a terminal: pipe a stage such as 'augment DATA |' in front, or give --from TICKET");
+		s->stdin_open = true;
+		links_watch_stdin(s->links, true);
+	}
+	while (!s->schema && !s->ended)
+		if (wait_upstream(s) < 0)
+			return -1;
+	return s->schema ? 0 : fail_code(EXIT_GONE, "the stage in front ended before it served");
+}
+
+void upstream_farewell(struct stage *s, const struct record *word)
+{
+	for (int i = 0; i < s->server_count; i++)
+		if (s->servers[i].state <= SERVER_READY && !(s->ended && word->kind == KIND_FAULT))
+			links_send(s->links, s->servers[i].peer, word);
+}
