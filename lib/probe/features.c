@@ -1,0 +1,148 @@
+#include "lib/probe/features.h"
+
+static const char *const split_names[] = { "train", "test" };
+
+void features_init(struct features *f, const char *on, int64_t dim, int views, int name_size)
+{
+	*f = (struct features){ .dim = dim, .views = views, .name_size = name_size };
+	if (views < 1 || views > FEATURE_VIEWS || format(f->on, sizeof(f->on), "%s", on) < 0)
+		bug("features '%s' of %d views", on, views);
+}
+
+void features_release(struct features *f)
+{
+	for (int s = 0; s < SPLITS; s++) {
+		struct samples *set = &f->set[s];
+
+		for (int v = 0; v < FEATURE_VIEWS; v++)
+			free(set->x[v]);
+		free(set->label);
+		free(set->index);
+		free(set->name);
+	}
+	*f = (struct features){ .dim = 0 };
+}
+
+static void grow(const struct features *f, struct samples *set, int64_t count)
+{
+	if (count <= set->room)
+		return;
+	set->room = MAX(count, set->room * 2);
+	for (int v = 0; v < f->views; v++)
+		set->x[v] = xrealloc(set->x[v], set->room, f->dim * sizeof(float));
+	set->label = xrealloc(set->label, set->room, sizeof(*set->label));
+	set->index = xrealloc(set->index, set->room, sizeof(*set->index));
+	if (f->name_size)
+		set->name = xrealloc(set->name, set->room, f->name_size);
+}
+
+/* --- one batch --- */
+
+enum { LABEL, SPLIT, INDEX, NAME, COLUMNS };
+static const struct {
+	const char *name;
+	enum dtype dtype;
+	int rank;
+} columns[COLUMNS] = { { "label", I32, 1 }, { "split", I32, 1 }, { "index", I64, 1 }, { "name", U8, 2 } };
+
+static int find(const struct tensor *batch, int count, const char *name, const struct tensor **found)
+{
+	for (int i = 0; i < count; i++)
+		if (strcmp(batch[i].name, name) == 0) {
+			*found = &batch[i];
+			return 0;
+		}
+	return fail("'%s' is missing in a batch", name);
+}
+
+static int find_views(const struct features *f, const struct tensor *batch, int count, const struct tensor **x)
+{
+	for (int v = 0; v < f->views; v++) {
+		char name[64], spec[96];
+
+		snprintf(name, sizeof(name), "%s%d", f->on, v);
+		if (find(batch, count, name, &x[v]) < 0)
+			return -1;
+		if ((x[v]->dtype != F32 && x[v]->dtype != U8) || x[v]->rank < 2 || x[v]->shape[0] != x[0]->shape[0] ||
+		    tensor_count(x[v]) != x[0]->shape[0] * f->dim)
+			return fail("'%s' is %s: %lld values a sample are expected", name, tensor_spec(x[v], spec, sizeof(spec)),
+				    (long long)f->dim);
+		if (x[v]->dtype == F32 && count_nonfinite(tensor_f32(x[v]), tensor_count(x[v])))
+			return fail("'%s' holds values that are not finite", name);
+	}
+	return 0;
+}
+
+static int find_columns(const struct features *f, const struct tensor *batch, int count, int64_t rows, const struct tensor **column)
+{
+	for (int c = 0; c < COLUMNS; c++) {
+		if (c == NAME && !f->name_size)
+			continue;
+		if (find(batch, count, columns[c].name, &column[c]) < 0)
+			return -1;
+		if (column[c]->dtype != columns[c].dtype || column[c]->rank != columns[c].rank || column[c]->shape[0] != rows ||
+		    (c == NAME && column[c]->shape[1] != f->name_size))
+			return fail("'%s' is of a wrong type or shape", columns[c].name);
+	}
+	return 0;
+}
+
+static void copy_view(float *to, const struct tensor *x, int64_t row, int64_t dim)
+{
+	if (x->dtype == F32) {
+		memcpy(to, tensor_f32(x) + row * dim, dim * sizeof(float));
+		return;
+	}
+	for (int64_t d = 0; d < dim; d++)
+		to[d] = (float)tensor_u8(x)[row * dim + d] / 255;
+}
+
+int features_add(struct features *f, const struct tensor *batch, int count)
+{
+	const struct tensor *x[FEATURE_VIEWS], *column[COLUMNS];
+	int64_t rows;
+
+	if (find_views(f, batch, count, x) < 0)
+		return -1;
+	rows = x[0]->shape[0];
+	if (find_columns(f, batch, count, rows, column) < 0)
+		return -1;
+	for (int64_t i = 0; i < rows; i++) {
+		int32_t split = tensor_i32(column[SPLIT])[i];
+		struct samples *set;
+
+		if (split < 0 || split >= SPLITS)
+			return fail("a sample is of split %d, neither train (0) nor test (1)", split);
+		set = &f->set[split];
+		grow(f, set, set->count + 1);
+		for (int v = 0; v < f->views; v++)
+			copy_view(set->x[v] + set->count * f->dim, x[v], i, f->dim);
+		set->label[set->count] = tensor_i32(column[LABEL])[i];
+		set->index[set->count] = tensor_i64(column[INDEX])[i];
+		if (f->name_size)
+			memcpy(set->name + set->count * f->name_size, tensor_u8(column[NAME]) + i * f->name_size, f->name_size);
+		set->count++;
+	}
+	return 0;
+}
+
+int features_classes(const struct features *f, const char *probe)
+{
+	int32_t highest = 0;
+
+	for (int s = 0; s < SPLITS; s++) {
+		const struct samples *set = &f->set[s];
+
+		if (set->count == 0)
+			return fail_code(EXIT_USAGE, "probe %s fits on split train and reports on split test, and there is no sample of split %s: "
+					 "give augment data with both, or --holdout", probe, split_names[s]);
+		for (int64_t i = 0; i < set->count; i++) {
+			if (set->label[i] < 0)
+				return fail_code(EXIT_USAGE, "probe %s needs labels, and a sample of split %s has none", probe, split_names[s]);
+			highest = MAX(highest, set->label[i]);
+		}
+	}
+	if (highest >= 1 << 20)
+		return fail("label %d is beyond the %d classes that fit", highest, 1 << 20);
+	return highest + 1;
+}

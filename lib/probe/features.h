@@ -1,0 +1,44 @@
+/*
+ * features.h - the samples of one pass over the data, kept for the probes
+ *
+ * One growing set a split. Row i of every array of a set is the same sample, in the order of the stream. x[v] are the features of view v:
+ * view 0 is the evaluation picture; 1 and 2, when they are served, augmented ones.
+ *
+ *	struct features f;
+ *	features_init(&f, "feature", 512, 3, 40);
+ *	features_add(&f, batch, count);           any number of times: feature0.., label, split, index, name
+ *	f.set[TRAIN].x[0]                         (f.set[TRAIN].count, 512)
+ *	features_release(&f);
+ */
+#ifndef PROBE_FEATURES_H
+#define PROBE_FEATURES_H
+
+#include "lib/tensor/tensor.h"
+
+enum split { TRAIN, TEST, SPLITS };
+enum { FEATURE_VIEWS = 3 };
+
+struct samples {
+	int64_t count, room;
+	float *x[FEATURE_VIEWS];       /* (count, dim); NULL beyond features.views */
+	int32_t *label;                /* -1: unknown */
+	int64_t *index;
+	char *name;                    /* (count, name_size), zero-padded */
+};
+
+struct features {
+	char on[32];                   /* what they are: "feature", "q", "view" */
+	int64_t dim;
+	int views, name_size;          /* name_size 0: no names kept */
+	struct samples set[SPLITS];
+};
+
+void features_init(struct features *f, const char *on, int64_t dim, int views, int name_size);
+void features_release(struct features *f);
+/* Appends a batch: "ON0".. (f32 or u8 [B,...]; u8 is divided by 255), "label", "split", "index" and, when kept, "name". Fails on
+ * missing tensors, other shapes, a split that is neither 0 nor 1, or values that are not finite. */
+int features_add(struct features *f, const struct tensor *batch, int count);
+/* Highest label + 1. Fails with EXIT_USAGE when a split has no samples or a sample no label; probe is for the message. */
+int features_classes(const struct features *f, const char *probe);
+
+#endif

@@ -1,0 +1,258 @@
+"""Losses against PyTorch in float64, and what every loss of the table must keep: gradients, state, independence of threads."""
+import ctypes
+import os
+import subprocess
+import sys
+
+import numpy as np
+
+from sprat_ct import check, done, lib, ptr, relative, why
+
+torch = None  # imported where it is needed: the memory test measures a process without it
+
+lib.shim_objective_new.restype = ctypes.c_void_p
+lib.shim_objective_new.argtypes = [ctypes.c_char_p, ctypes.c_int, ctypes.c_int, ctypes.c_uint64, ctypes.c_int]
+lib.shim_objective_free.argtypes = [ctypes.c_void_p]
+lib.shim_objective_step.argtypes = [ctypes.c_void_p, ctypes.c_int64, ctypes.POINTER(ctypes.c_void_p)]
+lib.shim_objective_scalar.restype = ctypes.c_double
+lib.shim_objective_scalar.argtypes = [ctypes.c_void_p, ctypes.c_char_p]
+lib.shim_objective_expected.restype = ctypes.c_double
+lib.shim_objective_expected.argtypes = [ctypes.c_void_p]
+lib.shim_objective_gradient.restype = ctypes.c_void_p
+lib.shim_objective_gradient.argtypes = [ctypes.c_void_p, ctypes.c_int]
+lib.shim_objective_states.argtypes = [ctypes.c_void_p]
+lib.shim_objective_state.restype = ctypes.c_void_p
+lib.shim_objective_state.argtypes = [ctypes.c_void_p, ctypes.c_int]
+lib.shim_objective_copy_state.argtypes = [ctypes.c_void_p, ctypes.c_void_p]
+lib.shim_tensor_data.restype = ctypes.c_void_p
+lib.shim_tensor_data.argtypes = [ctypes.c_void_p]
+lib.shim_tensor_bytes.restype = ctypes.c_int64
+lib.shim_tensor_bytes.argtypes = [ctypes.c_void_p]
+lib.shim_tensor_name.restype = ctypes.c_char_p
+lib.shim_tensor_name.argtypes = [ctypes.c_void_p]
+lib.shim_objective_name.restype = ctypes.c_char_p
+
+
+class Objective:
+    """One loss at work; inputs and gradients are lists in the order of its needs."""
+
+    def __init__(self, spelling, rows, dim, seed=1, threads=2):
+        text = ctypes.create_string_buffer(256)
+        count = lib.shim_objective_needs(spelling.encode(), text)
+        self.needs = text.value.decode().split() if count >= 0 else []
+        self.rows, self.dim = rows, dim
+        self.handle = lib.shim_objective_new(spelling.encode(), rows, dim, seed, threads)
+
+    def step(self, inputs, step=0):
+        pointers = (ctypes.c_void_p * len(inputs))(*[x.ctypes.data for x in inputs])
+        return lib.shim_objective_step(self.handle, step, pointers)
+
+    def __getitem__(self, name):
+        return lib.shim_objective_scalar(self.handle, name.encode())
+
+    def gradient(self, i):
+        at = lib.shim_objective_gradient(self.handle, i)
+        if not at:
+            return None
+        return np.ctypeslib.as_array(ctypes.cast(at, ctypes.POINTER(ctypes.c_float)), (self.rows, self.dim)).copy()
+
+    def state(self):
+        out = {}
+        for i in range(lib.shim_objective_states(self.handle)):
+            t = lib.shim_objective_state(self.handle, i)
+            out[lib.shim_tensor_name(t).decode()] = ctypes.string_at(lib.shim_tensor_data(t), lib.shim_tensor_bytes(t))
+        return out
+
+    def queue(self):
+        return np.frombuffer(self.state()["loss.queue"], np.float32).reshape(-1, self.dim).copy()
+
+    def bytes(self):
+        """Everything a step leaves behind."""
+        gradients = [self.gradient(i) for i in range(len(self.needs))]
+        return b"".join(self.state().values()) + b"".join(g.tobytes() for g in gradients if g is not None) + np.float64(self["loss"]).tobytes()
+
+    def __del__(self):
+        lib.shim_objective_free(self.handle)
+
+
+def embeddings(rng, needs, rows, dim, likeness=0.5):
+    """Rows of different lengths; the inputs of one row point roughly the same way."""
+    common = rng.standard_normal((rows, dim))
+    return [((likeness * common + rng.standard_normal((rows, dim))) * rng.uniform(0.2, 5, (rows, 1))).astype(np.float32) for _ in needs]
+
+
+# --- MoCo ---
+
+def infonce(q, k, queue, t, share=1.0):
+    """(value, gradient for q, top1, top5) by PyTorch in float64."""
+    q = torch.tensor(q, dtype=torch.float64, requires_grad=True)
+    u = torch.nn.functional.normalize(q)
+    v = torch.nn.functional.normalize(torch.tensor(k, dtype=torch.float64))
+    logits = torch.cat([(u * v).sum(1, keepdim=True), u @ torch.tensor(queue, dtype=torch.float64).T], 1) / t
+    loss = torch.nn.functional.cross_entropy(logits, torch.zeros(len(q), dtype=torch.long)) * share
+    loss.backward()
+    rank = (logits[:, 1:] > logits[:, :1]).sum(1)
+    return loss.item(), q.grad.numpy(), 100 * (rank < 1).double().mean().item(), 100 * (rank < 5).double().mean().item()
+
+
+def test_moco(rows, size, dim, t, likeness):
+    o = Objective(f"moco:t={t},k={size}", rows, dim)
+    rng = np.random.default_rng(rows)
+    title = f"moco N={rows} K={size} dim={dim} t={t}"
+    worst, ranks = 0, True
+    for step in range(2):  # the second against a queue that holds the first keys
+        q, k = embeddings(rng, o.needs, rows, dim, likeness)
+        before = o.queue()
+        o.step([q, k], step)
+        loss, gradient, top1, top5 = infonce(q, k, before, t)
+        worst = max(worst, abs(o["loss"] - loss) / max(1, loss), relative(o.gradient(0), gradient))
+        ranks &= abs(o["top1"] - top1) <= 100.01 / rows and abs(o["top5"] - top5) <= 100.01 / rows
+    check(f"{title}: value and gradient within 1e-5 of PyTorch in float64", worst < 1e-5, f"off by {worst:.2e}")
+    check(f"{title}: top-1 and top-5", ranks, f"{o['top1']} {o['top5']}, not {top1} {top5}")
+    check(f"{title}: expected value", abs(lib.shim_objective_expected(o.handle) - np.log(size + 1)) < 1e-12)
+
+
+def test_symmetric():
+    rows, size, dim, t = 24, 480, 16, 0.2
+    o = Objective(f"moco:t={t},k={size},sym=1", rows, dim)
+    x = dict(zip(o.needs, embeddings(np.random.default_rng(5), o.needs, rows, dim)))
+    before = o.queue()
+    check("symmetric moco asks for both views of both", sorted(o.needs) == ["k0", "k1", "q0", "q1"], str(o.needs))
+    o.step([x[n] for n in o.needs])
+    a, b = infonce(x["q0"], x["k1"], before, t, 0.5), infonce(x["q1"], x["k0"], before, t, 0.5)
+    check("symmetric moco: mean of both directions", abs(o["loss"] - a[0] - b[0]) < 1e-5, f"{o['loss']} {a[0] + b[0]}")
+    check("symmetric moco: gradients of both", relative(o.gradient(0), a[1]) < 1e-5 and relative(o.gradient(1), b[1]) < 1e-5)
+    keys = np.concatenate([x["k0"], x["k1"]])
+    keys /= np.linalg.norm(keys, axis=1, keepdims=True)
+    after = o.queue()
+    check("symmetric moco: both batches of keys enter after use", np.allclose(after[:2 * rows], keys, atol=1e-6)
+          and np.array_equal(after[2 * rows:], before[2 * rows:]))
+
+
+def test_queue():
+    rows, size, dim = 16, 64, 32
+    o = Objective(f"moco:k={size}", rows, dim)
+    rng = np.random.default_rng(3)
+    first = o.queue()
+    check("the first queue is of unit rows", np.allclose(np.linalg.norm(first, axis=1), 1, atol=1e-6))
+    check("the first queue is spread evenly", np.abs(first.mean(0)).max() < 5 / np.sqrt(size * dim))
+    check("the first queue depends on the seed alone", np.array_equal(first, Objective(f"moco:k={size}", rows, dim, 1, 1).queue())
+          and not np.array_equal(first, Objective(f"moco:k={size}", rows, dim, 2).queue()))
+    seen = []
+    for step in range(6):
+        x = embeddings(rng, o.needs, rows, dim)
+        o.step(x, step)
+        seen.append(x[1] / np.linalg.norm(x[1], axis=1, keepdims=True))
+    order = [seen[4], seen[5], seen[2], seen[3]]
+    check("the queue goes round", np.allclose(o.queue(), np.concatenate(order), atol=1e-6))
+    check("a queue that is no multiple is refused by the nearest", Objective("moco:k=1000", 256, 8).handle is None and "k=1024" in why(), why())
+
+
+# --- every loss of the table ---
+
+SMALL = {"moco": ["moco:k=40,t=0.3", "moco:k=40,t=0.3,sym=1"]}
+
+
+def spellings():
+    for i in range(lib.shim_objective_count()):
+        name = lib.shim_objective_name(i).decode()
+        yield from SMALL.get(name, [name])
+
+
+def test_differences(spelling):
+    """Central differences of the value along random directions, from the same state each time."""
+    rows, dim, eps = 4, 6, 2e-2
+    rng = np.random.default_rng(7)
+    needs = Objective(spelling, rows, dim).needs
+    x = embeddings(rng, needs, rows, dim)
+    o = Objective(spelling, rows, dim)
+    o.step(x)
+    for i, name in enumerate(needs):
+        gradient = o.gradient(i)
+        if gradient is None:
+            continue
+        worst = 0
+        for _ in range(4):
+            way = rng.standard_normal((rows, dim)).astype(np.float32)
+            way *= eps / np.linalg.norm(way)
+            value = []
+            for sign in (1, -1, 2, -2):
+                moved = Objective(spelling, rows, dim)
+                moved.step([v + sign * way if j == i else v for j, v in enumerate(x)])
+                value.append(moved["loss"])
+            slope = (8 * (value[0] - value[1]) - (value[2] - value[3])) / 12
+            worst = max(worst, abs(slope - float((gradient * way).sum())) / (np.linalg.norm(gradient) * eps))
+        check(f"{spelling}: d:{name} agrees with differences", worst < 2e-3, f"off by {worst:.2e}")
+
+
+def test_state(spelling):
+    """A run that is taken apart and put together in the middle ends in the same bytes; so does one with another number of threads."""
+    rows, dim = 4, 6
+    rng = np.random.default_rng(11)
+    whole = Objective(spelling, rows, dim)
+    batches = [embeddings(rng, whole.needs, rows, dim) for _ in range(25)]
+    lone = Objective(spelling, rows, dim, threads=1)
+    for step, x in enumerate(batches):
+        if step == 13:
+            half = Objective(spelling, rows, dim, seed=99)
+            check(f"{spelling}: a state is taken back", lib.shim_objective_copy_state(half.handle, whole.handle) == 0, why())
+        whole.step(x, step)
+        lone.step(x, step)
+        if step >= 13:
+            half.step(x, step)
+    check(f"{spelling}: a run resumed from its state ends in the same bytes", half.bytes() == whole.bytes())
+    check(f"{spelling}: the number of threads changes nothing", lone.bytes() == whole.bytes())
+    check(f"{spelling}: every tensor of state is called loss.", all(n.startswith("loss.") for n in whole.state()))
+
+
+def test_refusals():
+    o = Objective("moco:k=40", 4, 6)
+    x = embeddings(np.random.default_rng(1), o.needs, 4, 6)
+    x[0][1, 2] = np.nan
+    check("a value that is not finite is refused with its step", o.step(x, 17) < 0 and "step 17" in why() and "q0" in why(), why())
+    other = Objective("moco:k=80", 4, 6)
+    check("a state of another size is refused", lib.shim_objective_copy_state(other.handle, o.handle) < 0 and "loss.queue" in why(), why())
+
+
+def test_collapse():
+    def first(std, dim=128):
+        std = np.ascontiguousarray(std, np.float64)
+        return lib.shim_collapse_step(ptr(std), len(std), dim)
+    isotropic = 1 / np.sqrt(128)
+    falling = isotropic * 0.5 ** np.arange(50)
+    rising = isotropic * np.minimum(0.9, 0.01 * 1.05 ** np.arange(300))
+    check("a feature std that dies is called a collapse within 50 steps", 0 < first(falling) < 50, str(first(falling)))
+    check("a low std that climbs is not", first(rising) == -1, str(first(rising)))
+    check("a healthy std is not", first(np.full(1000, 0.8 * isotropic)) == -1)
+
+
+def test_memory():
+    """Peak resident set of one step at N=4096, K=65536 above the queue, in a process that has nothing else."""
+    code = ("import resource, numpy as np, test_loss\n"
+            "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+            "rng = np.random.default_rng(0)\n"
+            "x = [rng.standard_normal((4096, 128), np.float32) for _ in range(2)]\n"
+            "before = peak()\n"
+            "o = test_loss.Objective('moco:k=65536', 4096, 128)\n"
+            "o.step(x)\n"
+            "print((peak() - before) / 1024 - 65536 * 128 * 4 / 2**20)\n")
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=os.path.dirname(os.path.abspath(__file__)))
+    above = float(run.stdout) if run.returncode == 0 else float("inf")
+    check("moco N=4096 K=65536 works in 200 MB above its queue", above < 200, f"{above:.0f} MB {run.stderr[-300:]}")
+
+
+if __name__ == "__main__":
+    test_memory()
+    import torch
+    test_moco(256, 65536, 128, 0.1, 0.4)
+    test_moco(37, 1036, 20, 0.05, 0.8)
+    test_moco(130, 260, 3, 0.2, 0.0)
+    test_moco(1, 1, 8, 1.0, 0.5)
+    test_symmetric()
+    test_queue()
+    for s in spellings():
+        test_differences(s)
+        test_state(s)
+    test_refusals()
+    test_collapse()
+    sys.exit(done())
