@@ -118,9 +118,24 @@ bool choice_given(const struct choice *c, const char *key)
 	return c->given[param_index(c, key)];
 }
 
+const char *choice_spell(const struct choice *c, char *dst, size_t size)
+{
+	size_t n = snprintf(dst, size, "%s", c->entry->name);
+
+	for (int i = 0; c->entry->params && c->entry->params[i].key && n < size; i++) {
+		const struct param *p = &c->entry->params[i];
+
+		if (p->text)
+			n += snprintf(dst + n, size - n, "%c%s=%s", i ? ',' : ':', p->key, c->text[i]);
+		else
+			n += snprintf(dst + n, size - n, "%c%s=%.9g", i ? ',' : ':', p->key, c->value[i]);
+	}
+	return dst;
+}
+
 /* --- help --- */
 
-static void print_table(const struct table *t)
+void table_print(const struct table *t)
 {
 	for (int i = 0; i < t->count; i++) {
 		const struct entry *e = table_row(t, i);
@@ -226,7 +241,7 @@ static int set_option(const struct option_row *row, const char *value, void *opt
 		return 0;
 	case OPT_CHOICE:
 		if (strcmp(value, "list") == 0) {
-			print_table(row->table);
+			table_print(row->table);
 			exit(fflush(stdout) == 0 ? EXIT_OK : EXIT_FAIL);
 		}
 		return choice_parse(at, row->table, value);

@@ -46,6 +46,8 @@ struct table {
 /* Row i of a table; the row called name, or NULL. */
 const struct entry *table_row(const struct table *t, int i);
 const struct entry *table_find(const struct table *t, const char *name);
+/* Prints names, summaries and parameters to stdout: the value "list". */
+void table_print(const struct table *t);
 
 /* A parsed choice: the row, its parameters (defaults filled in) and the text it was parsed from. */
 struct choice {
@@ -62,6 +64,8 @@ int choice_parse(struct choice *c, const struct table *t, const char *spelling);
 double choice_value(const struct choice *c, const char *key);
 const char *choice_text(const struct choice *c, const char *key);
 bool choice_given(const struct choice *c, const char *key);
+/* The choice with every parameter written out, defaults too, into dst (returned): equal choices give equal texts. */
+const char *choice_spell(const struct choice *c, char *dst, size_t size);
 
 enum option_type {
 	OPT_FLAG,    /* bool */
