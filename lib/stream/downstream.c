@@ -177,6 +177,14 @@ int stage_next(struct stage *s, struct request *q)
 	return 1;
 }
 
+int stage_pending(struct stage *s)
+{
+	for (int i = 0; i < 4 && s->inbox_count == 0; i++) /* a few events may stand before it */
+		if (stage_pump(s, 0) < 0)
+			return -1;
+	return s->inbox_count > 0;
+}
+
 int stage_answer(struct stage *s, const struct request *q, const struct record *answer)
 {
 	if (links_send_client(s->links, q->client, answer) == 0 || why_code() == EXIT_GONE)

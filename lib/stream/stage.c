@@ -40,6 +40,47 @@ static void install_signals(void)
 	signal(SIGPIPE, SIG_IGN);
 }
 
+/* Options about place and talk, not about the run: a lineage without them is the same wherever a line runs. */
+static const struct {
+	const char *word;
+	bool takes_value;
+} local_options[] = {
+	{ "-o", true },		{ "--out", true },	{ "--from", true },    { "--bind", true },    { "--patience", true },
+	{ "--insecure", false }, { "-q", false },	{ "--quiet", false },  { "-v", false },	      { "--verbose", false },
+	{ "-j", true },		{ "--jobs", true },	{ "--fresh", false },
+};
+
+/* How many words of argv, from i on, are a local option. */
+static int local_words(char **argv, int i)
+{
+	for (size_t k = 0; k < ARRAY_SIZE(local_options); k++) {
+		size_t n = strlen(local_options[k].word);
+		bool is_long = local_options[k].word[1] == '-';
+
+		if (strcmp(argv[i], local_options[k].word) == 0)
+			return 1 + local_options[k].takes_value;
+		if (local_options[k].takes_value && strncmp(argv[i], local_options[k].word, n) == 0 && (!is_long || argv[i][n] == '='))
+			return 1;
+	}
+	return 0;
+}
+
+static void describe_command(struct stage *s, int argc, char **argv)
+{
+	char **kept = xcalloc(argc + 1, sizeof(*kept));
+	int n = 0;
+
+	for (int i = 0; i < argc;) {
+		int local = i > 0 ? local_words(argv, i) : 0;
+
+		if (local == 0)
+			kept[n++] = argv[i];
+		i += MAX(local, 1);
+	}
+	options_command_line(s->command, sizeof(s->command), n, kept);
+	free(kept);
+}
+
 struct stage *stage_new(const char *name, const struct stage_options *o, int argc, char **argv)
 {
 	struct stage *s = xcalloc(1, sizeof(*s));
@@ -49,7 +90,7 @@ struct stage *stage_new(const char *name, const struct stage_options *o, int arg
 	install_signals();
 	threads_set((int)o->jobs);
 	snprintf(s->name, sizeof(s->name), "%s", name);
-	options_command_line(s->command, sizeof(s->command), argc, argv);
+	describe_command(s, argc, argv);
 	s->options = *o;
 	s->patience = o->patience;
 	s->links = links_new();

@@ -83,6 +83,8 @@ struct request {
 int stage_serve(struct stage *s, bool trained);
 /* The next request: 1, 0 when all clients have said goodbye, -1. */
 int stage_next(struct stage *s, struct request *q);
+/* Whether a request is waiting, without blocking: 1, 0, -1. */
+int stage_pending(struct stage *s);
 /* Answers a request; a client that is gone is no failure. */
 int stage_answer(struct stage *s, const struct request *q, const struct record *answer);
 /* Says that nothing more will come, after the last checkpoint is on disk. code: what the client should exit with. */

@@ -1,0 +1,70 @@
+/* encode - networks between views and losses: trains one, or serves a frozen one */
+#include "cmd/encode/encode.h"
+
+#include "lib/base/threads.h"
+
+static const struct option_row rows[] = {
+	{ 'a', "arch", OPT_CHOICE, offsetof(struct options, arch), 0, 0, "ARCH", "network; from -w when left out", &arch_table },
+	{ 0, "small", OPT_FLAG, offsetof(struct options, small), 0, 0, NULL, "small images: stride 1 in front, no max-pool", NULL },
+	{ 0, "head", OPT_TEXT, offsetof(struct options, head), 0, 0, "KIND", "none, linear, simple, wide or deep", NULL },
+	{ 0, "dim", OPT_INT, offsetof(struct options, dim), 1, 65536, "N", "width of the head's output", NULL },
+	{ 'w', "weights", OPT_TEXT, offsetof(struct options, weights), 0, 0, "FILE", "start from (or serve) these weights", NULL },
+	{ 0, "frozen", OPT_FLAG, offsetof(struct options, frozen), 0, 0, NULL, "serve, do not train: a teacher", NULL },
+	{ 0, "eval", OPT_FLAG, offsetof(struct options, eval), 0, 0, NULL, "serve an evaluation stream", NULL },
+	{ 0, "calibrate", OPT_FLAG, offsetof(struct options, calibrate), 0, 0, NULL,
+	  "BN statistics from one pass over the training images first", NULL },
+	{ 0, "as", OPT_TEXT, offsetof(struct options, as), 0, 0, "NAME", "serve the head as NAMEi, not qi", NULL },
+	{ 0, "ema", OPT_REAL, offsetof(struct options, ema), 0, 1, "M", "momentum of the key encoder", NULL },
+	{ 0, "optim", OPT_CHOICE, offsetof(struct options, optim), 0, 0, "O", "optimiser", &optim_table },
+	{ 0, "schedule", OPT_CHOICE, offsetof(struct options, schedule), 0, 0, "S", "learning rate over the run", &schedule_table },
+	{ 0, "bn-splits", OPT_INT, offsetof(struct options, bn_splits), 1, 1024, "N", "parts of a batch with BN statistics of their own", NULL },
+	{ 0, "bn-momentum", OPT_REAL, offsetof(struct options, bn_momentum), 0, 1, "M", "of running statistics; 0: the architecture's", NULL },
+	{ 0, "backend", OPT_TEXT, offsetof(struct options, backend), 0, 0, "NAME", "blas or onednn; best available", NULL },
+	{ 'o', "out", OPT_TEXT, offsetof(struct options, out), 0, 0, "DIR", "folder of the run: checkpoint and model", NULL },
+	{ 0, "save-every", OPT_INT, offsetof(struct options, save_every), 0, 1e9, "N", "steps between checkpoints; 0: an epoch", NULL },
+	{ 0, "until", OPT_INT, offsetof(struct options, until), 0, 1e9, "EPOCH", "stop after this epoch; 0: the last", NULL },
+	{ 0, "fresh", OPT_FLAG, offsetof(struct options, fresh), 0, 0, NULL, "start over, whatever -o holds", NULL },
+	STAGE_ROWS(struct options, stage),
+	STAGE_SERVER_ROWS(struct options, stage),
+	STAGE_CLIENT_ROWS(struct options, stage),
+	OPTIONS_END,
+};
+
+static const struct manual manual = {
+	.name = "encode",
+	.usage = "[OPTION]...",
+	.summary = "Train a network on the views that come in, with the loss that follows; or serve a frozen one.",
+	.tail = "example:\n"
+		"  augment photos | encode -a mobilenet_v3_large -o run | loss moco >> moco.jsonl\n"
+		"  augment --eval photos | encode --eval -w run/model.safetensors | probe knn linear\n",
+	.rows = rows,
+};
+
+int main(int argc, char **argv)
+{
+	struct options o = {
+		.stage = STAGE_OPTIONS_INIT,
+		.optim.spelling = "sgd",
+		.schedule.spelling = "cosine",
+		.dim = 128,
+		.bn_splits = 1,
+		.ema = 0.999,
+	};
+	struct stage *s;
+	int first, r;
+
+	/* arguments */
+	threads_passive(argv);
+	first = options_parse(&manual, &o, argc, argv);
+	if (first >= 0 && first < argc)
+		first = fail_code(EXIT_USAGE, "unexpected operand '%s': try 'encode --help'", argv[first]);
+	if (first < 0)
+		return stage_refuse(manual.name, true);
+
+	/* train or serve */
+	s = stage_new(manual.name, &o.stage, argc, argv);
+	r = o.eval || o.frozen ? serve(s, &o) : train(s, &o);
+
+	/* close */
+	return stage_finish(s, r);
+}

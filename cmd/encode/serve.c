@@ -1,0 +1,269 @@
+/* serve.c - a frozen network: what it answers is a pure function of the request */
+#include "cmd/encode/encode.h"
+
+enum { AHEAD = 2 };  /* requests whose views are asked for upstream before the first is answered */
+
+struct pending {
+	int client;
+	struct record *names;
+};
+
+struct server {
+	struct stage *s;
+	const struct options *o;
+	const char *head;            /* what the head's output is called: "q" or --as */
+	int views, batch;
+	struct net *net;
+	float *params, *buffers;
+	struct pass *pass;
+	struct record *schema;
+	struct pending pending[AHEAD];
+	int count;
+};
+
+/* --- the weights --- */
+
+static int load(struct server *v)
+{
+	const struct record *up = stage_schema(v->s);
+	struct net_config c = { 0 };
+	struct safetensors file;
+	int r;
+
+	if (v->o->weights && safetensors_open(&file, v->o->weights) < 0)
+		return -1;
+	r = configure(&c, v->o, up, v->o->weights ? &file : NULL);
+	if (v->o->calibrate)
+		c.bn_momentum = 1; /* the statistics of each batch, averaged below */
+	c.bn_splits = 1;
+	v->net = r == 0 ? net_new(&c) : NULL;
+	if (v->net) {
+		v->params = xaligned(net_params(v->net) * sizeof(float));
+		v->buffers = xaligned(net_buffers(v->net) * sizeof(float));
+		v->pass = pass_new(v->net, v->batch, false);
+		net_init(v->net, (uint64_t)record_int(up, "fact.seed", 0), v->params, v->buffers);
+		if (v->o->weights)
+			r = model_load(v->net, &file, v->o->weights, safetensors_find(&file, "model.head.0.weight") ? "model." : "",
+				       MODEL_HEAD_OPTIONAL, v->params, v->buffers);
+	}
+	if (v->o->weights)
+		safetensors_close(&file);
+	return v->net && r >= 0 ? 0 : -1;
+}
+
+/* Rows of the training split moved to the front of a batch's views; how many. */
+static int keep_training_rows(const struct record *batch, uint8_t *rows, size_t row_bytes)
+{
+	const struct tensor *views = record_find(batch, "view0"), *split = record_find(batch, "split");
+	int n = 0;
+
+	for (int64_t i = 0; i < views->shape[0]; i++)
+		if (tensor_i32(split)[i] == 0)
+			memcpy(rows + (size_t)n++ * row_bytes, tensor_u8(views) + (size_t)i * row_bytes, row_bytes);
+	return n;
+}
+
+/* BN statistics of the whole training split, each batch weighing the same: what a network at random initialisation needs before its
+ * features mean anything. */
+static int calibrate(struct server *v)
+{
+	int64_t n = net_buffers(v->net), steps = record_int(stage_schema(v->s), "fact.steps", 0), used = 0;
+	size_t row_bytes = 3 * (size_t)net_configuration(v->net)->height * net_configuration(v->net)->width;
+	double *sum = xcalloc(n, sizeof(*sum));
+	uint8_t *rows = xmalloc(v->batch * row_bytes);
+	struct record *names = record_new(KIND_WANT), *batch;
+	int r = 1;
+
+	record_name(names, "view0");
+	record_name(names, "split");
+	for (int64_t asked = 0, step = 0; r > 0 && step < steps; step++) {
+		while (asked < steps && stage_room(v->s) > 0)
+			stage_want(v->s, asked++, 0, 1, names);
+		r = stage_take(v->s, &batch);
+		if (r > 0 && keep_training_rows(batch, rows, row_bytes) == v->batch) { /* short batches would weigh too much */
+			net_forward(v->net, v->pass, v->params, v->buffers, rows, NULL, v->batch, NET_KEY);
+			used++;
+			for (int64_t i = 0; i < n; i++)
+				sum[i] += v->buffers[i];
+		}
+		if (r > 0)
+			record_free(batch);
+	}
+	for (int64_t i = 0; used && i < n; i++)
+		v->buffers[i] = (float)(sum[i] / (double)used);
+	free(rows);
+	free(sum);
+	record_free(names);
+	if (r > 0 && !used)
+		return fail_code(EXIT_USAGE, "--calibrate found no full batch of training images: use a smaller --batch");
+	return r > 0 ? 0 : -1;
+}
+
+/* --- what can be asked for --- */
+
+static void describe(struct server *v)
+{
+	const struct record *up = stage_schema(v->s);
+	const struct tensor *classes = record_find(up, "classes");
+	struct record *schema = v->schema = record_new(KIND_SCHEMA);
+	char name[TENSOR_NAME];
+
+	stage_describe(v->s, schema);
+	record_set_bool(schema, "trained", false);
+	record_copy_facts(schema, up);
+	if (classes)
+		record_add(schema, tensor_share(classes));
+	for (int i = 0; i < up->offer_count; i++)
+		record_offer(schema, up->offers[i].name, up->offers[i].dtype, up->offers[i].rank, up->offers[i].shape);
+	for (int i = 0; i < v->views; i++) {
+		snprintf(name, sizeof(name), "feature%d", i);
+		record_offer(schema, name, F32, 2, (int64_t[]){ v->batch, net_feature_dim(v->net) });
+		snprintf(name, sizeof(name), "%s%d", v->head, i);
+		record_offer(schema, name, F32, 2, (int64_t[]){ v->batch, net_configuration(v->net)->dim });
+	}
+}
+
+/* --- answering --- */
+
+static int ask(struct server *v, const struct request *q)
+{
+	const struct record *want = q->record;
+	struct record *up = record_new(KIND_WANT), *names = record_new(KIND_WANT);
+	char view[TENSOR_NAME];
+	int i, r = 0;
+
+	for (int n = 0; n < want->name_count && r == 0; n++) {
+		const char *name = want->names[n];
+
+		record_name(names, name);
+		if (view_name(name, "feature", v->views, &i) || view_name(name, v->head, v->views, &i)) {
+			snprintf(view, sizeof(view), "view%d", i);
+			record_name(up, view);
+		} else if (record_offered(stage_schema(v->s), name)) {
+			record_name(up, name);
+		} else {
+			r = refuse_name(name);
+		}
+	}
+	if (r == 0)
+		r = stage_want(v->s, record_int(want, "step", 0), (int)record_int(want, "part", 0), (int)record_int(want, "parts", 1), up);
+	record_free(up);
+	v->pending[v->count++] = (struct pending){ q->client, names };
+	return r;
+}
+
+static void encode_view(struct server *v, const struct record *views, int view, const struct record *names, struct record *answer)
+{
+	char name[TENSOR_NAME];
+	const struct tensor *x;
+	struct tensor t;
+
+	snprintf(name, sizeof(name), "view%d", view);
+	x = record_find(views, name);
+	net_forward(v->net, v->pass, v->params, v->buffers, tensor_u8(x), NULL, (int)x->shape[0], NET_EVAL);
+	snprintf(name, sizeof(name), "feature%d", view);
+	if (record_named(names, name)) {
+		t = tensor_new(name, F32, 2, (int64_t[]){ x->shape[0], net_feature_dim(v->net) });
+		memcpy(t.data, pass_feature(v->pass), tensor_bytes(&t));
+		record_add(answer, t);
+	}
+	snprintf(name, sizeof(name), "%s%d", v->head, view);
+	if (record_named(names, name)) {
+		t = tensor_new(name, F32, 2, (int64_t[]){ x->shape[0], net_configuration(v->net)->dim });
+		memcpy(t.data, pass_head(v->pass), tensor_bytes(&t));
+		record_add(answer, t);
+	}
+}
+
+static void copy_scalar(struct record *to, const struct record *from, const char *name)
+{
+	record_set_int(to, name, record_int(from, name, 0));
+}
+
+static int answer_first(struct server *v)
+{
+	struct pending p = v->pending[0];
+	struct record *views, *answer;
+	int i, r = stage_take(v->s, &views);
+
+	if (r <= 0)
+		return r < 0 ? -1 : fail_code(EXIT_GONE, "the stage in front ended early");
+	answer = record_new(KIND_BATCH);
+	copy_scalar(answer, views, "step");
+	copy_scalar(answer, views, "part");
+	copy_scalar(answer, views, "parts");
+	copy_scalar(answer, views, "epoch");
+	if (stage_signal(v->s))
+		record_set_int(answer, "stop", stage_signal(v->s));
+	for (int t = 0; t < views->tensor_count; t++) {
+		const struct tensor *x = &views->tensors[t];
+
+		if (record_named(p.names, x->name))
+			record_add(answer, tensor_share(x));
+		if (view_name(x->name, "view", v->views, &i))
+			encode_view(v, views, i, p.names, answer);
+	}
+	r = stage_answer(v->s, &(struct request){ .client = p.client }, answer);
+	record_free(answer);
+	record_free(views);
+	record_free(p.names);
+	memmove(v->pending, v->pending + 1, --v->count * sizeof(p));
+	return r;
+}
+
+static int serve_requests(struct server *v)
+{
+	struct request q;
+
+	for (;;) {
+		while (v->count < AHEAD) {
+			int more = v->count == 0 ? 1 : stage_pending(v->s);
+
+			if (more > 0)
+				more = stage_next(v->s, &q);
+			if (more < 0)
+				return -1;
+			if (more == 0)
+				break;
+			if (q.record->kind == KIND_OPEN ? stage_answer(v->s, &q, v->schema) < 0 : ask(v, &q) < 0)
+				return -1;
+		}
+		if (v->count == 0)
+			return 0;
+		if (answer_first(v) < 0)
+			return -1;
+	}
+}
+
+static void release(struct server *v)
+{
+	for (int i = 0; i < v->count; i++)
+		record_free(v->pending[i].names);
+	record_free(v->schema);
+	pass_free(v->pass);
+	free(v->params);
+	free(v->buffers);
+	net_free(v->net);
+}
+
+int serve(struct stage *s, const struct options *o)
+{
+	struct server v = { .s = s, .o = o, .head = o->as ? o->as : "q" };
+	int r;
+
+	if (stage_connect(s, NULL) < 0)
+		return -1;
+	v.views = (int)record_int(stage_schema(s), "fact.views", 1);
+	v.batch = (int)record_int(stage_schema(s), "fact.batch", 1);
+	r = load(&v);
+	if (r == 0 && o->calibrate)
+		r = calibrate(&v);
+	if (r == 0) {
+		describe(&v);
+		r = stage_serve(s, false);
+	}
+	if (r == 0)
+		r = serve_requests(&v);
+	release(&v);
+	return r;
+}

@@ -1,0 +1,136 @@
+#include "lib/nn/model.h"
+
+size_t model_staging(const struct net *net)
+{
+	return (size_t)(net_params(net) + net_buffers(net)) * sizeof(float);
+}
+
+int model_count(const struct net *net)
+{
+	const struct net_tensor *list;
+
+	return net_tensors(net, &list);
+}
+
+int model_collect(const struct net *net, const char *prefix, const float *params, const float *buffers, float *staging,
+		  struct tensor *tensors)
+{
+	const struct net_tensor *list;
+	int n = net_tensors(net, &list), count = 0;
+
+	for (int i = 0; i < n; i++) {
+		const struct net_tensor *t = &list[i];
+		char name[TENSOR_NAME];
+
+		if (t->buffer && !buffers)
+			continue;
+		if (format(name, sizeof(name), "%s%s", prefix, t->name) < 0)
+			bug("tensor name '%s%s' is too long", prefix, t->name);
+		net_export(net, t, t->buffer ? buffers : params, staging);
+		tensors[count++] = tensor_borrow(name, F32, t->rank, t->shape, staging);
+		staging += t->count;
+	}
+	return count;
+}
+
+/* --- reading --- */
+
+static float half_to_float(uint16_t h)
+{
+	uint32_t sign = (uint32_t)(h & 0x8000) << 16, exponent = h >> 10 & 31, mantissa = h & 1023, bits;
+	float f;
+
+	if (exponent == 0) {
+		f = (float)mantissa * 0x1p-24f;
+		return sign ? -f : f;
+	}
+	bits = sign | (exponent == 31 ? 255 : exponent + 112) << 23 | mantissa << 13;
+	memcpy(&f, &bits, 4);
+	return f;
+}
+
+/* Element i of a file's tensor as f32. */
+static float element(const struct tensor *t, int64_t i)
+{
+	uint32_t bits;
+	float f;
+
+	switch (t->dtype) {
+	case F32:
+		return ((const float *)t->data)[i];
+	case F64:
+		return (float)((const double *)t->data)[i];
+	case F16:
+		return half_to_float(((const uint16_t *)t->data)[i]);
+	case BF16:
+		bits = (uint32_t)((const uint16_t *)t->data)[i] << 16;
+		memcpy(&f, &bits, 4);
+		return f;
+	default:
+		bug("tensor '%s' is no floating-point tensor", t->name);
+	}
+}
+
+static bool is_floating(const struct tensor *t)
+{
+	return t->dtype == F32 || t->dtype == F64 || t->dtype == F16 || t->dtype == BF16;
+}
+
+static int check_tensor(const char *path, const struct net_tensor *t, const struct tensor *found, const char *name)
+{
+	struct tensor wanted = tensor_borrow(t->name, F32, t->rank, t->shape, NULL), shape = found ? *found : wanted;
+	char a[128], b[128];
+
+	if (!found)
+		return fail_code(EXIT_USAGE, "'%s' has no tensor '%s' %s: is it a file of this architecture?", path, name,
+				 tensor_spec(&wanted, a, sizeof(a)));
+	shape.dtype = F32;
+	if (!is_floating(found) || !tensor_same_spec(&wanted, &shape))
+		return fail_code(EXIT_USAGE, "tensor '%s' of '%s' is %s, the network needs %s: is it a file of this architecture?", name, path,
+				 tensor_spec(found, a, sizeof(a)), tensor_spec(&wanted, b, sizeof(b)));
+	return 0;
+}
+
+static bool has_head(const struct safetensors *f, const char *prefix)
+{
+	char start[TENSOR_NAME];
+
+	snprintf(start, sizeof(start), "%shead.", prefix);
+	for (int i = 0; i < f->count; i++)
+		if (strncmp(f->tensors[i].name, start, strlen(start)) == 0)
+			return true;
+	return false;
+}
+
+int model_load(const struct net *net, const struct safetensors *f, const char *path, const char *prefix, enum model_head head,
+	       float *params, float *buffers)
+{
+	bool with_head = head == MODEL_HEAD_REQUIRED || has_head(f, prefix);
+	const struct net_tensor *list;
+	int n = net_tensors(net, &list);
+	int64_t most = 1;
+	float *values;
+
+	for (int i = 0; i < n; i++)
+		most = MAX(most, list[i].count);
+	values = xmalloc(most * sizeof(float));
+	for (int i = 0; i < n; i++) {
+		const struct net_tensor *t = &list[i];
+		const struct tensor *found;
+		char name[2 * TENSOR_NAME];
+
+		if ((t->buffer && !buffers) || (!with_head && strncmp(t->name, "head.", 5) == 0))
+			continue;
+		snprintf(name, sizeof(name), "%s%s", prefix, t->name);
+		found = safetensors_find(f, name);
+		if (check_tensor(path, t, found, name) < 0) {
+			free(values);
+			return -1;
+		}
+		for (int64_t j = 0; j < t->count; j++)
+			values[j] = element(found, j);
+		net_import(net, t, values, t->buffer ? buffers : params);
+	}
+	free(values);
+	return with_head;
+}
