@@ -40,7 +40,7 @@ nn-CFLAGS    = -O3
 loss-CFLAGS  = -O3
 probe-CFLAGS = -O3
 
-.PHONY: all check check-all bench demo clean install lint help points
+.PHONY: all check check-all bench demo clean install lint help points fuzz
 .SECONDARY:
 .DELETE_ON_ERROR:
 
@@ -77,6 +77,20 @@ $B/bench/%: $B/bench/%.o $(ARCHIVES)
 $B/libparity.so: $(patsubst %.c,$B/%.o,$(wildcard tests/parity/shim_*.c)) $(ARCHIVES)
 	$(CC) -shared $(LDFLAGS) -o $@ $(filter %.o,$^) -Wl,--whole-archive $(ARCHIVES) -Wl,--no-whole-archive -Wl,--as-needed $(ALL_LIBS)
 
+# Fuzz targets are built by clang, which has libFuzzer but neither always an OpenMP nor gcc's names of processors (isa.o is gcc's);
+# only what they touch is linked.
+FUZZ_SECONDS ?= 20
+FUZZ_FLAGS    = -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
+FUZZ_OBJECTS  = $(patsubst %.c,build/fuzz/%.o,$(filter-out %/threads.c %/isa.c,$(foreach w,base tensor stream image,$(wildcard lib/$w/*.c))))
+build/fuzz/%.o: %.c
+	@mkdir -p $(@D)
+	clang $(CPPFLAGS) -std=gnu11 $(FUZZ_FLAGS) -fsanitize=fuzzer-no-link -MMD -MP -c -o $@ $<
+build/fuzz/lib.a: $(FUZZ_OBJECTS) $B/lib/base/isa.o
+	@rm -f $@; $(AR) rcs $@ $^
+build/fuzz/bin/%: build/fuzz/tests/fuzz/%.o build/fuzz/lib.a
+	@mkdir -p $(@D)
+	clang $(FUZZ_FLAGS) -fsanitize=fuzzer -o $@ $^ $(augment-LIBS)
+
 tests-built: all $(TESTS_C) $B/libparity.so
 
 ## points: the programs with stopping points, for the kill tests (build/points/bin)
@@ -86,6 +100,12 @@ points:
 ## check: build and run all tests; DATA=folder of real data
 check: tests-built points
 	@PYTHON=$(PYTHON) B=$B BIN=$(BIN) tests/run
+
+## fuzz: run every libFuzzer target for FUZZ_SECONDS (20); needs clang
+fuzz: $(patsubst tests/fuzz/%.c,build/fuzz/bin/%,$(wildcard tests/fuzz/fuzz_*.c))
+	@for t in $^; do mkdir -p "build/fuzz/corpus/$${t##*/}" && \
+		"$$t" -max_total_time=$(FUZZ_SECONDS) -max_len=70000 -rss_limit_mb=1024 -timeout=2 -verbosity=0 -print_final_stats=1 \
+			-artifact_prefix=build/fuzz/ "build/fuzz/corpus/$${t##*/}" || exit 1; done
 
 ## bench: measure side by side with PyTorch, torchvision and Pillow; one JSON object a line
 bench: tests-built
