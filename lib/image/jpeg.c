@@ -1,0 +1,236 @@
+/* jpeg.c - JPEG by libjpeg-turbo with Pillow's settings: exact (ISLOW) transform, smooth ("fancy") chroma upsampling */
+#include "lib/image/codec.h"
+
+#include <setjmp.h>
+#include <jpeglib.h>
+
+enum { SCANS_MAX = 500 };
+
+struct jpeg {
+	struct jpeg_decompress_struct c;
+	struct jpeg_error_mgr errors;
+	struct jpeg_source_mgr source;
+	struct jpeg_progress_mgr progress;
+	jmp_buf fence;
+	bool open;
+	uint8_t *row;           /* one row with its margins, up to 4 bytes a pixel */
+	size_t row_room;
+};
+
+/* --- libjpeg's callbacks --- */
+
+/* Every error of libjpeg ends here and must not return: the sentence is kept, control goes back to the fence. */
+static void on_error(j_common_ptr c)
+{
+	struct jpeg *j = c->client_data;
+	char text[JMSG_LENGTH_MAX];
+
+	c->err->format_message(c, text);
+	text[strcspn(text, "\n")] = '\0';
+	fail("libjpeg says '%s'", text);
+	longjmp(j->fence, 1);
+}
+
+/* Damage that libjpeg works around gives the same pixels as in Pillow, so warnings are no news. */
+static void on_message(j_common_ptr c, int level)
+{
+	(void)c;
+	(void)level;
+}
+
+static void on_progress(j_common_ptr c)
+{
+	struct jpeg *j = c->client_data;
+
+	if (j->c.input_scan_number > SCANS_MAX) {
+		fail("it has more than %d scans", SCANS_MAX);
+		longjmp(j->fence, 1);
+	}
+}
+
+static boolean on_end_of_data(j_decompress_ptr c)
+{
+	struct jpeg *j = c->client_data;
+
+	fail("it is truncated");
+	longjmp(j->fence, 1);
+}
+
+static void on_skip(j_decompress_ptr c, long n)
+{
+	if (n > 0 && (size_t)n > c->src->bytes_in_buffer)
+		on_end_of_data(c);
+	if (n > 0) {
+		c->src->next_input_byte += n;
+		c->src->bytes_in_buffer -= n;
+	}
+}
+
+static void on_nothing(j_decompress_ptr c)
+{
+	(void)c;
+}
+
+/* --- codec --- */
+
+static void *jpeg_create(void)
+{
+	struct jpeg *j = xcalloc(1, sizeof(*j));
+
+	jpeg_std_error(&j->errors);
+	j->errors.error_exit = on_error;
+	j->errors.emit_message = on_message;
+	j->source = (struct jpeg_source_mgr){
+		.init_source = on_nothing,
+		.fill_input_buffer = on_end_of_data,
+		.skip_input_data = on_skip,
+		.resync_to_restart = jpeg_resync_to_restart,
+		.term_source = on_nothing,
+	};
+	j->progress.progress_monitor = on_progress;
+	return j;
+}
+
+static void jpeg_shut(struct jpeg *j)
+{
+	if (j->open)
+		jpeg_destroy_decompress(&j->c);
+	j->open = false;
+}
+
+static void jpeg_dispose(void *state)
+{
+	struct jpeg *j = state;
+
+	jpeg_shut(j);
+	free(j->row);
+	free(j);
+}
+
+/* A decompressor that is used again keeps the tables of the image before, and a file that lacks its own would then decode by
+ * chance. So each image gets a new one; that costs about a microsecond. */
+static void jpeg_renew(struct jpeg *j)
+{
+	jpeg_shut(j);
+	memset(&j->c, 0, sizeof(j->c));
+	j->c.err = &j->errors;
+	j->c.client_data = j;
+	j->open = true;
+	jpeg_create_decompress(&j->c);
+	j->c.client_data = j;
+	j->c.src = &j->source;
+	j->c.progress = &j->progress;
+}
+
+static int jpeg_open(void *state, const uint8_t *data, size_t size, int *w, int *h)
+{
+	struct jpeg *j = state;
+
+	if (setjmp(j->fence))
+		return -1;
+	jpeg_renew(j);
+	j->source.next_input_byte = data;
+	j->source.bytes_in_buffer = size;
+	jpeg_read_header(&j->c, TRUE);
+	if (j->c.num_components != 1 && j->c.num_components != 3 && j->c.num_components != 4)
+		return fail("it has %d colour channels", j->c.num_components);
+	*w = (int)j->c.image_width;
+	*h = (int)j->c.image_height;
+	return codec_check_size(*w, *h);
+}
+
+/* Whether an end-of-image marker closes the file. Without it some rows may be missing, which only decoding them all tells. */
+static bool is_closed(const struct jpeg *j)
+{
+	const uint8_t *first = j->source.next_input_byte, *p = first + j->source.bytes_in_buffer;
+	const uint8_t *floor = j->source.bytes_in_buffer > 4096 ? p - 4096 : first;
+
+	for (p--; p > floor; p--)
+		if (p[-1] == 0xff && p[0] == JPEG_EOI)
+			return true;
+	return false;
+}
+
+/* The window with the margin that upsampling looks at: one MCU to each side. Progressive files have the whole work done
+ * before the first row, and smoothing across blocks when scans are missing, so they are decoded whole. */
+static struct box decode_window(const struct jpeg *j, struct box want)
+{
+	struct box all = { 0, 0, (int)j->c.image_width, (int)j->c.image_height }, b = want;
+	int margin = j->c.max_h_samp_factor * DCTSIZE;
+
+	if (j->c.progressive_mode || !is_closed(j))
+		return all;
+	b.x = MAX(want.x - margin, 0);
+	b.w = MIN(want.x + want.w + margin, all.w) - b.x;
+	return b;
+}
+
+/* MULDIV255 of the PostScript world: a * b / 255, rounded. */
+static int scale255(int a, int b)
+{
+	int t = a * b + 128;
+
+	return ((t >> 8) + t) >> 8;
+}
+
+/* The four channels are stored inverted; Pillow then takes black away from each of the others. */
+static void cmyk_to_rgb(uint8_t *rgb, const uint8_t *cmyk, int w)
+{
+	for (int x = 0; x < w; x++) {
+		int light = cmyk[x * 4 + 3];
+
+		for (int k = 0; k < 3; k++)
+			rgb[x * 3 + k] = (uint8_t)MAX(light - scale255(255 - cmyk[x * 4 + k], light), 0);
+	}
+}
+
+/* Reads rows [y, y+h) of the decoded columns that begin at left into p, dropping what lies outside of p. */
+static void read_rows(struct jpeg *j, struct picture *p, int left)
+{
+	int channels = j->c.output_components, width = (int)j->c.output_width;
+	bool direct = channels == 3 && left == p->x && width == p->w;
+	size_t need = (size_t)width * channels;
+
+	if (need > j->row_room) {
+		j->row = xrealloc(j->row, need, 1);
+		j->row_room = need;
+	}
+	for (int y = 0; y < p->h; y++) {
+		uint8_t *out = p->rgb + (size_t)y * p->w * 3, *row = direct ? out : j->row;
+		const uint8_t *from = row + (size_t)(p->x - left) * channels;
+
+		jpeg_read_scanlines(&j->c, &row, 1);
+		if (channels == 4)
+			cmyk_to_rgb(out, from, p->w);
+		else if (!direct)
+			memcpy(out, from, (size_t)p->w * 3);
+	}
+}
+
+static int jpeg_read(void *state, struct box window, struct picture *p)
+{
+	struct jpeg *j = state;
+	struct box b = decode_window(j, window);
+	bool whole = b.w == (int)j->c.image_width && b.h == (int)j->c.image_height;
+	JDIMENSION left = b.x, width = b.w;
+
+	picture_shape(p, whole ? b : window);
+	if (setjmp(j->fence)) {
+		jpeg_shut(j);
+		return -1;
+	}
+	j->c.out_color_space = j->c.num_components == 4 ? JCS_CMYK : JCS_RGB;
+	jpeg_start_decompress(&j->c);
+	if (width < j->c.output_width)
+		jpeg_crop_scanline(&j->c, &left, &width);
+	if (p->y > 0)
+		jpeg_skip_scanlines(&j->c, p->y);
+	read_rows(j, p, (int)left);
+	jpeg_shut(j);
+	return 0;
+}
+
+const struct codec codec_jpeg = {
+	{ "jpeg", "baseline and progressive; grey, YCbCr, RGB, CMYK, YCCK", NULL },
+	"\xff\xd8\xff", 3, jpeg_create, jpeg_dispose, jpeg_open, jpeg_read,
+};

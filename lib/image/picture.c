@@ -1,0 +1,122 @@
+#include "lib/image/picture.h"
+
+#include "lib/image/codec.h"
+
+static const struct codec *const codecs[] = { &codec_jpeg, &codec_png };
+
+struct decoder {
+	void *states[ARRAY_SIZE(codecs)];
+	int codec;              /* of the open blob; -1: raw pixels */
+	struct blob blob;
+	int w, h;
+};
+
+struct box box_union(struct box a, struct box b)
+{
+	struct box u = { MIN(a.x, b.x), MIN(a.y, b.y), 0, 0 };
+
+	if (a.w <= 0 || a.h <= 0)
+		return b;
+	if (b.w <= 0 || b.h <= 0)
+		return a;
+	u.w = MAX(a.x + a.w, b.x + b.w) - u.x;
+	u.h = MAX(a.y + a.h, b.y + b.h) - u.y;
+	return u;
+}
+
+void picture_shape(struct picture *p, struct box part)
+{
+	size_t need = (size_t)part.w * part.h * 3;
+
+	if (need > p->room) {
+		free(p->rgb);
+		p->rgb = xaligned(need);
+		p->room = need;
+	}
+	p->x = part.x;
+	p->y = part.y;
+	p->w = part.w;
+	p->h = part.h;
+}
+
+void picture_release(struct picture *p)
+{
+	free(p->rgb);
+	*p = (struct picture)PICTURE_INIT;
+}
+
+int codec_check_size(int64_t w, int64_t h)
+{
+	if (w < 1 || h < 1)
+		return fail("it has no pixels");
+	if (w * h > PICTURE_PIXELS)
+		return fail("it claims %lld x %lld pixels, more than the limit of %d million", (long long)w, (long long)h,
+			    PICTURE_PIXELS >> 20);
+	return 0;
+}
+
+struct decoder *decoder_new(void)
+{
+	struct decoder *d = xcalloc(1, sizeof(*d));
+
+	for (size_t i = 0; i < ARRAY_SIZE(codecs); i++)
+		d->states[i] = codecs[i]->create();
+	return d;
+}
+
+void decoder_free(struct decoder *d)
+{
+	if (!d)
+		return;
+	for (size_t i = 0; i < ARRAY_SIZE(codecs); i++)
+		codecs[i]->destroy(d->states[i]);
+	free(d);
+}
+
+static int find_codec(const struct blob *b)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(codecs); i++)
+		if (b->size >= codecs[i]->magic_size && memcmp(b->data, codecs[i]->magic, codecs[i]->magic_size) == 0)
+			return (int)i;
+	return fail(b->size ? "it is neither JPEG nor PNG" : "it is empty");
+}
+
+int decoder_open(struct decoder *d, const struct blob *b, int *w, int *h)
+{
+	d->blob = *b;
+	d->codec = -1;
+	if (b->kind == BLOB_FILE) {
+		d->codec = find_codec(b);
+		if (d->codec < 0 || codecs[d->codec]->open(d->states[d->codec], b->data, b->size, &d->w, &d->h) < 0)
+			return -1;
+	} else {
+		d->w = b->w;
+		d->h = b->h;
+	}
+	*w = d->w;
+	*h = d->h;
+	return 0;
+}
+
+static void read_raw(const struct blob *b, struct picture *p)
+{
+	size_t n = (size_t)b->w * b->h, plane = b->kind == BLOB_GREY ? 0 : n;
+	const uint8_t *s = b->data;
+
+	picture_shape(p, (struct box){ 0, 0, b->w, b->h });
+	for (size_t i = 0; i < n; i++) {
+		p->rgb[i * 3] = s[i];
+		p->rgb[i * 3 + 1] = s[i + plane];
+		p->rgb[i * 3 + 2] = s[i + 2 * plane];
+	}
+}
+
+int decoder_read(struct decoder *d, struct box window, struct picture *p)
+{
+	if (window.x < 0 || window.y < 0 || window.w < 1 || window.h < 1 || window.x > d->w - window.w || window.y > d->h - window.h)
+		bug("window %d,%d %dx%d of a %dx%d picture", window.x, window.y, window.w, window.h, d->w, d->h);
+	if (d->codec >= 0)
+		return codecs[d->codec]->read(d->states[d->codec], window, p);
+	read_raw(&d->blob, p);
+	return 0;
+}

@@ -1,0 +1,81 @@
+/*
+ * recipe.h - augmentation recipes as rows of numbers, and the parameters that one view draws from them
+ *
+ * Drawing and applying are apart: recipe_draw() is a pure function of (seed, epoch, sample, view) and the picture's size,
+ * view_apply() (view.h) one of picture and draw. So a test can draw here, apply in Pillow and compare bytes.
+ *
+ * The order is MoCo v2's (Chen et al. 2020): random resized crop, jitter of brightness, contrast, saturation and hue in random
+ * order, grey, blur, solarise, flip. A recipe names a law: every probability and strength, as --recipe list shows them. BYOL's two
+ * views differ, so a recipe may change some numbers for odd views; a number given on the command line holds for all views.
+ *
+ *	struct choice c;
+ *	choice_parse(&c, &recipe_table, "mocov2:scale=0.08,blur=0");
+ *	const struct recipe *r = recipe_of(&c);
+ *	struct law law = recipe_law(&c, 1);            of view 1
+ *	struct draw d = recipe_draw(r->frame, &law, 224, seed, epoch, sample, 1, width, height);
+ *
+ * To add a recipe: add its row to recipes[] in recipe.c.
+ */
+#ifndef IMAGE_RECIPE_H
+#define IMAGE_RECIPE_H
+
+#include "lib/base/options.h"
+#include "lib/image/picture.h"
+
+/* Numbers of a law, in the order of the parameters. */
+enum law_key {
+	LAW_SCALE,       /* crops hold at least this share of the picture's area */
+	LAW_JITTER,      /* probability of the four that follow */
+	LAW_BRIGHTNESS,  /* factor 1 - x to 1 + x, not below 0 */
+	LAW_CONTRAST,
+	LAW_SATURATION,
+	LAW_HUE,         /* turn of -x to x */
+	LAW_GREY,        /* probabilities */
+	LAW_BLUR,
+	LAW_SOLARISE,
+	LAW_FLIP,
+	LAW_BICUBIC,     /* 1: bicubic resampling, 0: bilinear */
+	LAW_SHORT,       /* centre crops: short side before the crop, 0: by size */
+	LAW_KEYS
+};
+
+struct law {
+	double v[LAW_KEYS];
+};
+
+enum frame {
+	FRAME_RANDOM,    /* random resized crop, ratio 3/4 to 4/3 */
+	FRAME_CENTRE,    /* resize the short side, keep the centre */
+};
+
+struct recipe {
+	struct entry entry;
+	enum frame frame;
+	int size;                                /* pixels a side unless --size says otherwise */
+	const float (*stats)[3];                 /* mean and std of the channels, for normalisation further down */
+	struct {
+		enum law_key key;
+		double value;
+	} odd[2];                                /* what differs in odd views; a zero row changes nothing */
+};
+
+extern const struct table recipe_table;
+const struct recipe *recipe_of(const struct choice *c);
+struct law recipe_law(const struct choice *c, int view);
+
+/* Everything that happens to a picture on its way to a view. */
+struct draw {
+	struct box crop;                         /* in the picture... */
+	int out_w, out_h;                        /* ...resized to this... */
+	struct box part;                         /* ...of which this is kept: size x size */
+	bool bicubic, jitter, grey, solarise, flip;
+	int order[4];                            /* of the factors: 0 brightness, 1 contrast, 2 saturation, 3 hue */
+	float factor[4];
+	float sigma;                             /* of the blur; 0: none */
+};
+
+/* Parameters of one view of a w x h picture. size: pixels a side of the view. */
+struct draw recipe_draw(enum frame frame, const struct law *law, int size, uint64_t seed, uint32_t epoch, uint32_t sample,
+			int view, int w, int h);
+
+#endif

@@ -1,0 +1,118 @@
+/* shim_image.c - lib/image through plain arguments, for tests that compare with Pillow and torchvision */
+#include "lib/image/colour.h"
+#include "lib/image/view.h"
+
+int image_size(const uint8_t *data, size_t size, int wh[2]);
+int image_decode(const uint8_t *data, size_t size, int x, int y, int w, int h, uint8_t *rgb);
+void image_resample(const uint8_t *rgb, int w, int h, const int box[4], int bicubic, int out_w, int out_h, const int part[4], uint8_t *out);
+void image_colour(int op, float f, uint8_t *rgb, int w, int h);
+void image_blur(float sigma, uint8_t *rgb, int w, int h);
+int image_draw(const char *recipe, int size, int64_t seed, int epoch, int sample, int view, int w, int h, struct draw *d);
+int image_view(const uint8_t *data, size_t size, const struct draw *d, uint8_t *out);
+
+int image_size(const uint8_t *data, size_t size, int wh[2])
+{
+	struct decoder *d = decoder_new();
+	struct blob b = { .kind = BLOB_FILE, .data = data, .size = size };
+	int r = decoder_open(d, &b, &wh[0], &wh[1]);
+
+	decoder_free(d);
+	return r;
+}
+
+int image_decode(const uint8_t *data, size_t size, int x, int y, int w, int h, uint8_t *rgb)
+{
+	struct decoder *d = decoder_new();
+	struct blob b = { .kind = BLOB_FILE, .data = data, .size = size };
+	struct picture p = PICTURE_INIT;
+	int all_w, all_h, r = decoder_open(d, &b, &all_w, &all_h);
+
+	if (r == 0)
+		r = decoder_read(d, (struct box){ x, y, w, h }, &p);
+	for (int i = 0; r == 0 && i < h; i++)
+		memcpy(rgb + (size_t)i * w * 3, picture_at(&p, x, y + i), (size_t)w * 3);
+	picture_release(&p);
+	decoder_free(d);
+	return r;
+}
+
+void image_resample(const uint8_t *rgb, int w, int h, const int box[4], int bicubic, int out_w, int out_h, const int part[4], uint8_t *out)
+{
+	struct resampler s = RESAMPLER_INIT;
+	struct planes p = PLANES_INIT;
+
+	(void)h;
+	resample(&s, rgb + ((size_t)box[1] * w + box[0]) * 3, (size_t)w * 3, box[2], box[3], bicubic, out_w, out_h,
+		 (struct box){ part[0], part[1], part[2], part[3] }, &p);
+	planes_interleave(&p, false, out);
+	planes_release(&p);
+	resampler_release(&s);
+}
+
+/* Resampling to the same size only splits the planes. */
+static void split(const uint8_t *rgb, int w, int h, struct planes *p)
+{
+	struct resampler s = RESAMPLER_INIT;
+
+	resample(&s, rgb, (size_t)w * 3, w, h, FILTER_BILINEAR, w, h, (struct box){ 0, 0, w, h }, p);
+	resampler_release(&s);
+}
+
+void image_colour(int op, float f, uint8_t *rgb, int w, int h)
+{
+	struct planes p = PLANES_INIT;
+
+	split(rgb, w, h, &p);
+	switch (op) {
+	case 0: colour_brightness(&p, f); break;
+	case 1: colour_contrast(&p, f); break;
+	case 2: colour_saturation(&p, f); break;
+	case 3: colour_hue(&p, f); break;
+	case 4: colour_grey(&p); break;
+	case 5: colour_solarise(&p); break;
+	}
+	planes_interleave(&p, op == 6, rgb);
+	planes_release(&p);
+}
+
+void image_blur(float sigma, uint8_t *rgb, int w, int h)
+{
+	struct planes p = PLANES_INIT;
+	struct blur b = BLUR_INIT;
+
+	split(rgb, w, h, &p);
+	blur(&b, &p, sigma);
+	planes_interleave(&p, false, rgb);
+	planes_release(&p);
+	blur_release(&b);
+}
+
+int image_draw(const char *recipe, int size, int64_t seed, int epoch, int sample, int view, int w, int h, struct draw *d)
+{
+	struct choice c;
+	struct law law;
+
+	if (choice_parse(&c, &recipe_table, recipe) < 0)
+		return -1;
+	law = recipe_law(&c, view);
+	*d = recipe_draw(recipe_of(&c)->frame, &law, size, seed, epoch, sample, view, w, h);
+	return 0;
+}
+
+int image_view(const uint8_t *data, size_t size, const struct draw *d, uint8_t *out)
+{
+	struct decoder *decoder = decoder_new();
+	struct blob b = { .kind = BLOB_FILE, .data = data, .size = size };
+	struct picture p = PICTURE_INIT;
+	struct studio s = STUDIO_INIT;
+	int w, h, r = decoder_open(decoder, &b, &w, &h);
+
+	if (r == 0)
+		r = decoder_read(decoder, d->crop, &p);
+	if (r == 0)
+		view_apply(&s, &p, d, out);
+	picture_release(&p);
+	studio_release(&s);
+	decoder_free(decoder);
+	return r;
+}
