@@ -4,6 +4,7 @@
 #include "lib/base/progress.h"
 #include "lib/stream/wire.h"
 
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* --- the ticket --- */
@@ -24,6 +25,7 @@ int stage_serve(struct stage *s, bool trained)
 {
 	struct ticket t = { .parts = 1 };
 	char line[TICKET_MAX];
+	struct stat st;
 
 	s->serving = true;
 	s->trained = trained;
@@ -35,11 +37,12 @@ int stage_serve(struct stage *s, bool trained)
 	ticket_print(&t, line);
 	if (isatty(STDOUT_FILENO))
 		note("serving; start the next stage with --from '%.*s'", (int)strlen(line) - 1, line);
+	s->stdout_pipe = fstat(STDOUT_FILENO, &st) == 0 && S_ISFIFO(st.st_mode);
 	s->clientless_since = now();
 	s->ticket_out = true;
 	if (write_all(STDOUT_FILENO, line, strlen(line)) < 0)
 		s->stdout_closed = true;
-	links_watch_stdout(s->links, true);
+	links_watch_stdout(s->links, s->stdout_pipe);
 	return 0;
 }
 
@@ -150,6 +153,8 @@ int downstream_tend(struct stage *s, int *timeout)
 		return lost(s);
 	if (!s->had_client && s->stdout_closed)
 		return stage_gone(s, true, "the next stage ended before it connected");
+	if (!s->had_client && stage_signal(s) && !s->stdout_pipe) /* on a pipe somebody may be about to connect */
+		return fail_code(128 + stage_signal(s), "ended by a signal before any stage connected");
 	if (!s->had_client && waited >= s->patience)
 		return stage_gone(s, false, "no stage connected in time: give the ticket to one, or a longer --patience");
 	*timeout = MAX(1, (int)((s->patience - waited) * 1000));

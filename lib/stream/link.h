@@ -54,7 +54,7 @@ int links_send(struct links *l, int peer, const struct record *r);
 int links_send_client(struct links *l, int client, const struct record *r);
 
 void links_watch_stdin(struct links *l, bool on);
-void links_watch_stdout(struct links *l, bool on);
+void links_watch_stdout(struct links *l, bool on);   /* only when it is a pipe */
 void links_watch_signals(struct links *l, int fd);   /* read end of the pipe that the signal handler writes to */
 
 /* Waits at most timeout milliseconds (-1: for ever). 0, or -1 after fail(). */

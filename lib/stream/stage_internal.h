@@ -53,7 +53,7 @@ struct stage {
 	int want_head, want_count;
 	/* downstream */
 	struct stage_options options;
-	bool serving, trained, ticket_out, stdout_closed, had_client;
+	bool serving, trained, ticket_out, stdout_pipe, stdout_closed, had_client;
 	struct client_of_stage clients[CLIENTS_MAX];
 	int open_clients;
 	bool vanished;            /* the last client went without a goodbye */
