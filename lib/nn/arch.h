@@ -2,14 +2,56 @@
  * arch.h - architectures as tables of rows
  *
  * To add an architecture: write its rows in arch.c and add one line to archs[]. net_new() checks shapes; help, parity tests and
- * the man-page check iterate the table. Rows hold an op and integers only.
+ * the man-page check iterate the table. Rows hold a layer and integers only; a layer that only one family uses (a residual
+ * block, an inverted bottleneck) is one function and one line of layers[], in arch.c too.
+ *
+ *	static const struct row tiny[] = {
+ *		{ LAYER_CONV, { 16, 3, 1, 1, ACT_RELU, 1 } },      16 channels, 3x3, stride 1, padding 1, ReLU, batch norm
+ *		{ LAYER_MEANPOOL, { 0 } },
+ *		{ LAYER_LINEAR, { 32, ACT_HARDSWISH } },
+ *	};
+ *	static const struct arch arch = { .entry = { "tiny", "for a test", NULL }, .rows = tiny, .count = 3, .bn_eps = 1e-5, .bn_momentum = 0.1 };
  */
 #ifndef NN_ARCH_H
 #define NN_ARCH_H
 
 #include "lib/base/options.h"
 
-struct arch;
+/* PyTorch's definitions: hardswish x*relu6(x+3)/6, hardsigmoid relu6(x+3)/6. */
+enum act { ACT_NONE, ACT_RELU, ACT_RELU6, ACT_HARDSWISH, ACT_HARDSIGMOID, ACTS };
+
+/* Layers that serve every family; arch.c goes on counting from LAYERS for its own. Integers of a row after the colon. */
+enum {
+	LAYER_CONV,       /* out, k, stride, pad, act, norm (0: a bias instead) */
+	LAYER_DEPTHWISE,  /* k, stride, pad, act, norm */
+	LAYER_LINEAR,     /* out, act: on the flattened input, with bias; named after the row unless the family says otherwise */
+	LAYER_MAXPOOL,    /* k, stride, pad */
+	LAYER_MEANPOOL,   /* over the whole image */
+	LAYER_SQUEEZE,    /* width, inner act, outer act: squeeze-and-excitation, the gate of the next layer */
+	LAYER_SUM,        /* row, act: adds the output of that earlier row (-1: of the view, impossible) */
+	LAYERS
+};
+
+#define ROW_INTEGERS 7
+struct row {
+	int layer;
+	int v[ROW_INTEGERS];
+};
+
+/* How weights start, as torchvision has it for the family; batch norm always 1 and 0, biases of convolutions 0. */
+enum init_rule {
+	INIT_UNIFORM,     /* PyTorch's default for linear layers: U(+-1/sqrt(in)), biases too; convolutions normal, fan-out */
+	INIT_NORMAL,      /* linear layers N(0, 0.01), biases 0; convolutions normal, fan-out */
+};
+
+struct arch {
+	struct entry entry;
+	const struct row *rows;
+	int count;
+	double bn_eps, bn_momentum;
+	enum init_rule linear;
+};
+
 extern const struct table arch_table;
 const struct arch *arch_find(const char *name);   /* NULL when there is none */
 

@@ -1,0 +1,203 @@
+/* build.c - drawing up a net: the layers of arch.c become nodes and named tensors */
+#include "lib/nn/engine.h"
+
+#include <math.h>
+
+static struct node *add_node(struct builder *b, enum op_code op, int in, int h, int w, int c)
+{
+	struct net *net = b->net;
+	struct node *x;
+
+	if (net->count == NODES_MAX)
+		bug("more than %d nodes", NODES_MAX);
+	if ((h < 1 || w < 1) && !b->failed) {
+		fail_code(EXIT_USAGE, "images of %dx%d are too small for '%s'", net->config.width, net->config.height, net->arch->entry.name);
+		b->failed = true;
+	}
+	x = &net->nodes[net->count];
+	*x = (struct node){ .op = op, .in = { in, -1 }, .gate = -1, .h = h, .w = w, .c = c, .ld = (c + LANES - 1) / LANES * LANES,
+		.weight = -1, .bias = -1, .gamma = -1, .beta = -1, .mean = -1, .var = -1, .k = 1, .stride = 1 };
+	b->at = net->count++;
+	return x;
+}
+
+/* Adds a tensor PREFIX.SUFFIX and returns its offset in its flat vector. */
+static int64_t add_tensor(struct builder *b, const char *prefix, const char *suffix, int rank, const int64_t *shape, struct init init)
+{
+	struct net *net = b->net;
+	struct net_tensor *t;
+
+	if (net->tensor_count == net->tensor_room) {
+		net->tensor_room = net->tensor_room ? 2 * net->tensor_room : 64;
+		net->tensors = xrealloc(net->tensors, net->tensor_room, sizeof(*net->tensors));
+		net->inits = xrealloc(net->inits, net->tensor_room, sizeof(*net->inits));
+	}
+	t = &net->tensors[net->tensor_count];
+	*t = (struct net_tensor){ .rank = rank, .count = 1, .buffer = !strncmp(suffix, "running", 7), .norm_or_bias = rank == 1 };
+	format(t->name, sizeof(t->name), "%s.%s", prefix, suffix);
+	for (int i = 0; i < rank; i++) {
+		t->shape[i] = shape[i];
+		t->count *= shape[i];
+	}
+	t->offset = t->buffer ? net->buffers : net->params;
+	*(t->buffer ? &net->buffers : &net->params) += t->count;
+	net->inits[net->tensor_count++] = init;
+	return t->offset;
+}
+
+static int64_t add_vector(struct builder *b, const char *prefix, const char *suffix, int64_t n, struct init init)
+{
+	return add_tensor(b, prefix, suffix, 1, &n, init);
+}
+
+static void add_norm(struct builder *b, struct node *x, const char *name)
+{
+	x->gamma = add_vector(b, name, "weight", x->c, (struct init){ .value = 1 });
+	x->beta = add_vector(b, name, "bias", x->c, (struct init){ 0 });
+	x->mean = add_vector(b, name, "running_mean", x->c, (struct init){ 0 });
+	x->var = add_vector(b, name, "running_var", x->c, (struct init){ .value = 1 });
+}
+
+static int window(int size, int k, int stride, int pad)
+{
+	return size + 2 * pad < k ? 0 : (size + 2 * pad - k) / stride + 1;
+}
+
+void build_conv(struct builder *b, const struct conv_spec *s)
+{
+	const struct node *in = &b->net->nodes[b->at];
+	int out = s->depthwise ? in->c : s->out, gate = b->gate;
+	struct node *x = add_node(b, s->depthwise ? OP_DEPTHWISE : OP_CONV, b->at, window(in->h, s->k, s->stride, s->pad),
+				  window(in->w, s->k, s->stride, s->pad), out);
+	int64_t shape[4] = { out, s->depthwise ? 1 : in->c, s->k, s->k };
+
+	if (gate >= 0 && s->depthwise)
+		bug("'%s': a gate needs a dense convolution after it", s->conv);
+	if (s->depthwise && s->k > 7)
+		bug("'%s': depthwise kernels go up to 7x7", s->conv);
+	x->k = s->k;
+	x->stride = s->stride;
+	x->pad = s->pad;
+	x->act = s->act;
+	x->gate = gate;
+	b->gate = -1;
+	x->weights = out * shape[1] * s->k * s->k;
+	/* Kaiming, fan-out; PyTorch counts all outputs of a depthwise convolution too */
+	x->weight = add_tensor(b, s->conv, "weight", 4, shape, (struct init){ .normal = sqrt(2.0 / ((double)out * s->k * s->k)) });
+	if (s->norm)
+		add_norm(b, x, s->norm);
+	else
+		x->bias = add_vector(b, s->conv, "bias", out, (struct init){ 0 });
+}
+
+static void add_linear(struct builder *b, int out, enum act act, const char *name, struct init weight, struct init bias)
+{
+	const struct node *in = &b->net->nodes[b->at];
+	struct node *x = add_node(b, OP_CONV, b->at, 1, 1, out);
+
+	if (in->h * in->w != 1 || b->gate >= 0)
+		bug("'%s': a linear layer reads pooled features without a gate", name);
+	x->act = act;
+	x->weights = (int64_t)out * in->c;
+	x->weight = add_tensor(b, name, "weight", 2, (int64_t[]){ out, in->c }, weight);
+	x->bias = add_vector(b, name, "bias", out, bias);
+}
+
+void build_linear(struct builder *b, int out, enum act act, const char *name)
+{
+	struct init uniform = { .uniform = 1 / sqrt(b->net->nodes[b->at].c) };
+
+	if (b->net->arch->linear == INIT_NORMAL)
+		add_linear(b, out, act, name, (struct init){ .normal = 0.01 }, (struct init){ 0 });
+	else
+		add_linear(b, out, act, name, uniform, uniform);
+}
+
+void build_maxpool(struct builder *b, int k, int stride, int pad)
+{
+	const struct node *in = &b->net->nodes[b->at];
+	struct node *x = add_node(b, OP_MAXPOOL, b->at, window(in->h, k, stride, pad), window(in->w, k, stride, pad), in->c);
+
+	x->k = k;
+	x->stride = stride;
+	x->pad = pad;
+}
+
+void build_meanpool(struct builder *b)
+{
+	add_node(b, OP_MEANPOOL, b->at, 1, 1, b->net->nodes[b->at].c);
+}
+
+void build_squeeze(struct builder *b, int width, enum act inner, enum act outer, const char *first, const char *second)
+{
+	int from = b->at, c = b->net->nodes[from].c;
+
+	build_meanpool(b);
+	build_conv(b, &(struct conv_spec){ .out = width, .k = 1, .stride = 1, .act = inner, .conv = first });
+	build_conv(b, &(struct conv_spec){ .out = c, .k = 1, .stride = 1, .act = outer, .conv = second });
+	b->gate = b->at;
+	b->at = from;
+}
+
+void build_sum(struct builder *b, int other, enum act act)
+{
+	const struct node *a = &b->net->nodes[b->at], *o = &b->net->nodes[other];
+	int at = b->at;
+	struct node *x;
+
+	if (a->h != o->h || a->w != o->w || a->c != o->c)
+		bug("sum of %dx%dx%d and %dx%dx%d", a->h, a->w, a->c, o->h, o->w, o->c);
+	x = add_node(b, OP_SUM, at, a->h, a->w, a->c);
+	x->in[1] = other;
+	x->act = act;
+}
+
+/* Widths of the head's layers but the last, as multiples of the feature's. */
+static const struct {
+	const char *name;
+	int hidden[2];
+} heads[] = { { "linear", { 0, 0 } }, { "simple", { 1, 0 } }, { "wide", { 2, 0 } }, { "deep", { 1, 1 } } };
+
+static void head_layer(struct builder *b, int i, int out, enum act act)
+{
+	struct init uniform = { .uniform = 1 / sqrt(b->net->nodes[b->at].c) };
+	char name[16];
+
+	format(name, sizeof(name), "head.%d", 2 * i);
+	add_linear(b, out, act, name, uniform, uniform);
+}
+
+static int build_head(struct builder *b, const char *kind, int dim)
+{
+	int d = b->net->nodes[b->at].c, n = 0;
+
+	if (!strcmp(kind, "none"))
+		return 0;
+	for (int i = 0; i < ARRAY_SIZE(heads); i++) {
+		if (strcmp(heads[i].name, kind))
+			continue;
+		for (; n < 2 && heads[i].hidden[n]; n++)
+			head_layer(b, n, d * heads[i].hidden[n], ACT_RELU);
+		head_layer(b, n, dim, ACT_NONE);
+		b->net->head = b->at;
+		return 0;
+	}
+	return fail_code(EXIT_USAGE, "unknown head '%s': choose none, linear, simple, wide or deep", kind);
+}
+
+int net_build(struct net *net)
+{
+	struct builder b = { .net = net, .gate = -1 };
+
+	net->feature = net->head = -1;
+	add_node(&b, OP_VIEW, -1, net->config.height, net->config.width, 3)->ld = 3;
+	build_arch(&b);
+	if (b.failed)
+		return -1;
+	if (b.gate >= 0)
+		bug("'%s' ends with a gate", net->arch->entry.name);
+	net->feature = b.at;
+	if (strcmp(net->config.head, "none") && net->nodes[b.at].h * net->nodes[b.at].w != 1)
+		return fail_code(EXIT_USAGE, "'%s' has no pooled feature for a head", net->arch->entry.name);
+	return build_head(&b, net->config.head, net->config.dim);
+}

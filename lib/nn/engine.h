@@ -1,0 +1,185 @@
+/*
+ * engine.h - inside a net: nodes, passes, and how operations read forward and backward (private to lib/nn and its tests)
+ *
+ * A node stores the raw output of one operation, once: (rows, h, w, ld) with ld = channels rounded up to LANES. Its value is
+ * computed whenever somebody reads it:
+ *
+ *	z = raw * scale + shift        batch norm (per split of the batch), or a bias, or nothing
+ *	value = act(z)                 times the value of a gate node (image, channel), where the reader has one
+ *
+ * Backward, a node stores d = act'(z) * (gradient of its value), again once, and its readers need the gradient of raw:
+ *
+ *	dz = gate * d + pooled * act'(z)       pooled: the gradient of a mean-pool reader, the same over an image, never stored
+ *	draw = gamma*istd * (dz - mean(dz) - xhat * mean(dz * xhat)) = c0*dz + c1*raw + c2
+ *
+ * The column sums of dz and dz*xhat are taken by whoever adds the last part of d, while the rows are hot ("finish"). For a gated or
+ * pooled node they follow from sums over each image, so no further pass over the activations is needed:
+ *
+ *	sum dz = sum_n gate[n] * sum_hw d  +  pooled[n] * sum_hw act'(z)       and the same with xhat
+ *
+ * Each thread owns a contiguous range of images and goes through them in chunks that fit in L2; sums are reduced in thread order.
+ */
+#ifndef NN_ENGINE_H
+#define NN_ENGINE_H
+
+#include "lib/nn/backend.h"
+#include "lib/nn/kernels.h"
+#include "lib/nn/net.h"
+
+#define NODES_MAX 512
+#define CHUNK_FLOATS (96 * 1024)   /* what a chunk's arrays may take of L2 */
+
+enum op_code { OP_VIEW, OP_CONV, OP_DEPTHWISE, OP_MAXPOOL, OP_MEANPOOL, OP_SUM, OPS };
+
+struct task;
+struct node;
+
+/* To add an operation: one file with these functions, one code, one line of ops[] (op.c). */
+struct op {
+	struct entry entry;
+	/* The rows task->n0 .. n1-1 of the batch; backward adds to the gradients of the inputs and of the weight. */
+	void (*forward)(struct task *t);
+	void (*backward)(struct task *t);
+	size_t (*scratch)(const struct node *x, const struct node *in, bool grad);   /* floats a thread needs */
+};
+extern const struct op op_conv, op_depthwise, op_maxpool, op_meanpool, op_sum;
+extern const struct op *const ops[OPS];
+
+struct node {
+	enum op_code op;
+	int in[2];               /* nodes read, -1: none */
+	int gate;                /* node whose value multiplies that of in[0] while this one reads it, -1: none */
+	int h, w, c, ld;
+	int k, stride, pad;
+	enum act act;
+	int64_t weight, bias, gamma, beta;   /* in the flat parameters, -1: none */
+	int64_t mean, var;       /* in the flat buffers, -1: none */
+	int64_t weights;         /* elements of weight */
+
+	/* set by net_link: who reads this node's value, and how its gradient comes about */
+	int readers, last_reader;
+	bool output;             /* the feature or the head's output */
+	int pool;                /* mean-pool reader whose gradient is never stored, -1: none */
+	int gated;               /* gate of the one reader that has a gate, -1: none */
+	bool stored;             /* has a d of its own or shares one */
+	int share;               /* node whose d this one shares, itself when it shares none */
+	bool first[2], last[2];  /* this operation is the first, the last to add to d of in[i] */
+};
+
+struct net {
+	struct net_config config;
+	const struct arch *arch;
+	const struct backend *backend;
+	const struct kernels *kernels;
+	struct node nodes[NODES_MAX];
+	int count, feature, head;
+	struct net_tensor *tensors;
+	struct init { double normal, uniform, value; } *inits;   /* beside tensors */
+	int tensor_count, tensor_room;
+	int64_t params, buffers;
+	double bn_eps, bn_momentum;
+};
+
+/* What a pass keeps of a node. Per-channel vectors are (splits, ld). */
+struct state {
+	float *raw, *d;
+	float *scale, *shift, *xscale, *xshift;
+	float *c;                /* (splits, 3, ld) */
+	float *images;           /* (batch, 2, ld): sums of d and d*xhat over each image, of gated nodes */
+	float *slopes;           /* (batch, 2, ld): sums of act'(z) and act'(z)*xhat over each image, of pooled nodes */
+};
+
+struct pass {
+	const struct net *net;
+	int batch, threads;
+	bool grad;
+	int rows;
+	enum net_mode mode;
+	const uint8_t *views;
+	const int32_t *order;
+	struct state *state;
+	float *arena, *small;
+	size_t arena_size, small_size;   /* in floats */
+	float **scratch;         /* of each thread */
+	float **partial;         /* weight gradients of thread 1 and up; [0] is NULL */
+	size_t scratch_size, partial_size;
+	double *sums;            /* (threads, 2 slots, splits, 2, ldmax): column sums of the operation at work */
+	int ldmax;
+	float *feature, *head;
+};
+
+/* One thread's share of one operation. */
+struct task {
+	const struct net *net;
+	struct pass *p;
+	const struct node *x, *in;       /* the node and its first input */
+	int id, thread, n0, n1;
+	const float *params;
+	float *weight_grad;              /* where this thread adds its part of the weight's gradient */
+	float *scratch;
+	float *vectors;                  /* VECTORS of ldmax, for per-channel values */
+};
+#define VECTORS 4
+
+/* --- chunks: whole images, or bands of rows of one image; never across a split of the batch --- */
+struct chunk {
+	int n, images;           /* first image, count */
+	int y0, y1;              /* rows of the output */
+	int split;
+	int end, h, rows, group; /* private: iteration */
+	const struct pass *p;
+};
+/* target: pixels a chunk should have. Use: for (struct chunk c = chunks(t, h, w, target); chunk_next(&c);) */
+struct chunk chunks(const struct task *t, int h, int w, int target);
+bool chunk_next(struct chunk *c);
+int split_start(const struct pass *p, int split);
+int split_of(const struct pass *p, int image);
+
+/* --- values and gradients of nodes --- */
+struct affine affine_of(const struct task *t, int node, int split);
+/* Rows y0..y1 of images n.. of a node's value into dst (pitch ld; the view: pitch 3); gate: node or -1. */
+void read_value(const struct task *t, int node, int gate, int n, int images, int y0, int y1, float *dst);
+/* Whether a node's value is its raw output, so that it may be read in place. */
+bool value_is_raw(const struct node *x, int gate);
+/* Gradient of raw of t's node, the same rows. Returns dst, or the stored d itself when nothing is to be computed. */
+const float *read_gradient(const struct task *t, int n, int images, int y0, int y1, float *dst);
+/* After the last part of d of in[slot] has been added for whole images: d *= act'(z) and the column sums. */
+void finish(const struct task *t, int slot, int n, int images);
+/* The same for any node without a gate; the images are of one split. */
+void finish_images(const struct task *t, int slot, int node, int n, int images);
+/* What image n's stored gradient of t's node is multiplied by, and what is added at every pixel before act'; (ld) each. */
+void image_vectors(const struct task *t, int n, float *gate, float *pooled);
+
+/* Two rows of sums, ld apart, of one thread, slot (which input's) and split. */
+double *sums_of(const struct pass *p, int thread, int slot, int split);
+float *raw_at(const struct task *t, int node, int n, int y);
+float *d_at(const struct task *t, int node, int n, int y);
+/* Column sums of rows just written to raw: BN statistics of this thread. */
+void add_moments(const struct task *t, const float *x, int64_t rows, int split);
+
+/* --- drawing up a net: layers of arch.c call these; names are torchvision's --- */
+struct builder {
+	struct net *net;
+	int at;                  /* the node that the next layer reads */
+	int gate;                /* and the gate it reads it with, -1: none */
+	int outputs[NODES_MAX];  /* of each row */
+	int row;
+	bool failed;             /* fail() has the sentence */
+};
+struct conv_spec {
+	int out, k, stride, pad;
+	enum act act;
+	bool depthwise;
+	const char *conv, *norm; /* names; norm NULL: a bias instead */
+};
+void build_conv(struct builder *b, const struct conv_spec *s);
+void build_linear(struct builder *b, int out, enum act act, const char *name);
+void build_maxpool(struct builder *b, int k, int stride, int pad);
+void build_meanpool(struct builder *b);
+void build_squeeze(struct builder *b, int width, enum act inner, enum act outer, const char *first, const char *second);
+/* at + other, then act. */
+void build_sum(struct builder *b, int other, enum act act);
+void build_arch(struct builder *b);   /* all rows of the net's architecture: arch.c */
+int net_build(struct net *net);       /* nodes and tensors of the whole net, head included */
+
+#endif

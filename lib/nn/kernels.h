@@ -1,0 +1,68 @@
+/*
+ * kernels.h - the loops over activations that no library does well, compiled once for every instruction set
+ *
+ * An activation array is rows x ld floats, ld = channels rounded up to 16: rows start on cache lines and no loop has a
+ * remainder. What lies in the padding is of no meaning to anybody; no kernel mixes channels. Per-channel vectors have ld elements.
+ *
+ *	const struct kernels *k = kernels_find();          the best this machine has, or what SPRAT_ISA=base|avx2|avx512 forces
+ *	k->read(tile, raw, rows, ld, &affine, NULL, ACT_HARDSWISH, false);
+ */
+#ifndef NN_KERNELS_H
+#define NN_KERNELS_H
+
+#include "lib/nn/arch.h"
+
+#define LANES 16   /* channels are padded to a multiple of this */
+
+/* z = raw*scale + shift feeds the activation; xhat = raw*xscale + xshift is the normalised value. NULL: z = raw; no xhat. */
+struct affine {
+	const float *scale, *shift, *xscale, *xshift;
+};
+
+/* Depthwise convolution of one row of pixels. Strides count pixels of ld floats. */
+struct dw_row {
+	float *out;              /* (count) pixels, out_step apart */
+	const float *in;         /* pixel under tap (0, 0) of the first output; in_step apart */
+	const float *weight;     /* (kh, kw, ld) */
+	int count, out_step, in_step, in_row, kh, kw, ld;
+	bool add;                /* out += instead of = */
+};
+
+struct kernels {
+	const char *name;
+	/* dst = act(z) * gate, or += when add; gate (ld) or NULL. */
+	void (*read)(float *dst, const float *src, int64_t rows, int ld, const struct affine *f, const float *gate, enum act act, bool add);
+	/* u8 pixels to (x/255 - mean)/std given as scale and shift of each channel; n pixels of 3. */
+	void (*read_view)(float *dst, const uint8_t *src, int64_t n, const float scale[3], const float shift[3]);
+	/* Column sums of x - x[0] and of its square, (ld) each: the first row as origin keeps the variance exact. */
+	void (*moments)(const float *x, int64_t rows, int ld, float *sum, float *squares);
+	/* dst = c[0]*d + c[1]*raw + c[2]: the gradient through batch norm; c is (3, ld). */
+	void (*grad)(float *dst, const float *d, const float *raw, int64_t rows, int ld, const float *c);
+	/* The same with d = gate*d + pooled*act'(z), where gate (NULL: 1), pooled (ld) and d (NULL: 0) are of one image. */
+	void (*grad_pooled)(float *dst, const float *d, const float *raw, int64_t rows, int ld, const float *c, const struct affine *f,
+			    enum act act, const float *gate, const float *pooled);
+	/* In place d *= act'(z); adds to the column sums of d (sum) and of d*xhat (dots). */
+	void (*finish)(float *d, const float *raw, int64_t rows, int ld, const struct affine *f, enum act act, float *sum, float *dots);
+	/* As finish for a gated value: sums are stored, not added; also gates = sum of (d before) * act(z). */
+	void (*finish_gated)(float *d, const float *raw, int64_t rows, int ld, const struct affine *f, enum act act, float *sum, float *dots,
+			     float *gates);
+	/* Column sums over one image of act(z), and where slopes is not NULL of act'(z) and act'(z)*xhat; (ld) each, added. */
+	void (*pool)(const float *raw, int64_t rows, int ld, const struct affine *f, enum act act, float *sum, float *slopes, float *dots);
+	/* dst = max over the k*k pixels at tap[] (NULL: outside), all of ld floats. */
+	void (*max)(float *dst, const float *const *tap, int taps, int ld);
+	/* The first tap that holds the maximum gets d added: to[t] beside tap[t]. */
+	void (*max_back)(const float *d, const float *const *tap, float *const *to, int taps, int ld);
+	void (*depthwise)(const struct dw_row *r);
+	/* weight (kh, kw, ld) += in under each tap times d, over one row: out of dw_row is d, weight is written. */
+	void (*depthwise_weight)(const struct dw_row *r, float *weight);
+	/* out += in; flat. */
+	void (*add)(float *out, const float *in, int64_t n);
+	/* PyTorch's SGD over a slice; v is the momentum, first: it does not exist yet. */
+	void (*sgd)(int64_t n, float lr, float momentum, float wd, bool nesterov, bool first, float *w, const float *g, float *v);
+	void (*ema)(int64_t n, float m, const float *query, float *key);
+};
+
+/* NULL after fail() when SPRAT_ISA names what this build or machine does not have. */
+const struct kernels *kernels_find(void);
+
+#endif

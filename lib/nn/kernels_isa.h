@@ -1,0 +1,92 @@
+/*
+ * kernels_isa.h - what every file of kernels shares: names for each instruction set, activations written for vector loops
+ *
+ * The Makefile compiles kernels_*.c with KERNELS_ISA = base, avx2, avx512. Loops are plain; the compiler makes vectors of them:
+ * everything is inlined with constant variants, so that no loop holds a branch.
+ */
+#ifndef NN_KERNELS_ISA_H
+#define NN_KERNELS_ISA_H
+
+#include "lib/nn/kernels.h"
+
+#ifndef KERNELS_ISA
+#define KERNELS_ISA base
+#endif
+#define ISA_JOIN2(a, b) a##_##b
+#define ISA_JOIN(a, b) ISA_JOIN2(a, b)
+#define ISA(name) ISA_JOIN(name, KERNELS_ISA)
+#define ISA_TEXT2(a) #a
+#define ISA_TEXT(a) ISA_TEXT2(a)
+
+#define INLINE static inline __attribute__((always_inline))
+#define ALIGNED(p) __builtin_assume_aligned(p, 64)
+
+/* A vector as wide as the set's registers: accumulators that stay in registers. */
+#if defined(__AVX512F__)
+#define VECTOR 16
+#elif defined(__AVX__)
+#define VECTOR 8
+#else
+#define VECTOR 4
+#endif
+typedef float vector __attribute__((vector_size(VECTOR * 4), may_alias));
+
+/* Written so that a NaN comes through. */
+INLINE float clamp(float x, float lo, float hi)
+{
+	x = lo > x ? lo : x;
+	return hi < x ? hi : x;
+}
+
+INLINE float act_value(enum act a, float z)
+{
+	switch (a) {
+	case ACT_RELU: return 0 > z ? 0 : z;
+	case ACT_RELU6: return clamp(z, 0, 6);
+	case ACT_HARDSWISH: return z * (clamp(z + 3, 0, 6) * (1.0f / 6));
+	case ACT_HARDSIGMOID: return clamp(z + 3, 0, 6) * (1.0f / 6);
+	default: return z;
+	}
+}
+
+/* Derivatives at the corners as PyTorch has them. */
+INLINE float act_slope(enum act a, float z)
+{
+	switch (a) {
+	case ACT_RELU: return z > 0 ? 1 : 0;
+	case ACT_RELU6: return z > 0 && z < 6 ? 1 : 0;
+	case ACT_HARDSWISH: return z < -3 ? 0 : z > 3 ? 1 : z * (1.0f / 3) + 0.5f;
+	case ACT_HARDSIGMOID: return z > -3 && z < 3 ? 1.0f / 6 : 0;
+	default: return 1;
+	}
+}
+
+/* One copy of CALL(constant) for every activation. */
+#define FOR_ACT(act, CALL) \
+	switch (act) { \
+	case ACT_RELU: CALL(ACT_RELU); break; \
+	case ACT_RELU6: CALL(ACT_RELU6); break; \
+	case ACT_HARDSWISH: CALL(ACT_HARDSWISH); break; \
+	case ACT_HARDSIGMOID: CALL(ACT_HARDSIGMOID); break; \
+	default: CALL(ACT_NONE); break; \
+	}
+
+/* Defined in the files below for each set; kernels_table.c puts them together. */
+void ISA(read)(float *, const float *, int64_t, int, const struct affine *, const float *, enum act, bool);
+void ISA(read_view)(float *, const uint8_t *, int64_t, const float[3], const float[3]);
+void ISA(moments)(const float *, int64_t, int, float *, float *);
+void ISA(grad)(float *, const float *, const float *, int64_t, int, const float *);
+void ISA(grad_pooled)(float *, const float *, const float *, int64_t, int, const float *, const struct affine *, enum act, const float *,
+		      const float *);
+void ISA(finish)(float *, const float *, int64_t, int, const struct affine *, enum act, float *, float *);
+void ISA(finish_gated)(float *, const float *, int64_t, int, const struct affine *, enum act, float *, float *, float *);
+void ISA(pool)(const float *, int64_t, int, const struct affine *, enum act, float *, float *, float *);
+void ISA(max)(float *, const float *const *, int, int);
+void ISA(max_back)(const float *, const float *const *, float *const *, int, int);
+void ISA(depthwise)(const struct dw_row *);
+void ISA(depthwise_weight)(const struct dw_row *, float *);
+void ISA(add)(float *, const float *, int64_t);
+void ISA(sgd)(int64_t, float, float, float, bool, bool, float *, const float *, float *);
+void ISA(ema)(int64_t, float, const float *, float *);
+
+#endif

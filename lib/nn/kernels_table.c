@@ -1,0 +1,22 @@
+#include "lib/nn/kernels_isa.h"
+
+extern const struct kernels ISA(kernels);
+
+const struct kernels ISA(kernels) = {
+	.name = ISA_TEXT(KERNELS_ISA),
+	.read = ISA(read),
+	.read_view = ISA(read_view),
+	.moments = ISA(moments),
+	.grad = ISA(grad),
+	.grad_pooled = ISA(grad_pooled),
+	.finish = ISA(finish),
+	.finish_gated = ISA(finish_gated),
+	.pool = ISA(pool),
+	.max = ISA(max),
+	.max_back = ISA(max_back),
+	.depthwise = ISA(depthwise),
+	.depthwise_weight = ISA(depthwise_weight),
+	.add = ISA(add),
+	.sgd = ISA(sgd),
+	.ema = ISA(ema),
+};

@@ -1,0 +1,10 @@
+/* op.c - the table of operations */
+#include "lib/nn/engine.h"
+
+const struct op *const ops[OPS] = {
+	[OP_CONV] = &op_conv,
+	[OP_DEPTHWISE] = &op_depthwise,
+	[OP_MAXPOOL] = &op_maxpool,
+	[OP_MEANPOOL] = &op_meanpool,
+	[OP_SUM] = &op_sum,
+};

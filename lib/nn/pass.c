@@ -1,0 +1,219 @@
+/*
+ * pass.c - memory of a pass, planned once
+ *
+ * Raw outputs and gradients have lifetimes on one clock: node i is computed at time i, the outputs are copied at time count, and
+ * node i's backward runs at time 2*count - i. Each array takes the lowest place in the arena that is free for its whole life.
+ */
+#include "lib/nn/engine.h"
+
+#include <omp.h>
+
+struct piece {
+	int64_t size, at;        /* floats; -1: not placed yet */
+	int start, end;
+	float **where;
+};
+
+static int64_t node_floats(const struct node *x, int batch)
+{
+	return ((int64_t)batch * x->h * x->w * x->ld + LANES - 1) / LANES * LANES;
+}
+
+/* --- lifetimes --- */
+
+static int raw_end(const struct net *net, int i, bool grad)
+{
+	const struct node *x = &net->nodes[i];
+	int end = x->output ? net->count : x->last_reader;
+
+	if (!grad)
+		return end;
+	end = 2 * net->count - i;
+	for (int j = 0; j < net->count; j++)
+		if (net->nodes[j].gated == i)
+			end = MAX(end, 2 * net->count - j);   /* its value multiplies that gradient */
+	return end;
+}
+
+static int d_end(const struct net *net, int i)
+{
+	int end = 2 * net->count - i;
+
+	for (int j = 0; j < net->count; j++)
+		if (net->nodes[j].pool == i || net->nodes[j].share == i)
+			end = MAX(end, 2 * net->count - j);
+	return end;
+}
+
+static int d_start(const struct net *net, int i)
+{
+	return net->nodes[i].output ? net->count : 2 * net->count - net->nodes[i].last_reader;
+}
+
+static int list_pieces(struct pass *p, struct piece *list)
+{
+	const struct net *net = p->net;
+	int n = 0;
+
+	for (int i = 1; i < net->count; i++) {
+		const struct node *x = &net->nodes[i];
+
+		list[n++] = (struct piece){ node_floats(x, p->batch), -1, i, raw_end(net, i, p->grad), &p->state[i].raw };
+		if (p->grad && x->stored && x->share == i)
+			list[n++] = (struct piece){ node_floats(x, p->batch), -1, d_start(net, i), d_end(net, i), &p->state[i].d };
+	}
+	return n;
+}
+
+/* --- places --- */
+
+/* The lowest address where piece k overlaps none that is placed and alive at the same time. */
+static int64_t place(const struct piece *list, int n, int k)
+{
+	int64_t at = 0;
+
+	for (bool moved = true; moved;) {
+		moved = false;
+		for (int i = 0; i < n; i++) {
+			const struct piece *o = &list[i], *x = &list[k];
+
+			if (o->at < 0 || i == k || o->end < x->start || x->end < o->start)
+				continue;
+			if (at < o->at + o->size && o->at < at + x->size) {
+				at = o->at + o->size;
+				moved = true;
+			}
+		}
+	}
+	return at;
+}
+
+static int by_start(const void *a, const void *b)
+{
+	const struct piece *x = a, *y = b;
+
+	return x->start != y->start ? x->start - y->start : x->size < y->size ? 1 : -1;
+}
+
+static void plan_arena(struct pass *p)
+{
+	struct piece *list = xcalloc(2 * NODES_MAX, sizeof(*list));
+	int n = list_pieces(p, list);
+
+	qsort(list, n, sizeof(*list), by_start);
+	for (int k = 0; k < n; k++) {
+		list[k].at = place(list, n, k);
+		p->arena_size = MAX(p->arena_size, list[k].at + list[k].size);
+	}
+	p->arena = xaligned(p->arena_size * sizeof(float));
+	for (int k = 0; k < n; k++)
+		*list[k].where = p->arena + list[k].at;
+	for (int i = 1; i < p->net->count; i++)
+		p->state[i].d = p->state[p->net->nodes[i].share].d;
+	free(list);
+}
+
+/* Per-channel and per-image vectors; at == NULL only counts. */
+static size_t lay_vectors(struct pass *p, float *at)
+{
+	size_t used = 0;
+
+	for (int i = 1; i < p->net->count; i++) {
+		const struct node *x = &p->net->nodes[i];
+		struct state *s = &p->state[i];
+		size_t vector = (size_t)p->net->config.bn_splits * x->ld, image = (size_t)p->batch * 2 * x->ld;
+		struct { float **to; size_t size; } parts[] = {
+			{ &s->scale, x->gamma >= 0 || x->bias >= 0 ? vector : 0 }, { &s->shift, x->gamma >= 0 || x->bias >= 0 ? vector : 0 },
+			{ &s->xscale, x->gamma >= 0 ? vector : 0 }, { &s->xshift, x->gamma >= 0 ? vector : 0 },
+			{ &s->c, x->gamma >= 0 && p->grad ? 3 * vector : 0 },
+			{ &s->images, x->gated >= 0 && p->grad ? image : 0 }, { &s->slopes, x->pool >= 0 && p->grad ? image : 0 },
+		};
+
+		for (int k = 0; k < ARRAY_SIZE(parts); k++) {
+			if (at && parts[k].size)
+				*parts[k].to = at + used;
+			used += parts[k].size;
+		}
+	}
+	return used;
+}
+
+static void plan_threads(struct pass *p)
+{
+	const struct net *net = p->net;
+
+	for (int i = 1; i < net->count; i++) {
+		const struct node *x = &net->nodes[i];
+
+		p->scratch_size = MAX(p->scratch_size, ops[x->op]->scratch(x, &net->nodes[x->in[0]], p->grad));
+		p->partial_size = MAX(p->partial_size, p->grad ? x->weights : 0);
+		p->ldmax = MAX(p->ldmax, x->ld);
+	}
+	p->scratch_size = (p->scratch_size + LANES - 1) / LANES * LANES;
+	p->scratch = xcalloc(p->threads, sizeof(*p->scratch));
+	p->partial = xcalloc(p->threads, sizeof(*p->partial));
+	for (int t = 0; t < p->threads; t++) {
+		p->scratch[t] = xaligned((p->scratch_size + VECTORS * p->ldmax) * sizeof(float));
+		if (t && p->grad)
+			p->partial[t] = xaligned(p->partial_size * sizeof(float));
+	}
+	p->sums = xaligned(sizeof(double) * p->threads * 2 * net->config.bn_splits * 2 * p->ldmax);
+}
+
+struct pass *pass_new(const struct net *net, int batch, bool grad)
+{
+	struct pass *p = xcalloc(1, sizeof(*p));
+
+	p->net = net;
+	p->batch = batch;
+	p->grad = grad;
+	p->threads = omp_get_max_threads();
+	p->state = xcalloc(net->count, sizeof(*p->state));
+	plan_arena(p);
+	p->small_size = lay_vectors(p, NULL);
+	p->small = xaligned(p->small_size * sizeof(float));
+	lay_vectors(p, p->small);
+	plan_threads(p);
+	p->feature = xaligned((size_t)batch * net_feature_dim(net) * sizeof(float));
+	if (net->head >= 0)
+		p->head = xaligned((size_t)batch * net->config.dim * sizeof(float));
+	return p;
+}
+
+void pass_free(struct pass *p)
+{
+	if (!p)
+		return;
+	for (int t = 0; t < p->threads; t++) {
+		free(p->scratch[t]);
+		free(p->partial[t]);
+	}
+	free(p->scratch);
+	free(p->partial);
+	free(p->sums);
+	free(p->arena);
+	free(p->small);
+	free(p->feature);
+	free(p->head);
+	free(p->state);
+	free(p);
+}
+
+size_t pass_bytes(const struct pass *p)
+{
+	size_t floats = p->arena_size + p->small_size + p->threads * (p->scratch_size + VECTORS * p->ldmax) +
+			(p->grad ? (p->threads - 1) * p->partial_size : 0) +
+			(size_t)p->batch * (net_feature_dim(p->net) + (p->head ? p->net->config.dim : 0));
+
+	return floats * sizeof(float) + sizeof(double) * p->threads * 4 * p->net->config.bn_splits * p->ldmax;
+}
+
+const float *pass_feature(const struct pass *p)
+{
+	return p->feature;
+}
+
+const float *pass_head(const struct pass *p)
+{
+	return p->head;
+}

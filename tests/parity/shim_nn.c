@@ -1,0 +1,113 @@
+/* shim_nn.c - plain-argument doors to lib/nn for tests in Python */
+#include "lib/nn/engine.h"
+
+struct shim {
+	struct arch arch;
+	struct row rows[64];
+	struct net_config config;
+	struct net *net;
+	struct pass *pass;
+};
+
+struct shim *nn_rows(const int *rows, int count, double eps, double momentum, int height, int width, int splits, int batch,
+		     const char *backend);
+void nn_free(struct shim *s);
+struct net *nn_net(struct shim *s);
+struct pass *nn_pass(struct shim *s);
+int nn_tensor(struct shim *s, int i, char *name, int *buffer, int64_t *shape);
+void nn_set(struct shim *s, int i, const float *in, float *flat);
+void nn_get(struct shim *s, int i, const float *flat, float *out);
+int nn_ops(void);
+const char *nn_op_name(int i);
+
+static struct shim *open_shim(struct shim *s, int height, int width, int splits, int batch, const char *backend)
+{
+	s->config.height = height;
+	s->config.width = width;
+	s->config.bn_splits = splits;
+	s->config.backend = backend;
+	for (int i = 0; i < 3; i++) {
+		s->config.mean[i] = 0.4f + 0.05f * i;
+		s->config.std[i] = 0.2f + 0.02f * i;
+	}
+	s->net = net_new(&s->config);
+	if (!s->net) {
+		fprintf(stderr, "%s\n", why());
+		free(s);
+		return NULL;
+	}
+	s->pass = pass_new(s->net, batch, true);
+	return s;
+}
+
+/* rows: (count, 1 + ROW_INTEGERS) */
+struct shim *nn_rows(const int *rows, int count, double eps, double momentum, int height, int width, int splits, int batch,
+		     const char *backend)
+{
+	struct shim *s = xcalloc(1, sizeof(*s));
+
+	for (int i = 0; i < count; i++) {
+		s->rows[i].layer = rows[i * (1 + ROW_INTEGERS)];
+		memcpy(s->rows[i].v, rows + i * (1 + ROW_INTEGERS) + 1, sizeof(s->rows[i].v));
+	}
+	s->arch = (struct arch){ .entry = { "rows", "from a test", NULL }, .rows = s->rows, .count = count, .bn_eps = eps, .bn_momentum = momentum };
+	s->config.arch = &s->arch;
+	s->config.head = "none";
+	return open_shim(s, height, width, splits, batch, backend);
+}
+
+void nn_free(struct shim *s)
+{
+	pass_free(s->pass);
+	net_free(s->net);
+	free(s);
+}
+
+struct net *nn_net(struct shim *s)
+{
+	return s->net;
+}
+
+struct pass *nn_pass(struct shim *s)
+{
+	return s->pass;
+}
+
+/* Rank of tensor i, its name and shape; -1 after the last. */
+int nn_tensor(struct shim *s, int i, char *name, int *buffer, int64_t *shape)
+{
+	const struct net_tensor *list;
+
+	if (i >= net_tensors(s->net, &list))
+		return -1;
+	strcpy(name, list[i].name);
+	*buffer = list[i].buffer;
+	memcpy(shape, list[i].shape, sizeof(list[i].shape));
+	return list[i].rank;
+}
+
+void nn_set(struct shim *s, int i, const float *in, float *flat)
+{
+	const struct net_tensor *list;
+
+	net_tensors(s->net, &list);
+	net_import(s->net, &list[i], in, flat);
+}
+
+void nn_get(struct shim *s, int i, const float *flat, float *out)
+{
+	const struct net_tensor *list;
+
+	net_tensors(s->net, &list);
+	net_export(s->net, &list[i], flat, out);
+}
+
+int nn_ops(void)
+{
+	return OPS;
+}
+
+const char *nn_op_name(int i)
+{
+	return ops[i] ? ops[i]->entry.name : "view";
+}

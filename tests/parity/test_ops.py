@@ -1,0 +1,236 @@
+#!/usr/bin/python3
+"""Every operation of lib/nn alone against PyTorch in float64: values, gradients, running statistics.
+
+A case is a table of rows as in lib/nn/arch.h; `reference` runs the same rows in PyTorch. Sizes and channel counts are odd
+on purpose."""
+import ctypes as C
+import math
+import os
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+lib = C.CDLL(os.path.join(os.environ.get("B", "build/release"), "libparity.so"))
+CONV, DEPTHWISE, LINEAR, MAXPOOL, MEANPOOL, SQUEEZE, SUM = range(7)
+NONE, RELU, RELU6, HSWISH, HSIGMOID = range(5)
+ACTS = [lambda z: z, F.relu, F.relu6, F.hardswish, F.hardsigmoid]
+MEAN = np.float32([0.4, 0.45, 0.5])
+STD = np.float32([0.2, 0.22, 0.24])
+EPS, MOMENTUM, TRAIN, KEY, EVAL = 1e-3, 0.2, 0, 1, 2
+failures = 0
+
+for name in ("nn_rows", "nn_net", "nn_pass", "pass_feature"):
+    getattr(lib, name).restype = C.c_void_p
+lib.net_params.restype = lib.net_buffers.restype = C.c_int64
+lib.nn_op_name.restype = C.c_char_p
+
+
+def check(name, good, why=""):
+    global failures
+    failures += not good
+    print(f"ok - {name}" if good else f"not ok - {name}: {why}", flush=True)
+
+
+def ptr(a):
+    return a.ctypes.data_as(C.c_void_p)
+
+
+class Net:
+    def __init__(self, rows, h, w, splits, batch, backend):
+        table = np.zeros((len(rows), 8), np.int32)
+        for i, r in enumerate(rows):
+            table[i, : len(r)] = r
+        self.handle = C.c_void_p(lib.nn_rows(ptr(table), len(rows), C.c_double(EPS), C.c_double(MOMENTUM), h, w, splits, batch, backend.encode()))
+        self.net, self.work = C.c_void_p(lib.nn_net(self.handle)), C.c_void_p(lib.nn_pass(self.handle))
+        self.params = np.zeros(lib.net_params(self.net), np.float32)
+        self.buffers = np.zeros(lib.net_buffers(self.net), np.float32)
+        self.tensors = []
+        while True:
+            name, buffer, shape = C.create_string_buffer(128), C.c_int(), (C.c_int64 * 4)()
+            rank = lib.nn_tensor(self.handle, len(self.tensors), name, C.byref(buffer), shape)
+            if rank < 0:
+                break
+            self.tensors.append((name.value.decode(), buffer.value, tuple(shape[:rank])))
+
+    def set(self, values):
+        for i, (name, buffer, _) in enumerate(self.tensors):
+            lib.nn_set(self.handle, i, ptr(values[name]), ptr(self.buffers if buffer else self.params))
+
+    def get(self, buffers, flat):
+        out = {}
+        for i, (name, buffer, shape) in enumerate(self.tensors):
+            if bool(buffer) == buffers:
+                out[name] = np.empty(shape, np.float32)
+                lib.nn_get(self.handle, i, ptr(flat), ptr(out[name]))
+        return out
+
+    def forward(self, views, order, mode):
+        lib.net_forward(self.net, self.work, ptr(self.params), ptr(self.buffers), ptr(views), ptr(order) if order is not None else None, len(views), mode)
+        f = C.cast(lib.pass_feature(self.work), C.POINTER(C.c_float))
+        return np.ctypeslib.as_array(f, (len(views), lib.net_feature_dim(self.net))).copy()
+
+    def backward(self, d):
+        grads = np.zeros_like(self.params)
+        lib.net_backward(self.net, self.work, ptr(self.params), ptr(d), None, ptr(grads))
+        return grads
+
+    def close(self):
+        lib.nn_free(self.handle)
+
+
+def norm(z, p, name, splits, mode):
+    """Batch norm over contiguous parts of the batch; running statistics move by the mean over the parts."""
+    gamma, beta = p[name + ".weight"], p[name + ".bias"]
+    if mode == EVAL:
+        return F.batch_norm(z, p[name + ".running_mean"], p[name + ".running_var"], gamma, beta, False, 0, EPS)
+    parts, means, variances = [], [], []
+    for s in range(splits):
+        part = z[s * len(z) // splits : (s + 1) * len(z) // splits]
+        parts.append(F.batch_norm(part, None, None, gamma, beta, True, 0, EPS))
+        means.append(part.detach().mean((0, 2, 3)))
+        variances.append(part.detach().var((0, 2, 3), unbiased=True))
+    for key, new in (("running_mean", means), ("running_var", variances)):
+        p[f"{name}.{key}"] = (1 - MOMENTUM) * p[f"{name}.{key}"] + MOMENTUM * sum(new) / splits
+    return torch.cat(parts)
+
+
+def reference(rows, p, x, splits, mode):
+    outputs, gate = [], None
+    for i, (op, *v) in enumerate(rows):
+        if op == SQUEEZE:
+            s = F.adaptive_avg_pool2d(x, 1)
+            s = ACTS[v[1]](F.conv2d(s, p[f"row{i}.fc1.weight"], p[f"row{i}.fc1.bias"]))
+            x = x * ACTS[v[2]](F.conv2d(s, p[f"row{i}.fc2.weight"], p[f"row{i}.fc2.bias"]))
+        elif op in (CONV, DEPTHWISE):
+            name, (k, stride, pad, act, normed) = (f"row{i}.conv", v[1:]) if op == CONV else (f"row{i}.depthwise", v)
+            bias = None if normed else p[name + ".bias"]
+            x = F.conv2d(x, p[name + ".weight"], bias, stride, pad, 1, x.shape[1] if op == DEPTHWISE else 1)
+            x = ACTS[act](norm(x, p, f"row{i}.norm", splits, mode) if normed else x)
+        elif op == LINEAR:
+            x = ACTS[v[1]](F.linear(x.flatten(1), p[f"row{i}.linear.weight"], p[f"row{i}.linear.bias"]))[:, :, None, None]
+        elif op == MAXPOOL:
+            x = F.max_pool2d(x, *v)
+        elif op == MEANPOOL:
+            x = F.adaptive_avg_pool2d(x, 1)
+        elif op == SUM:
+            x = ACTS[v[1]](x + outputs[v[0]])
+        outputs.append(x)
+    return x.permute(0, 2, 3, 1).flatten(1)
+
+
+def draw(net, rng):
+    values = {}
+    for name, _, shape in net.tensors:
+        kind = name.rsplit(".", 1)[1]
+        v = rng.standard_normal(shape)
+        if kind == "running_var":
+            v = 0.5 + np.abs(v)
+        elif len(shape) > 1:
+            v /= math.sqrt(np.prod(shape[1:]))
+        elif "norm" in name and kind == "weight":
+            v = 1 + 0.3 * v
+        values[name] = v.astype(np.float32)
+    return values
+
+
+def error(got, want):
+    scale = np.linalg.norm(want)
+    return np.linalg.norm(got.astype(np.float64) - want) / (scale if scale > 1e-12 else 1)
+
+
+def worst(got, want):
+    errors = {k: error(got[k], want[k].detach().numpy()) for k in got}
+    name = max(errors, key=errors.get) if errors else ""
+    return errors.get(name, 0), name
+
+
+def run(title, rows, h, w, batch=3, splits=1, backend="blas", permuted=False):
+    rng = np.random.default_rng(len(title) + h)
+    net = Net(rows, h, w, splits, batch, backend)
+    values = draw(net, rng)
+    views = rng.integers(0, 256, (batch, h, w, 3), np.uint8)
+    order = rng.permutation(batch).astype(np.int32) if permuted else None
+    inside = order if permuted else np.arange(batch)
+    x = torch.from_numpy(((views / 255.0 - MEAN.astype(np.float64)) / STD)[inside]).permute(0, 3, 1, 2)
+    report, good = [], True
+    for mode in (TRAIN, EVAL):
+        net.set(values)
+        p = {k: torch.tensor(v, dtype=torch.float64, requires_grad="running" not in k) for k, v in values.items()}
+        want = reference(rows, p, x, splits, mode)
+        got = net.forward(views, order, mode)
+        pairs = [("value", error(got[inside], want.detach().numpy()), "", 2e-6)]
+        pairs.append(("running", *worst(net.get(True, net.buffers), p), 2e-6))
+        if mode == TRAIN:
+            d = rng.standard_normal(want.shape).astype(np.float32)
+            want.backward(torch.from_numpy(d).double())
+            back = np.empty_like(d)
+            back[inside] = d
+            grads = net.get(False, net.backward(back))
+            pairs.append(("gradient", *worst(grads, {k: v.grad for k, v in p.items() if k in grads}), 2e-5))
+        report += [f"{what} {e:.1e} {name}" for what, e, name, _ in pairs]
+        good = good and all(e <= limit for _, e, _, limit in pairs)
+    net.close()
+    check(f"{title}, {w}x{h}, {splits} splits, {backend}{', permuted' if permuted else ''}", good, "; ".join(report))
+
+
+def stem(act=HSWISH, out=13):
+    return (CONV, out, 1, 1, 0, act, 1)
+
+
+CASES = [
+    ("1x1 convolution", [stem(), (CONV, 21, 1, 1, 0, RELU, 1)], 7, 5),
+    ("1x1 convolution, stride 2", [stem(), (CONV, 21, 1, 2, 0, NONE, 1)], 7, 5),
+    ("1x1 convolution with bias", [stem(), (CONV, 5, 1, 1, 0, RELU, 0)], 7, 5),
+    ("3x3 convolution", [stem(), (CONV, 17, 3, 1, 1, HSWISH, 1)], 7, 5),
+    ("3x3 convolution without padding", [stem(), (CONV, 17, 3, 1, 0, RELU6, 1)], 7, 5),
+    ("3x3 convolution, stride 2", [stem(), (CONV, 17, 3, 2, 1, NONE, 1)], 7, 5),
+    ("3x3 convolution of the view, stride 2", [(CONV, 19, 3, 2, 1, HSWISH, 1)], 9, 7),
+    ("7x7 convolution of the view, stride 2", [(CONV, 19, 7, 2, 3, RELU, 1)], 19, 23),
+    ("5x5 convolution, wide, in bands", [stem(out=150), (CONV, 65, 5, 2, 2, RELU, 1)], 33, 41),
+    ("3x3 convolution, in bands", [stem(out=70), (CONV, 130, 3, 1, 1, RELU, 1), (CONV, 30, 1, 1, 0, NONE, 1)], 40, 37),
+    ("depthwise 3x3", [stem(), (DEPTHWISE, 3, 1, 1, HSWISH, 1)], 7, 5),
+    ("depthwise 3x3, stride 2", [stem(), (DEPTHWISE, 3, 2, 1, RELU, 1)], 7, 5),
+    ("depthwise 3x3, stride 2, even", [stem(), (DEPTHWISE, 3, 2, 1, RELU, 1)], 8, 12),
+    ("depthwise 5x5", [stem(out=40), (DEPTHWISE, 5, 1, 2, RELU, 1)], 9, 11),
+    ("depthwise 5x5, stride 2", [stem(out=40), (DEPTHWISE, 5, 2, 2, HSWISH, 1)], 9, 11),
+    ("depthwise 5x5 on one pixel", [stem(out=40), (DEPTHWISE, 5, 2, 2, HSWISH, 0)], 1, 2),
+    ("depthwise 7x7 with bias, stride 3", [stem(), (DEPTHWISE, 7, 3, 2, NONE, 0)], 17, 15),
+    ("depthwise 2x2, stride 3", [stem(), (DEPTHWISE, 2, 3, 0, NONE, 0)], 11, 12),
+    ("depthwise 3x3, in bands", [stem(out=200), (DEPTHWISE, 3, 2, 1, RELU, 1), (DEPTHWISE, 5, 1, 2, RELU, 1)], 45, 50),
+    ("mean-pool and linear", [stem(RELU), (MEANPOOL,), (LINEAR, 11, HSWISH), (LINEAR, 6, NONE)], 7, 5),
+    ("mean-pool of a sum", [stem(RELU), stem(NONE), (SUM, 0, RELU), (MEANPOOL,)], 7, 5),
+    ("mean-pool of a large image", [stem(HSWISH), (MEANPOOL,)], 60, 61),
+    ("max-pool", [stem(RELU), (MAXPOOL, 3, 2, 1)], 7, 5),
+    ("max-pool, 2x2, in bands", [stem(NONE, 90), (MAXPOOL, 2, 2, 0)], 70, 50),
+    ("max-pool, overlapping, with padding", [stem(HSWISH), (MAXPOOL, 3, 1, 1), (CONV, 9, 1, 1, 0, NONE, 1)], 7, 6),
+    ("squeeze", [stem(), (DEPTHWISE, 3, 1, 1, HSWISH, 1), (SQUEEZE, 8, RELU, HSIGMOID), (CONV, 10, 1, 1, 0, NONE, 1)], 7, 5),
+    ("squeeze before 3x3", [stem(RELU), (SQUEEZE, 5, HSWISH, RELU), (CONV, 10, 3, 1, 1, NONE, 1)], 7, 5),
+    ("sum, both shared", [stem(), (CONV, 13, 3, 1, 1, NONE, 1), (SUM, 0, RELU), (CONV, 7, 1, 1, 0, NONE, 1)], 7, 5),
+    ("sum of sums", [stem(NONE), (CONV, 13, 1, 1, 0, NONE, 1), (SUM, 0, NONE), (CONV, 13, 3, 1, 1, NONE, 1), (SUM, 2, NONE),
+                     (CONV, 7, 1, 1, 0, NONE, 1)], 7, 5),
+    ("sum of activations", [stem(), (CONV, 13, 1, 1, 0, HSWISH, 1), (SUM, 0, HSWISH), (CONV, 7, 1, 1, 0, NONE, 1), (CONV, 13, 3, 1, 1, NONE, 0),
+                            (SUM, 2, NONE)], 7, 5),
+    ("sum with an early reader", [stem(), (CONV, 13, 1, 1, 0, NONE, 1), (SUM, 0, NONE), (SUM, 0, RELU)], 7, 5),
+    ("inverted bottleneck", [(CONV, 24, 3, 2, 1, HSWISH, 1), (CONV, 72, 1, 1, 0, HSWISH, 1), (DEPTHWISE, 5, 1, 2, HSWISH, 1),
+                             (SQUEEZE, 24, RELU, HSIGMOID), (CONV, 24, 1, 1, 0, NONE, 1), (SUM, 0, NONE), (CONV, 60, 1, 1, 0, RELU6, 1),
+                             (MEANPOOL,), (LINEAR, 33, HSWISH)], 14, 10),
+]
+
+
+def run_cases():
+    for i, (title, rows, h, w) in enumerate(CASES):
+        for backend in ("blas", "onednn"):
+            for splits in (1, 2):
+                run(title, rows, h, w, 5 if splits > 1 else 3, splits, backend)
+        run(title, rows, h, w, 7, 3, "onednn", True)
+    covered = {"view"} | {n for _, rows, _, _ in CASES for n, op in zip(
+        ("conv", "depthwise", "conv", "maxpool", "meanpool", "meanpool", "sum"), range(7)) if any(r[0] == op for r in rows)}
+    names = {lib.nn_op_name(i).decode() for i in range(lib.nn_ops())}
+    check("every operation of the table has a case", names == covered, f"{names ^ covered}")
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    run_cases()
+    raise SystemExit(failures > 0)
