@@ -142,7 +142,7 @@ static bool scan_container(struct scan *s, int bytes, int each, int depth)
 	return take_count(s, bytes, &n) && n <= WIRE_HEADER_MAX && scan_many(s, n * each, depth);
 }
 
-/* Accepts what wire.5 allows: nil, bool, ints, floats, str, array, map. No bin, no ext. */
+/* Accepts what wire.5 allows: bool, ints, floats, str, array, map. No bin, no ext. */
 static bool scan_value(struct scan *s, int depth)
 {
 	static const uint8_t sizes[] = { [0xca - 0xca] = 4, 8, 1, 2, 4, 8, 1, 2, 4, 8 };
@@ -151,7 +151,7 @@ static bool scan_value(struct scan *s, int depth)
 	if (s->at == s->end)
 		return false;
 	tag = *s->at++;
-	if (tag < 0x80 || tag >= 0xe0 || tag == 0xc0 || tag == 0xc2 || tag == 0xc3)
+	if (tag < 0x80 || tag >= 0xe0 || tag == 0xc2 || tag == 0xc3)
 		return true;
 	if (tag < 0x90)
 		return scan_many(s, 2u * (tag & 15), depth);
