@@ -1,0 +1,175 @@
+/* augment - the first stage of a line: pictures in, batches of augmented views out */
+#include <unistd.h>
+
+#include "lib/base/threads.h"
+#include "lib/image/preview.h"
+#include "lib/stream/stage.h"
+
+enum { NICENESS = 10, PREVIEW_SAMPLES = 32 };
+
+struct options {
+	struct stage_options stage;
+	struct maker_options maker;
+	const char *holdout, *preview;
+};
+
+static const struct option_row rows[] = {
+	{ 'r', "recipe", OPT_CHOICE, offsetof(struct options, maker.recipe), 0, 0, "RECIPE", "how views are made", &recipe_table },
+	{ 0, "size", OPT_INT, offsetof(struct options, maker.size), 0, 4096, "N", "pixels a side of a view; 0: the recipe's", NULL },
+	{ 0, "views", OPT_INT, offsetof(struct options, maker.views), 0, MAKER_VIEWS, "N", "views of each image; 0: two, with --eval one", NULL },
+	{ 'b', "batch", OPT_INT, offsetof(struct options, maker.batch), 1, 1 << 20, "N", "images a batch", NULL },
+	{ 'e', "epochs", OPT_INT, offsetof(struct options, maker.epochs), 1, 1e6, "N", "length of the run", NULL },
+	{ 's', "seed", OPT_INT, offsetof(struct options, maker.seed), 0, 1e15, "N", "seed of every draw, here and further down", NULL },
+	{ 0, "eval", OPT_FLAG, offsetof(struct options, maker.eval), 0, 0, NULL, "one pass in order, with names and splits; view0 by the recipe eval", NULL },
+	{ 0, "split", OPT_TEXT, offsetof(struct options, maker.split), 0, 0, "NAME", "train, test or all; train, with --eval all", NULL },
+	{ 0, "holdout", OPT_TEXT, offsetof(struct options, holdout), 0, 0, "FILE|N", "samples named in FILE, or N of them, are the split test", NULL },
+	{ 0, "mean", OPT_TEXT, offsetof(struct options, maker.mean), 0, 0, "R,G,B", "for normalisation by encode; the recipe's", NULL },
+	{ 0, "std", OPT_TEXT, offsetof(struct options, maker.std), 0, 0, "R,G,B", "for normalisation by encode; the recipe's", NULL },
+	{ 0, "max-bad", OPT_REAL, offsetof(struct options, maker.max_bad), 0, 1, "SHARE", "of the images that may be unreadable", NULL },
+	{ 0, "cache", OPT_INT, offsetof(struct options, maker.cache), 0, 1e15, "BYTES", "for decoded images, when all fit", NULL },
+	{ 0, "preview", OPT_TEXT, offsetof(struct options, preview), 0, 0, "OUT.png", "draw images beside their views, then end", NULL },
+	STAGE_ROWS(struct options, stage),
+	STAGE_SERVER_ROWS(struct options, stage),
+	OPTIONS_END,
+};
+
+static const struct manual manual = {
+	.name = "augment",
+	.usage = "[OPTION]... DATA...",
+	.summary = "Serve augmented views of the images in DATA: class folders, tars (- is stdin), IDX or CIFAR files.",
+	.tail = "example:\n"
+		"  augment --preview sheet.png photos\n"
+		"  augment --recipe mocov2 --epochs 200 photos | encode -a resnet18 -o run | loss moco >> moco.jsonl\n",
+	.rows = rows,
+};
+
+static struct maker *prepare(const struct options *o, char *const *paths, int count)
+{
+	struct dataset *d = dataset_open(paths, count);
+
+	if (d && o->holdout && dataset_holdout(d, o->holdout) < 0) {
+		dataset_free(d);
+		return NULL;
+	}
+	return d ? maker_new(&o->maker, d) : NULL;
+}
+
+static void add_facts(struct record *r, const struct facts *f)
+{
+	record_set_text(r, "fact.data", f->data);
+	record_set_int(r, "fact.samples", f->samples);
+	record_set_text(r, "fact.split", f->split);
+	record_set_text(r, "fact.holdout", f->holdout);
+	record_set_text(r, "fact.recipe", f->recipe);
+	record_set_int(r, "fact.size", f->size);
+	record_set_text(r, "fact.mean", f->mean);
+	record_set_text(r, "fact.std", f->std);
+	record_set_int(r, "fact.views", f->views);
+	record_set_int(r, "fact.batch", f->batch);
+	record_set_int(r, "fact.steps_per_epoch", f->steps_per_epoch);
+	record_set_int(r, "fact.epochs", f->epochs);
+	record_set_int(r, "fact.steps", f->steps);
+	record_set_int(r, "fact.seed", f->seed);
+	record_set_bool(r, "fact.eval", f->eval);
+}
+
+static void add_classes(struct record *r, const struct dataset *d)
+{
+	size_t size = 1, used = 0;
+	char *text;
+
+	for (int i = 0; i < d->class_count; i++)
+		size += strlen(d->classes[i]) + 1;
+	text = xcalloc(size, 1);
+	for (int i = 0; i < d->class_count; i++)
+		used += snprintf(text + used, size - used, "%s\n", d->classes[i]);
+	if (d->class_count)
+		record_add_text(r, "classes", text);
+	free(text);
+}
+
+static struct record *describe(const struct stage *s, const struct maker *m)
+{
+	struct record *schema = record_new(KIND_SCHEMA);
+	struct tensor spec;
+
+	stage_describe(s, schema);
+	add_facts(schema, maker_facts(m));
+	add_classes(schema, maker_dataset(m));
+	for (int i = 0; maker_offer(m, i, &spec); i++)
+		record_offer(schema, spec.name, spec.dtype, spec.rank, spec.shape);
+	return schema;
+}
+
+/* Answers a want; batch: a record to be used again. */
+static int answer(struct stage *s, struct maker *m, const struct request *q, struct record *batch)
+{
+	const struct record *want = q->record;
+	int64_t step = record_int(want, "step", -1);
+	int part = (int)record_int(want, "part", 0), parts = (int)record_int(want, "parts", 1);
+	const char *names[RECORD_NAMES];
+	struct tensor made[RECORD_NAMES];
+
+	if (want->kind != KIND_WANT)
+		return fail("unable to answer '%s': augment is not trained", kind_name(want->kind));
+	for (int i = 0; i < want->name_count; i++)
+		names[i] = want->names[i];
+	if (maker_make(m, step, part, parts, names, want->name_count, made) < 0)
+		return -1;
+	record_reset(batch, KIND_BATCH);
+	record_set_int(batch, "step", step);
+	record_set_int(batch, "part", part);
+	record_set_int(batch, "parts", parts);
+	record_set_int(batch, "epoch", maker_epoch(m, step));
+	for (int i = 0; i < want->name_count; i++)
+		record_add(batch, made[i]);
+	return stage_answer(s, q, batch);
+}
+
+static int serve(struct stage *s, struct maker *m)
+{
+	struct record *schema = describe(s, m), *batch = record_new(KIND_BATCH);
+	struct request q;
+	int r = stage_serve(s, false);
+
+	while (r == 0 && (r = stage_next(s, &q)) > 0)
+		r = q.record->kind == KIND_OPEN ? stage_answer(s, &q, schema) : answer(s, m, &q, batch);
+	if (maker_bad(m))
+		note("left out %d unreadable images in all", maker_bad(m));
+	record_free(schema);
+	record_free(batch);
+	return r;
+}
+
+int main(int argc, char **argv)
+{
+	struct options o = {
+		.stage = STAGE_OPTIONS_INIT,
+		.maker = MAKER_OPTIONS_INIT,
+	};
+	struct maker *m;
+	struct stage *s;
+	int first, r;
+
+	/* arguments */
+	threads_passive(argv);
+	format(o.maker.recipe.spelling, sizeof(o.maker.recipe.spelling), "mocov2");
+	first = options_parse(&manual, &o, argc, argv);
+	if (first < 0)
+		return stage_refuse(manual.name, !o.preview);
+
+	/* prepare */
+	s = stage_new(manual.name, &o.stage, argc, argv);
+	if (nice(NICENESS) < 0)
+		note("unable to run at a lower priority"); /* the trained stage should come first on shared cores */
+	m = prepare(&o, argv + first, argc - first);
+	if (!m || (o.preview && preview_write(m, o.preview, PREVIEW_SAMPLES) < 0))
+		return stage_refuse(manual.name, !o.preview);
+
+	/* serve */
+	r = o.preview ? 0 : serve(s, m);
+
+	/* close */
+	maker_free(m);
+	return stage_finish(s, r);
+}

@@ -1,0 +1,74 @@
+/*
+ * dataset.h - a set of labelled samples from folders, tars, IDX or CIFAR files, sorted by name
+ *
+ * Names are paths inside the data set ("airplane/0001.jpg", "train/airplane/0001.jpg"). A first folder called train, val, valid,
+ * validation or test is the split; the folder after it is the class, the classes in sorted order are labels 0, 1, ...; a flat
+ * file named like ImageNet's (n01440764_tench.JPEG) has its synset as class. WebDataset's NAME.cls gives a number instead. What
+ * has no class has label -1. The same files give the same data set from a folder or a tar, whatever the order on disk.
+ *
+ *	char *paths[] = { "data" };
+ *	struct dataset *d = dataset_open(paths, 1);
+ *	if (!d || dataset_holdout(d, "5000") < 0)
+ *		return -1;
+ *	struct bytes scratch = BYTES_INIT;              one a thread
+ *	struct blob b;
+ *	if (dataset_load(d, 0, &scratch, &b) == 0)      b points into scratch or into the data set
+ *		...
+ *	bytes_release(&scratch);
+ *	dataset_free(d);
+ *
+ * dataset_load() may be called from several threads at once, each with its own scratch.
+ */
+#ifndef IMAGE_DATASET_H
+#define IMAGE_DATASET_H
+
+#include "lib/image/picture.h"
+
+enum split { SPLIT_TRAIN, SPLIT_TEST };
+
+struct sample {
+	uint64_t offset;     /* of its bytes in the source */
+	uint32_t name;       /* offset in the pool of names */
+	uint32_t size;
+	int32_t label;       /* -1: unknown */
+	uint16_t source;
+	uint8_t split;
+};
+
+struct source;
+struct dataset {
+	struct sample *samples;      /* sorted by name */
+	int count;
+	char **classes;              /* name of each label */
+	int class_count;
+	char fingerprint[40];        /* "count:hash" of sorted names and sizes */
+	char holdout[40];            /* the same of the held-out names; "" without */
+	size_t name_max;             /* bytes of the longest name */
+	struct source *sources;
+	int source_count;
+	char *names;
+	size_t names_used, names_room, samples_room;
+};
+
+/* Opens each path, "-" being a tar on stdin. NULL after fail(). */
+struct dataset *dataset_open(char *const *paths, int count);
+void dataset_free(struct dataset *d);
+const char *dataset_name(const struct dataset *d, int sample);
+/* Makes training samples the split test: those that the lines of a file name (class/file), or as many as a number says, chosen
+ * evenly over the classes by a hash of their names, which no seed changes. */
+int dataset_holdout(struct dataset *d, const char *spec);
+/* How many samples of a split there are. */
+int dataset_split_count(const struct dataset *d, enum split s);
+
+/* Growing memory for the bytes of one sample. */
+struct bytes {
+	uint8_t *data;
+	size_t room;
+};
+#define BYTES_INIT { NULL, 0 }
+void bytes_release(struct bytes *b);
+
+/* The bytes of a sample, valid until the next load with the same scratch. 0, or -1 after fail() with the cause alone. */
+int dataset_load(const struct dataset *d, int sample, struct bytes *scratch, struct blob *blob);
+
+#endif

@@ -1,0 +1,46 @@
+/* maker_internal.h - what maker.c and facts.c share */
+#ifndef IMAGE_MAKER_INTERNAL_H
+#define IMAGE_MAKER_INTERNAL_H
+
+#include <stdatomic.h>
+
+#include "lib/image/cache.h"
+#include "lib/image/maker.h"
+#include "lib/image/sampler.h"
+#include "lib/image/view.h"
+
+enum { POOL_BUFFERS = 4, OFFERS = MAKER_VIEWS + 4 };
+
+/* Everything a thread needs for itself. */
+struct worker {
+	struct decoder *decoder;
+	struct bytes bytes;
+	struct picture picture;
+	struct studio studio;
+};
+
+/* Buffers of one kind of tensor, used again when nobody holds them any more. */
+struct pool {
+	struct buffer *held[POOL_BUFFERS];
+};
+
+struct maker {
+	struct facts facts;
+	double max_bad;
+	struct dataset *d;
+	int *served, served_count;          /* numbers of the samples of the split */
+	enum frame frames[MAKER_VIEWS];
+	struct law laws[MAKER_VIEWS];
+	struct worker *workers;
+	int worker_count;
+	struct cache *cache;                /* NULL: not used */
+	atomic_uchar *bad;                  /* by sample */
+	atomic_int bad_count;
+	struct pool pools[OFFERS];
+	int *rows;                          /* sample of each row being made; -1: left out */
+};
+
+/* Fills m->facts and m->served from the options and m->d. */
+int facts_fill(struct maker *m, const struct maker_options *o);
+
+#endif

@@ -1,0 +1,15 @@
+/*
+ * preview.h - a sheet of pictures beside their views, to look at before a run
+ *
+ *	if (preview_write(maker, "sheet.png", 32) < 0)
+ *		return -1;
+ */
+#ifndef IMAGE_PREVIEW_H
+#define IMAGE_PREVIEW_H
+
+#include "lib/image/maker.h"
+
+/* Writes the first samples of the first batch: each one's original, then its views; small views are enlarged. */
+int preview_write(struct maker *m, const char *path, int samples);
+
+#endif

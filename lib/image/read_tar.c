@@ -1,0 +1,317 @@
+/* read_tar.c - pictures in a tar: ustar, pax paths and sizes, GNU long names; WebDataset's .cls labels; stdin by way of a spool */
+#include "lib/image/reader.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <unistd.h>
+
+enum { BLOCK = 512, PATH_ROOM = 4096, EXTRA_MAX = 1 << 20 };
+
+/* State of one pass over the headers. */
+struct walk {
+	struct dataset *d;
+	int source, fd, first;       /* number of this source's first sample */
+	uint64_t at, end;            /* next byte; size of the file */
+	char name[PATH_ROOM];        /* from a pax or long name record, for the next member; "" when there was none */
+	int64_t size;                /* likewise; -1 */
+	char key[PATH_ROOM];         /* WebDataset: the samples [key_first, count) share it */
+	int key_first, key_label;
+};
+
+/* --- header fields --- */
+
+/* Octal text, or binary when the top bit is set (GNU, for more than 8 GB). -1 when it is neither. */
+static int64_t number(const uint8_t *p, int n)
+{
+	uint64_t v = 0;
+
+	if (p[0] & 0x80) {
+		for (int i = 1; i < n; i++)
+			v = v << 8 | p[i];
+		return p[0] == 0x80 && p[1] == 0 && p[2] == 0 && p[3] == 0 && v <= INT64_MAX / 2 ? (int64_t)v : -1;
+	}
+	while (n > 0 && *p == ' ')
+		p++, n--;
+	for (; n > 0 && *p >= '0' && *p <= '7'; p++, n--)
+		v = v << 3 | (*p - '0');
+	return n == 0 || *p == ' ' || *p == '\0' ? (int64_t)v : -1;
+}
+
+bool is_tar_header(const uint8_t head[BLOCK])
+{
+	int64_t sum = 0;
+
+	for (int i = 0; i < BLOCK; i++)
+		sum += i >= 148 && i < 156 ? ' ' : head[i];
+	return head[0] != '\0' && number(head + 148, 8) == sum;
+}
+
+static bool is_zero(const uint8_t *head)
+{
+	return head[0] == 0 && memcmp(head, head + 1, BLOCK - 1) == 0;
+}
+
+static int read_exactly(struct walk *w, uint64_t at, void *dst, size_t n)
+{
+	char *p = dst;
+
+	while (n > 0) {
+		ssize_t got = pread(w->fd, p, n, (off_t)at);
+
+		if (got < 0 && errno == EINTR)
+			continue;
+		if (got <= 0)
+			return fail(got < 0 ? "unable to read '%s':" : "unable to read '%s': it is truncated", w->d->sources[w->source].path);
+		p += got;
+		at += got;
+		n -= got;
+	}
+	return 0;
+}
+
+/* --- pax and GNU records: they speak of the member that follows --- */
+
+/* Records "LENGTH KEY=VALUE\n"; damage ends the reading of them. */
+static void parse_pax(struct walk *w, char *text, size_t n)
+{
+	char *p = text, *end = text + n;
+
+	while (p < end) {
+		char *space = memchr(p, ' ', end - p), *equals;
+		int64_t length;
+
+		if (!space)
+			return;
+		*space = '\0';
+		if (parse_int(p, &length) < 0 || length <= space - p + 1 || length > end - p)
+			return;
+		p[length - 1] = '\0';
+		equals = strchr(space + 1, '=');
+		if (!equals)
+			return;
+		if (strncmp(space + 1, "path=", 5) == 0)
+			format(w->name, sizeof(w->name), "%s", equals + 1);
+		if (strncmp(space + 1, "size=", 5) == 0)
+			parse_int(equals + 1, &w->size);
+		p += length;
+	}
+}
+
+static int read_extra(struct walk *w, char type, uint64_t at, int64_t size)
+{
+	char *text;
+	int r;
+
+	if (type != 'x' && type != 'L')
+		return 0;
+	if (size > EXTRA_MAX)
+		return fail("unable to read '%s': a name of %lld bytes", w->d->sources[w->source].path, (long long)size);
+	text = xcalloc(size + 1, 1);
+	r = read_exactly(w, at, text, size);
+	if (r == 0 && type == 'L')
+		format(w->name, sizeof(w->name), "%s", text);
+	else if (r == 0)
+		parse_pax(w, text, size);
+	free(text);
+	return r;
+}
+
+/* --- members --- */
+
+static void member_name(struct walk *w, const uint8_t *head, char dst[PATH_ROOM])
+{
+	const char *h = (const char *)head;
+	bool prefixed = memcmp(h + 257, "ustar\0", 6) == 0 && h[345];
+
+	if (w->name[0])
+		format(dst, PATH_ROOM, "%s", w->name);
+	else if (prefixed)
+		format(dst, PATH_ROOM, "%.155s/%.100s", h + 345, h);
+	else
+		format(dst, PATH_ROOM, "%.100s", h);
+	while (strncmp(dst, "./", 2) == 0)
+		memmove(dst, dst + 2, strlen(dst) - 1);
+	while (dst[0] == '/')
+		memmove(dst, dst + 1, strlen(dst));
+}
+
+/* Samples of one key (the path up to the first dot of the file's name) share a .cls, before or after them. */
+static void enter_key(struct walk *w, const char *name)
+{
+	const char *base = strrchr(name, '/') ? strrchr(name, '/') + 1 : name;
+	size_t n = (size_t)(base - name) + strcspn(base, ".");
+
+	if (strlen(w->key) == n && memcmp(w->key, name, n) == 0)
+		return;
+	memcpy(w->key, name, n);
+	w->key[n] = '\0';
+	w->key_first = w->d->count;
+	w->key_label = -1;
+}
+
+static int read_label(struct walk *w, uint64_t at, int64_t size)
+{
+	char text[24] = "";
+	int64_t label;
+
+	if (size < 1 || size >= (int64_t)sizeof(text))
+		return 0;
+	if (read_exactly(w, at, text, size) < 0)
+		return -1;
+	text[strcspn(text, " \t\r\n")] = '\0';
+	if (parse_int(text, &label) == 0 && label >= 0 && label < 1 << 24)
+		w->key_label = (int)label;
+	return 0;
+}
+
+static int add_member(struct walk *w, const char *name, uint64_t at, int64_t size)
+{
+	const char *base = strrchr(name, '/') ? strrchr(name, '/') + 1 : name, *dot = strrchr(base, '.');
+
+	if (base[0] == '.')
+		return 0;
+	enter_key(w, name);
+	if (dot && strcmp(dot, ".cls") == 0 && read_label(w, at, size) < 0)
+		return -1;
+	if (is_picture_name(base) && dataset_add(w->d, w->source, name, at, size) < 0)
+		return -1;
+	for (int i = w->key_first; w->key_label >= 0 && i < w->d->count; i++)
+		w->d->samples[i].label = w->key_label;
+	return 0;
+}
+
+/* One header and what belongs to it. */
+static int step(struct walk *w, const uint8_t *head)
+{
+	char name[PATH_ROOM], type = (char)head[156];
+	int64_t size = number(head + 124, 12);
+
+	if (!is_tar_header(head) || size < 0)
+		return fail("unable to read '%s': it is damaged at byte %llu", w->d->sources[w->source].path, (unsigned long long)w->at);
+	if (w->size >= 0 && type != 'x' && type != 'L')
+		size = w->size;
+	w->at += BLOCK;
+	if (w->at > w->end || (uint64_t)size > w->end - w->at)
+		return fail("unable to read '%s': it is truncated", w->d->sources[w->source].path);
+	if (read_extra(w, type, w->at, size) < 0)
+		return -1;
+	member_name(w, head, name);
+	if ((type == '0' || type == '\0' || type == '7') && add_member(w, name, w->at, size) < 0)
+		return -1;
+	if (type != 'x' && type != 'L' && type != 'K' && type != 'g') {
+		w->name[0] = '\0';
+		w->size = -1;
+	}
+	w->at += ((uint64_t)size + BLOCK - 1) / BLOCK * BLOCK;
+	return 0;
+}
+
+/* Two zero blocks end a tar, but another one may follow: cat *.tar | augment - */
+static int walk_members(struct walk *w)
+{
+	uint8_t head[BLOCK];
+
+	while (w->at + BLOCK <= w->end) {
+		if (read_exactly(w, w->at, head, BLOCK) < 0)
+			return -1;
+		if (is_zero(head))
+			w->at += BLOCK;
+		else if (step(w, head) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+/* The folder, with its '/', that all members lie in, when something but files is below it and it names no split. */
+static size_t common_folder(const struct walk *w)
+{
+	const char *first = dataset_name(w->d, w->first), *slash = strchr(first, '/');
+	size_t n = slash ? (size_t)(slash - first) + 1 : 0;
+
+	if (!n || (n == 6 && memcmp(first, "train/", 6) == 0))
+		return 0;
+	for (int i = w->first; i < w->d->count; i++) {
+		const char *name = dataset_name(w->d, i);
+
+		if (strncmp(name, first, n) != 0 || !strchr(name + n, '/'))
+			return 0;
+	}
+	return n;
+}
+
+static void strip_common_folders(struct walk *w)
+{
+	size_t n;
+
+	while (w->d->count > w->first && (n = common_folder(w)) > 0)
+		for (int i = w->first; i < w->d->count; i++)
+			w->d->samples[i].name += (uint32_t)n;
+}
+
+/* --- reader --- */
+
+/* Copies stdin to a file that has no name, so that it can be read again; a redirected file serves as it is. */
+static int spool(void)
+{
+	const char *folder = getenv("TMPDIR");
+	char *path = xasprintf("%s/augment-XXXXXX", folder && *folder ? folder : "/tmp"), *block;
+	struct stat st;
+	ssize_t n;
+	int fd;
+
+	if (fstat(STDIN_FILENO, &st) == 0 && S_ISREG(st.st_mode)) {
+		free(path);
+		return dup(STDIN_FILENO);
+	}
+	fd = mkostemp(path, O_CLOEXEC);
+	if (fd < 0)
+		fail("unable to spool stdin to '%s':", path);
+	else
+		unlink(path);
+	block = xmalloc(1 << 20);
+	while (fd >= 0 && (n = read(STDIN_FILENO, block, 1 << 20)) != 0)
+		if ((n < 0 && errno != EINTR) || (n > 0 && write_all(fd, block, n) < 0)) {
+			fail("unable to spool stdin to '%s':", path);
+			close(fd);
+			fd = -1;
+		}
+	free(block);
+	free(path);
+	return fd;
+}
+
+static bool tar_claims(const char *path, const struct stat *st, const uint8_t *head)
+{
+	(void)path;
+	return S_ISREG(st->st_mode) && is_tar_header(head);
+}
+
+static int tar_scan(struct dataset *d, int source)
+{
+	struct walk *w;
+	struct stat st;
+	int r;
+
+	if (d->sources[source].fd < 0)
+		d->sources[source].fd = spool();
+	if (d->sources[source].fd < 0)
+		return -1;
+	if (fstat(d->sources[source].fd, &st) < 0)
+		return fail("unable to read '%s':", d->sources[source].path);
+	w = xcalloc(1, sizeof(*w));
+	*w = (struct walk){ .d = d, .source = source, .fd = d->sources[source].fd, .first = d->count, .end = st.st_size, .size = -1, .key_label = -1 };
+	r = walk_members(w);
+	if (r == 0)
+		strip_common_folders(w);
+	free(w);
+	return r;
+}
+
+static int tar_load(const struct dataset *d, const struct sample *s, struct bytes *scratch, struct blob *blob)
+{
+	return read_span(d->sources[s->source].fd, s->offset, s->size, scratch, blob);
+}
+
+const struct reader reader_tar = {
+	{ "tar", "ustar, pax, GNU; WebDataset", NULL }, tar_claims, tar_scan, tar_load,
+};
