@@ -31,7 +31,7 @@ struct work {
 	struct objective *objective;
 	struct record *names, *grad;
 	struct monitor monitor;
-	int64_t steps, incarnation;
+	int64_t steps, first_step, incarnation;
 	double since;                  /* when the step before was done */
 };
 
@@ -60,27 +60,37 @@ static struct record *introduce(const struct choice *c)
 	return open;
 }
 
-/* From the schema: shapes, seed, and the saved state when a run resumes. Prints the first line. */
+/* From the schema: shapes, seed, and the saved state when a run resumes. */
 static int prepare(struct work *w)
 {
 	const struct record *schema = stage_schema(w->stage);
-	char names[LOSS_INPUTS][LOSS_NAME], spelling[256];
+	char names[LOSS_INPUTS][LOSS_NAME];
 	int n = loss_needs(&w->choice, names);
 
 	if (!record_bool(schema, "trained", false))
 		return fail_code(EXIT_USAGE, "the stage in front is not trained: loss needs an 'encode -o DIR' there");
 	w->objective = objective_new(&w->choice, schema->offers, schema->offer_count, record_int(schema, "fact.seed", 0));
-	if (!w->objective || objective_restore(w->objective, schema->tensors, schema->tensor_count) < 0)
+	if (!w->objective)
+		return -1;
+	w->first_step = record_int(schema, "first_step", 0);
+	if (w->first_step > 0 && objective_restore(w->objective, schema->tensors, schema->tensor_count) < 0)
 		return -1;
 	for (int i = 0; i < n; i++)
 		record_name(w->names, names[i]);
 	w->steps = record_int(schema, "fact.steps", 0);
 	w->incarnation = record_int(schema, "incarnation", 0);
 	w->since = now();
+	return 0;
+}
+
+/* The first line: what the steps' losses are to be compared with. A run that is finished already prints nothing. */
+static void print_head(const struct work *w)
+{
+	char spelling[256];
+
 	printf("{\"loss\": \"%s\", \"expected\": %.6f, \"batch\": %d, \"dim\": %d, \"first_step\": %lld, \"steps\": %lld}\n",
 	       choice_spell(&w->choice, spelling, sizeof(spelling)), objective_expected(w->objective), w->objective->rows,
-	       (int)w->objective->inputs[0].value.shape[1], (long long)record_int(schema, "first_step", 0), (long long)w->steps);
-	return 0;
+	       (int)w->objective->inputs[0].value.shape[1], (long long)w->first_step + 1, (long long)w->steps);
 }
 
 /* The step's line on stdout, the live line on stderr, and the warning. */
@@ -89,10 +99,12 @@ static int report(struct work *w, int64_t step, const struct record *batch)
 	const struct objective *o = w->objective;
 	double t = now(), rate = o->rows / MAX(t - w->since, 1e-9), std = objective_scalar(o, "std");
 	int dim = (int)o->inputs[0].value.shape[1];
-	long long epoch = record_int(batch, "epoch", 0);
+	long long epoch = record_int(batch, "epoch", 0) + 1;
 
+	if (step == w->first_step)
+		print_head(w);
 	w->since = t;
-	printf("{\"step\": %lld, \"epoch\": %lld", (long long)step, epoch);
+	printf("{\"step\": %lld, \"epoch\": %lld", (long long)step + 1, epoch);
 	for (int i = 0; i < o->scalar_count; i++)
 		printf(", \"%s\": %.8g", o->scalars[i].name, o->scalars[i].value);
 	printf(", \"lr\": %.8g, \"images_s\": %.1f}\n", record_real(batch, "lr", 0), rate);
@@ -100,11 +112,11 @@ static int report(struct work *w, int64_t step, const struct record *batch)
 		return fail("unable to write to stdout:");
 	if (monitor_collapsing(&w->monitor, std, dim)) {
 		progress_close();
-		note("step %lld: the embeddings collapse: their std %.2g stays below %g/sqrt(%d): try a lower learning rate", (long long)step,
+		note("step %lld: the embeddings collapse: their std %.2g stays below %g/sqrt(%d): try a lower learning rate", (long long)step + 1,
 		     std, COLLAPSE_SHARE, dim);
 	}
 	progress_show(step + 1 == w->steps, "step %lld/%lld  epoch %lld  loss %.3f (untrained %.3f)  std %.3f  %.0f images/s",
-		      (long long)step + 1, (long long)w->steps, epoch + 1, objective_scalar(o, "loss"), objective_expected(o), std, rate);
+		      (long long)step + 1, (long long)w->steps, epoch, objective_scalar(o, "loss"), objective_expected(o), std, rate);
 	return 0;
 }
 
