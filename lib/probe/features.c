@@ -1,6 +1,6 @@
 #include "lib/probe/features.h"
 
-static const char *const split_names[] = { "train", "test" };
+enum { CLASSES_MAX = 1 << 20 };
 
 void features_init(struct features *f, const char *on, int64_t dim, int views, int name_size)
 {
@@ -126,23 +126,28 @@ int features_add(struct features *f, const struct tensor *batch, int count)
 	return 0;
 }
 
-int features_classes(const struct features *f, const char *probe)
+static int check_labels(const struct samples *set, const char *split, const char *probe, int32_t *highest)
 {
+	if (set->count == 0)
+		return fail_code(EXIT_USAGE, "probe %s fits on split train and reports on split test, and there is no sample of split %s: "
+				 "give augment data that has both, or --holdout", probe, split);
+	for (int64_t i = 0; i < set->count; i++) {
+		if (set->label[i] < 0)
+			return fail_code(EXIT_USAGE, "probe %s needs labels, and a sample of split %s has none", probe, split);
+		*highest = MAX(*highest, set->label[i]);
+	}
+	return 0;
+}
+
+int features_labelled(const struct features *f, const char *probe, struct labelled *sets)
+{
+	const struct samples *train = &f->set[TRAIN], *test = &f->set[TEST];
 	int32_t highest = 0;
 
-	for (int s = 0; s < SPLITS; s++) {
-		const struct samples *set = &f->set[s];
-
-		if (set->count == 0)
-			return fail_code(EXIT_USAGE, "probe %s fits on split train and reports on split test, and there is no sample of split %s: "
-					 "give augment data with both, or --holdout", probe, split_names[s]);
-		for (int64_t i = 0; i < set->count; i++) {
-			if (set->label[i] < 0)
-				return fail_code(EXIT_USAGE, "probe %s needs labels, and a sample of split %s has none", probe, split_names[s]);
-			highest = MAX(highest, set->label[i]);
-		}
-	}
-	if (highest >= 1 << 20)
-		return fail("label %d is beyond the %d classes that fit", highest, 1 << 20);
-	return highest + 1;
+	if (check_labels(train, "train", probe, &highest) < 0 || check_labels(test, "test", probe, &highest) < 0)
+		return -1;
+	if (highest >= CLASSES_MAX)
+		return fail("label %d is beyond the %d classes that fit", highest, CLASSES_MAX);
+	*sets = (struct labelled){ train->x[0], train->count, train->label, test->x[0], test->count, test->label, f->dim, highest + 1 };
+	return 0;
 }

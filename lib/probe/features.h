@@ -38,7 +38,19 @@ void features_release(struct features *f);
 /* Appends a batch: "ON0".. (f32 or u8 [B,...]; u8 is divided by 255), "label", "split", "index" and, when kept, "name". Fails on
  * missing tensors, other shapes, a split that is neither 0 nor 1, or values that are not finite. */
 int features_add(struct features *f, const struct tensor *batch, int count);
-/* Highest label + 1. Fails with EXIT_USAGE when a split has no samples or a sample no label; probe is for the message. */
-int features_classes(const struct features *f, const char *probe);
+
+/* Two sets as a classifier reads them: borrowed. */
+struct labelled {
+	const float *train;            /* (train_count, dim) */
+	int64_t train_count;
+	const int32_t *train_label;    /* 0 .. classes-1 */
+	const float *test;             /* (test_count, dim) */
+	int64_t test_count;
+	const int32_t *test_label;
+	int64_t dim;
+	int classes;                   /* highest label + 1 */
+};
+/* View 0 of both splits. Fails with EXIT_USAGE when one has no samples or a sample no label; probe is for the message. */
+int features_labelled(const struct features *f, const char *probe, struct labelled *sets);
 
 #endif

@@ -13,7 +13,7 @@ enum {
 
 /* What all tiles read. A score that ranks like the cosine: dot / |train|; like the distance, reversed: 2 dot - |train|^2. */
 struct search {
-	const struct knn_sets *sets;
+	const struct labelled *sets;
 	int k, best_k;
 	double t;
 	float *inverse, *zero, *two, *square;  /* (train_count): scale and shift of the cosine, then of the distance */
@@ -30,7 +30,7 @@ struct worker {
 
 /* --- life cycle --- */
 
-static void search_init(struct search *s, const struct knn_sets *sets, int k, double t)
+static void search_init(struct search *s, const struct labelled *sets, int k, double t)
 {
 	size_t size = sets->train_count * sizeof(float);
 
@@ -90,7 +90,7 @@ static void worker_free(struct worker *w)
 /* Weighted votes of the nearest by cosine, and the rank of the true class among them. */
 static void vote_weighted(const struct search *s, struct worker *w, struct nearest *near, const float *query, int truth)
 {
-	const struct knn_sets *sets = s->sets;
+	const struct labelled *sets = s->sets;
 	double square = 0, norm, mine;
 	int above = 0;
 
@@ -129,7 +129,7 @@ static void vote_majority(const struct search *s, struct worker *w, const struct
 
 static void run_tile(const struct search *s, struct worker *w, int64_t from, int rows)
 {
-	const struct knn_sets *sets = s->sets;
+	const struct labelled *sets = s->sets;
 	int dim = (int)sets->dim;
 
 	for (int i = 0; i < rows; i++) {
@@ -174,7 +174,7 @@ static void report(const struct search *s, const int64_t counts[2 + ODD], int fi
 	};
 }
 
-void knn_run(const struct knn_sets *sets, int k, double t, int fixed_k, struct knn_result *r)
+void knn_run(const struct labelled *sets, int k, double t, int fixed_k, struct knn_result *r)
 {
 	int64_t counts[2 + ODD] = { 0 };
 	struct search s;

@@ -10,7 +10,7 @@
  * Both read the same dot products: blocks of them, made by gemm and dropped once the heaps of the block's queries have seen them. Room: some
  * megabytes a thread, whatever the number of samples. Results do not depend on the number of threads.
  *
- *	struct knn_sets sets = { train, 50000, train_label, test, 10000, test_label, 512, 10 };
+ *	struct labelled sets = { train, 50000, train_label, test, 10000, test_label, 512, 10 };
  *	struct knn_result r;
  *	knn_run(&sets, 200, 0.1, 21, &r);
  *	r.top1                              per cent
@@ -18,20 +18,9 @@
 #ifndef PROBE_KNN_H
 #define PROBE_KNN_H
 
-#include "lib/base/base.h"
+#include "lib/probe/features.h"
 
 enum { KNN_BEST = 101 };               /* largest k of best-NN */
-
-struct knn_sets {
-	const float *train;            /* (train_count, dim) */
-	int64_t train_count;
-	const int32_t *train_label;    /* 0 .. classes-1 */
-	const float *test;             /* (test_count, dim) */
-	int64_t test_count;
-	const int32_t *test_label;
-	int64_t dim;
-	int classes;
-};
 
 struct knn_result {
 	int k;                         /* asked for, or the number of training samples when that is smaller */
@@ -41,6 +30,6 @@ struct knn_result {
 };
 
 /* k >= 1, t > 0, fixed_k from 1 to KNN_BEST. */
-void knn_run(const struct knn_sets *sets, int k, double t, int fixed_k, struct knn_result *r);
+void knn_run(const struct labelled *sets, int k, double t, int fixed_k, struct knn_result *r);
 
 #endif

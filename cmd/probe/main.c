@@ -1,0 +1,175 @@
+/*
+ * probe - the last stage of an evaluation line: collects features of one pass and says how good they are
+ */
+#include "lib/base/progress.h"
+#include "lib/base/threads.h"
+#include "lib/probe/probe.h"
+#include "lib/stream/stage.h"
+
+enum { TASKS_MAX = 16 };
+
+struct options {
+	struct stage_options stage;
+	const char *on;
+};
+
+static const struct option_row rows[] = {
+	{ 0, "on", OPT_TEXT, offsetof(struct options, on), 0, 0, "NAME", "what to probe: feature, q (head output), view (pixels)", NULL },
+	STAGE_CLIENT_ROWS(struct options, stage),
+	STAGE_ROWS(struct options, stage),
+	OPTIONS_END
+};
+
+static const struct manual manual = {
+	"probe", "[OPTION]... TASK[:KEY=VALUE,...]...", "How good are frozen features? 'probe list' names the tasks.",
+	"  augment --eval data | encode --eval -w run/model.safetensors | probe knn linear\n"
+	"  augment --eval data | probe --on view knn\n", rows
+};
+
+struct work {
+	struct stage *stage;
+	struct choice tasks[TASKS_MAX];
+	int task_count;
+	struct features features;
+	struct record *names;
+	int64_t steps, samples;
+};
+
+static int parse(int argc, char **argv, struct options *o, struct work *w)
+{
+	int first = options_parse(&manual, o, argc, argv);
+
+	if (first < 0)
+		return -1;
+	if (first < argc && strcmp(argv[first], "list") == 0) {
+		table_print(&probe_table);
+		exit(fflush(stdout) == 0 ? EXIT_OK : EXIT_FAIL);
+	}
+	w->task_count = argc - first;
+	if (w->task_count < 1 || w->task_count > TASKS_MAX)
+		return fail_code(EXIT_USAGE, "give one to %d tasks: try 'probe list'", TASKS_MAX);
+	for (int i = 0; i < w->task_count; i++)
+		if (choice_parse(&w->tasks[i], &probe_table, argv[first + i]) < 0 || probe_check(&w->tasks[i]) < 0)
+			return -1;
+	if (strlen(o->on) == 0 || strlen(o->on) > 20)
+		return fail_code(EXIT_USAGE, "--on '%.40s' names nothing that can be probed", o->on);
+	return 0;
+}
+
+/* How many views of what is probed the tasks have a use for, of those that are served; 0 when none is. */
+static int count_views(struct work *w, const char *on, bool *names)
+{
+	int useful = 1, views = 0;
+	char name[40];
+
+	for (int i = 0; i < w->task_count; i++) {
+		const struct probe *p = (const struct probe *)w->tasks[i].entry;
+
+		useful = MAX(useful, p->views);
+		*names = *names || p->names;
+	}
+	while (views < useful) {
+		snprintf(name, sizeof(name), "%s%d", on, views);
+		if (!record_offered(stage_schema(w->stage), name))
+			break;
+		record_name(w->names, name);
+		views++;
+	}
+	return views;
+}
+
+/* From the schema: what to ask for, and room for it. */
+static int prepare(struct work *w, const char *on)
+{
+	const struct record *schema = stage_schema(w->stage);
+	const struct tensor *x, *name = record_offered(schema, "name");
+	static const char *const columns[] = { "label", "split", "index" };
+	char first[40];
+	bool names = false;
+	int views = count_views(w, on, &names);
+
+	if (!record_bool(schema, "fact.eval", false))
+		return fail_code(EXIT_USAGE, "probe reads an evaluation: give augment the option --eval");
+	if (views == 0)
+		return fail_code(EXIT_USAGE, "nobody upstream gives '%s0': put 'encode --eval -w MODEL' in front, or choose another --on", on);
+	for (size_t i = 0; i < ARRAY_SIZE(columns); i++)
+		record_name(w->names, columns[i]);
+	if (names && name)
+		record_name(w->names, "name");
+	snprintf(first, sizeof(first), "%s0", on);
+	x = record_offered(schema, first);
+	if (x->rank < 2 || x->shape[0] < 1)
+		return fail("'%s' has no samples or no features", first);
+	features_init(&w->features, on, tensor_count(x) / x->shape[0], views, names && name ? (int)name->shape[1] : 0);
+	w->steps = record_int(schema, "fact.steps", 0);
+	w->samples = record_int(schema, "fact.samples", 0);
+	return 0;
+}
+
+/* Takes all batches, as many wants open as the line has room for. */
+static int collect(struct work *w)
+{
+	int64_t wanted = 0;
+	double start = now();
+
+	for (int64_t step = 0; step < w->steps; step++) {
+		struct record *batch;
+		int64_t have;
+		int r;
+
+		for (; wanted < w->steps && (wanted == step || stage_room(w->stage) > 0); wanted++)
+			if (stage_want(w->stage, wanted, 0, 1, w->names) < 0)
+				return -1;
+		r = stage_take(w->stage, &batch);
+		if (r <= 0)
+			return r < 0 ? -1 : fail_code(EXIT_GONE, "upstream ended after %lld of %lld batches", (long long)step, (long long)w->steps);
+		r = features_add(&w->features, batch->tensors, batch->tensor_count);
+		record_free(batch);
+		if (r < 0)
+			return -1;
+		have = w->features.set[TRAIN].count + w->features.set[TEST].count;
+		progress_show(step + 1 == w->steps, "%lld of %lld samples  %.0f images/s", (long long)have, (long long)w->samples,
+			      have / MAX(now() - start, 1e-9));
+	}
+	return 0;
+}
+
+static int run_tasks(const struct work *w)
+{
+	for (int i = 0; i < w->task_count; i++) {
+		progress_show(true, "%s", w->tasks[i].spelling);
+		if (probe_run(&w->tasks[i], &w->features, stdout) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+int main(int argc, char **argv)
+{
+	struct options o = { .stage = STAGE_OPTIONS_INIT, .on = "feature" };
+	struct work w = { 0 };
+	int r;
+
+	/* arguments */
+	threads_passive(argv);
+	if (parse(argc, argv, &o, &w) < 0)
+		return stage_refuse("probe", false);
+
+	/* prepare */
+	w.stage = stage_new("probe", &o.stage, argc, argv);
+	w.names = record_new(KIND_WANT);
+	r = stage_connect(w.stage, NULL);
+	if (r == 0)
+		r = prepare(&w, o.on);
+
+	/* one pass over the data, then the tasks */
+	if (r == 0)
+		r = collect(&w);
+	if (r == 0)
+		r = run_tasks(&w);
+
+	/* close */
+	record_free(w.names);
+	features_release(&w.features);
+	return stage_finish(w.stage, r);
+}

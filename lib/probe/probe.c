@@ -1,0 +1,215 @@
+#include "lib/probe/probe.h"
+#include "lib/probe/export.h"
+#include "lib/probe/knn.h"
+#include "lib/probe/linear.h"
+#include "lib/probe/metrics.h"
+
+#include <math.h>
+
+#define PARAMS_END { NULL, 0, 0, 0, NULL, NULL }
+
+/* --- knn --- */
+
+static const struct param knn_params[] = {
+	{ "k", 200, 1, 1e6, "neighbours of the weighted vote", NULL },
+	{ "t", 0.1, 1e-3, 100, "its temperature: weights are exp(cosine/t)", NULL },
+	{ "nn", 21, 1, KNN_BEST, "fixed k of the plain Euclidean vote, beside the best of 1, 3, .. 101", NULL },
+	PARAMS_END
+};
+
+static int run_knn(const struct choice *c, const struct features *f, FILE *out)
+{
+	struct labelled sets;
+	struct knn_result r;
+	int nn = (int)choice_value(c, "nn");
+
+	if (features_labelled(f, "knn", &sets) < 0)
+		return -1;
+	knn_run(&sets, (int)choice_value(c, "k"), choice_value(c, "t"), nn, &r);
+	fprintf(out, ", \"train\": %lld, \"test\": %lld, \"k\": %d, \"t\": %g, \"top1\": %.4f, \"top5\": %.4f", (long long)sets.train_count,
+		(long long)sets.test_count, r.k, choice_value(c, "t"), r.top1, r.top5);
+	fprintf(out, ", \"best_nn\": %.4f, \"best_nn_k\": %d, \"fixed_nn\": %.4f, \"fixed_nn_k\": %d", r.best, r.best_k, r.fixed, r.fixed_k);
+	return 0;
+}
+
+static int check_knn(const struct choice *c)
+{
+	int nn = (int)choice_value(c, "nn");
+
+	if (nn % 2 == 0 || nn != choice_value(c, "nn"))
+		return fail_code(EXIT_USAGE, "parameter 'nn=%g' of probe 'knn' is not odd", choice_value(c, "nn"));
+	return 0;
+}
+
+/* --- linear --- */
+
+static const struct param linear_params[] = {
+	{ "lambda", 0, 0, 1e3, "strength of the L2 penalty; 0: chosen on held-out training samples", NULL },
+	PARAMS_END
+};
+
+static int run_linear(const struct choice *c, const struct features *f, FILE *out)
+{
+	struct labelled sets;
+	struct linear_result r;
+
+	if (features_labelled(f, "linear", &sets) < 0)
+		return -1;
+	linear_run(&sets, choice_value(c, "lambda"), &r);
+	fprintf(out, ", \"train\": %lld, \"test\": %lld, \"top1\": %.4f, \"top5\": %.4f, \"lambda\": %.4g, \"c\": %.4g", (long long)sets.train_count,
+		(long long)sets.test_count, r.top1, r.top5, r.lambda, r.c);
+	if (r.fits)
+		fprintf(out, ", \"held_out\": %.4f", r.held_out);
+	return 0;
+}
+
+/* --- metrics --- */
+
+static const struct param metrics_params[] = {
+	{ "split", 0, 0, 0, "samples to measure: train or test", "test" },
+	{ "each", 0, 0, 1e9, "at most so many of each class, the first ones; 0: all", NULL },
+	PARAMS_END
+};
+
+static int check_metrics(const struct choice *c)
+{
+	const char *split = choice_text(c, "split");
+
+	if (strcmp(split, "train") != 0 && strcmp(split, "test") != 0)
+		return fail_code(EXIT_USAGE, "parameter 'split=%s' of probe 'metrics' is neither train nor test", split);
+	return 0;
+}
+
+/* Rows to measure into pick; returns how many. */
+static int64_t pick_each(const struct samples *set, int64_t each, int64_t *pick)
+{
+	int64_t *seen, n = 0;
+	int32_t highest = 0;
+
+	for (int64_t i = 0; i < set->count; i++)
+		highest = MAX(highest, set->label[i]);
+	seen = xcalloc(highest + 1, sizeof(*seen));
+	for (int64_t i = 0; i < set->count; i++)
+		if (each == 0 || seen[MAX(set->label[i], 0)]++ < each)
+			pick[n++] = i;
+	free(seen);
+	return n;
+}
+
+static void print_number(FILE *out, const char *name, double x)
+{
+	if (!isnan(x))
+		fprintf(out, ", \"%s\": %.8f", name, x);
+}
+
+static void print_top(FILE *out, const char *name, const double *top)
+{
+	if (isnan(top[0]))
+		return;
+	fprintf(out, ", \"%s\": [", name);
+	for (int t = 0; t < METRICS_TOP; t++)
+		fprintf(out, "%s%.4f", t ? ", " : "", top[t]);
+	fputc(']', out);
+}
+
+static void print_metrics(const struct features *f, const char *split, int64_t n, const struct metrics *m, FILE *out)
+{
+	fprintf(out, ", \"split\": \"%s\", \"samples\": %lld, \"classes\": %d, \"views\": %d", split, (long long)n, m->classes, f->views);
+	print_number(out, "uniformity", m->uniformity[0]);
+	print_number(out, "uniformity_sd", m->uniformity[1]);
+	print_number(out, "intra_class_alignment", m->intra_class[0]);
+	print_number(out, "intra_class_alignment_sd", m->intra_class[1]);
+	print_number(out, "alignment_d_sd", m->alignment[0]);
+	print_number(out, "alignment_sd_sd", m->alignment[1]);
+	print_top(out, "d_sd", m->discrimination[0]);
+	print_top(out, "sd_sd", m->discrimination[1]);
+	if (f->views < FEATURE_VIEWS)
+		fprintf(out, ", \"left_out\": \"what compares views: give augment --views 3\"");
+}
+
+static int run_metrics(const struct choice *c, const struct features *f, FILE *out)
+{
+	const char *split = choice_text(c, "split");
+	const struct samples *set = &f->set[strcmp(split, "train") == 0 ? TRAIN : TEST];
+	int64_t *pick = xcalloc(set->count, sizeof(*pick)), n = pick_each(set, (int64_t)choice_value(c, "each"), pick);
+	float *x[FEATURE_VIEWS] = { NULL };
+	int32_t *label = xcalloc(n, sizeof(*label));
+	struct metrics m;
+
+	for (int64_t i = 0; i < n; i++)
+		label[i] = set->label[pick[i]];
+	for (int v = 0; n >= 2 && v < f->views; v++) {
+		x[v] = xaligned(n * f->dim * sizeof(float));
+		for (int64_t i = 0; i < n; i++)
+			memcpy(x[v] + i * f->dim, set->x[v] + pick[i] * f->dim, f->dim * sizeof(float));
+	}
+	if (n >= 2) {
+		metrics_run((const float *const *)x, f->views, n, f->dim, label, &m);
+		print_metrics(f, split, n, &m, out);
+	}
+	for (int v = 0; v < FEATURE_VIEWS; v++)
+		free(x[v]);
+	free(label);
+	free(pick);
+	return n >= 2 ? 0 : fail_code(EXIT_USAGE, "probe metrics needs two samples of split %s and there are %lld", split, (long long)n);
+}
+
+/* --- export --- */
+
+static const struct param export_params[] = {
+	{ "file", 0, 0, 0, "where to, PATH.safetensors or PATH.npy", "features.safetensors" },
+	PARAMS_END
+};
+
+static int check_export(const struct choice *c)
+{
+	return features_format(choice_text(c, "file")) < 0 ? -1 : 0;
+}
+
+static int run_export(const struct choice *c, const struct features *f, FILE *out)
+{
+	const char *path = choice_text(c, "file");
+
+	fprintf(out, ", \"train\": %lld, \"test\": %lld, \"dim\": %lld, \"views\": %d, \"file\": \"", (long long)f->set[TRAIN].count,
+		(long long)f->set[TEST].count, (long long)f->dim, f->views);
+	for (const char *s = path; *s; s++)
+		fprintf(out, (unsigned char)*s < ' ' || *s == '"' || *s == '\\' ? "\\u%04x" : "%c", (unsigned char)*s);
+	fputc('"', out);
+	return features_export(f, path);
+}
+
+/* --- the table --- */
+
+static const struct probe probes[] = {
+	{ { "knn", "nearest neighbours: weighted vote by cosine, plain vote by distance", knn_params }, 1, false, run_knn, check_knn },
+	{ { "linear", "logistic regression", linear_params }, 1, false, run_linear, NULL },
+	{ { "metrics", "alignment, uniformity, instance discrimination", metrics_params }, FEATURE_VIEWS, false, run_metrics, check_metrics },
+	{ { "export", "features, labels and names into a file", export_params }, FEATURE_VIEWS, true, run_export, check_export },
+};
+const struct table probe_table = TABLE("probe", probes);
+
+int probe_check(const struct choice *c)
+{
+	const struct probe *p = (const struct probe *)c->entry;
+
+	return p->check ? p->check(c) : 0;
+}
+
+int probe_run(const struct choice *c, const struct features *f, FILE *out)
+{
+	const struct probe *p = (const struct probe *)c->entry;
+	char *line = NULL;
+	size_t size;
+	FILE *text = open_memstream(&line, &size);
+	int r;
+
+	if (!text)
+		return fail("unable to keep a result:");
+	fprintf(text, "{\"probe\": \"%s\", \"on\": \"%s\"", p->entry.name, f->on);
+	r = p->run(c, f, text);
+	fclose(text);
+	if (r == 0 && (fprintf(out, "%s}\n", line) < 0 || fflush(out) != 0))
+		r = fail("unable to write the results:");
+	free(line);
+	return r;
+}
