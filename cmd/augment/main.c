@@ -1,11 +1,12 @@
 /* augment - the first stage of a line: pictures in, batches of augmented views out */
+#include <malloc.h>
 #include <unistd.h>
 
 #include "lib/base/threads.h"
 #include "lib/image/preview.h"
 #include "lib/stream/stage.h"
 
-enum { NICENESS = 10, PREVIEW_SAMPLES = 32 };
+enum { NICENESS = 10, PREVIEW_SAMPLES = 32, MAP_FROM = 1 << 20 };
 
 struct options {
 	struct stage_options stage;
@@ -159,6 +160,7 @@ int main(int argc, char **argv)
 		return stage_refuse(manual.name, !o.preview);
 
 	/* prepare */
+	mallopt(M_MMAP_THRESHOLD, MAP_FROM); /* a fixed limit: else each giant that is freed raises it, and the heap keeps the next one */
 	s = stage_new(manual.name, &o.stage, argc, argv);
 	if (nice(NICENESS) < 0)
 		note("unable to run at a lower priority"); /* the trained stage should come first on shared cores */

@@ -4,6 +4,8 @@
 
 static const struct codec *const codecs[] = { &codec_jpeg, &codec_png };
 
+enum { ROOM_KEPT = 8 << 20 };
+
 struct decoder {
 	void *states[ARRAY_SIZE(codecs)];
 	int codec;              /* of the open blob; -1: raw pixels */
@@ -24,11 +26,13 @@ struct box box_union(struct box a, struct box b)
 	return u;
 }
 
+/* The memory of a rare giant is given back when the next picture is much smaller. */
 void picture_shape(struct picture *p, struct box part)
 {
 	size_t need = (size_t)part.w * part.h * 3;
+	bool giant = p->room > ROOM_KEPT && need < p->room / 4;
 
-	if (need > p->room) {
+	if (need > p->room || giant) {
 		free(p->rgb);
 		p->rgb = xaligned(need);
 		p->room = need;

@@ -1,0 +1,119 @@
+"""Files damaged at random: no crash, no endless work, no growing memory. Also to be run with a sanitised library (SAN=)."""
+import ctypes as C, gzip, io, os, random, shutil, struct, sys, tarfile, tempfile, time
+import numpy as np
+from PIL import Image
+
+lib = C.CDLL(os.path.join(os.environ.get("B", "build/release"), "libparity.so"))
+for f, restype in (("why", C.c_char_p), ("set_open", C.c_void_p), ("decoder_new", C.c_void_p)):
+    getattr(lib, f).restype = restype
+C.c_int.in_dll(lib, "verbosity").value = -1
+C.CDLL(None).mallopt(-3, 1 << 20)  # M_MMAP_THRESHOLD, as augment sets it
+failed = False
+root = tempfile.mkdtemp()
+rnd = random.Random(5)
+npr = np.random.RandomState(5)
+
+
+def check(name, why=""):
+    global failed
+    failed |= bool(why)
+    print(f"not ok - {name}: {why}" if why else f"ok - {name}", flush=True)
+
+
+def hurt(data):
+    """One of the accidents that happen to files."""
+    b, kind = bytearray(data), rnd.randrange(5)
+    if kind == 0:
+        return bytes(b[:rnd.randrange(len(b))])
+    if kind == 1:
+        for _ in range(rnd.randint(1, 8)):
+            b[rnd.randrange(len(b))] ^= 1 << rnd.randrange(8)
+    elif kind == 2:
+        at = rnd.randrange(min(len(b), 700))
+        b[at] = rnd.randrange(256)
+    elif kind == 3:
+        at = rnd.randrange(len(b))
+        b[at:at + rnd.randint(1, 600)] = npr.bytes(rnd.randint(0, 600))
+    else:
+        at = rnd.randrange(len(b))
+        b[at:at + 512] = bytes(512)
+    return bytes(b)
+
+
+def encoded(w, h, format, mode="RGB", **how):
+    f = io.BytesIO()
+    Image.fromarray(npr.randint(0, 256, (h, w, 3)).astype(np.uint8)).convert(mode).save(f, format, **how)
+    return f.getvalue()
+
+
+def photos(n):
+    tar = os.path.join(os.environ.get("DATA") or "", "imagenet-sample-200.tar")
+    if not os.path.exists(tar):
+        return []
+    with tarfile.open(tar) as t:
+        return [t.extractfile(m).read() for m in rnd.sample(t.getmembers(), n)]
+
+
+def decode(data):
+    """Header, then a window when the size is believable: what a worker does with a sample."""
+    wh = (C.c_int * 2)()
+    if lib.image_size(data, C.c_size_t(len(data)), wh) < 0:
+        return False
+    w, h = max(wh[0] // 2, 1), max(wh[1] // 2, 1)
+    if w * h > 1 << 22:
+        return False
+    out = np.empty((h, w, 3), np.uint8)
+    return lib.image_decode(data, C.c_size_t(len(data)), wh[0] // 4 if wh[0] > 1 else 0, wh[1] // 4 if wh[1] > 1 else 0, w, h, out.ctypes.data_as(C.c_void_p)) == 0
+
+
+def resident():
+    with open("/proc/self/statm") as f:
+        return int(f.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") >> 10
+
+
+def pictures():
+    files = [encoded(90, 70, "JPEG", quality=q, subsampling=s, progressive=p) for q in (30, 90) for s in (0, 2) for p in (False, True)]
+    files += [encoded(50, 40, "JPEG", "CMYK"), encoded(50, 40, "JPEG", "L"), encoded(50, 40, "JPEG", restart_marker_blocks=1)]
+    files += [encoded(40, 30, "PNG", mode) for mode in ("RGB", "L", "P", "LA", "RGBA", "1")] + photos(6)
+    slowest, survived, sizes, times = 0, 0, [], int(os.environ.get("TIMES", "150"))
+    for i in range(times):
+        for data in files:
+            bad, t = hurt(data), time.monotonic()
+            survived += decode(bad)
+            slowest = max(slowest, time.monotonic() - t)
+        if i in (times // 3, times - 1):
+            sizes.append(resident())
+    check(f"{times * len(files)} damaged pictures, {survived} of them still readable", "" if survived < times * len(files) else "none was damaged")
+    check("none took longer than a second", "" if slowest < 1 else f"{slowest:.1f} s")
+    check("memory stops growing", "" if sizes[1] - sizes[0] < 10240 else f"{sizes} kB")
+
+
+def data_sets():
+    tar = io.BytesIO()
+    with tarfile.open(fileobj=tar, mode="w", format=tarfile.PAX_FORMAT) as t:
+        for i in range(12):
+            for name, data in ((f"{'d' * (i * 15)}é/{i}.jpg", encoded(16, 16, "JPEG")), (f"{i}.cls", b"3")):
+                info = tarfile.TarInfo(name)
+                info.size = len(data)
+                t.addfile(info, io.BytesIO(data))
+    images = struct.pack(">IIII", 0x803, 9, 4, 4) + bytes(144)
+    kinds = {"set.tar": tar.getvalue(), "train-images-idx3-ubyte": images, "train-images-idx3-ubyte.gz": gzip.compress(images),
+             "data_batch_1.bin": bytes(3073 * 3)}
+    for name, data in kinds.items():
+        opened = 0
+        for _ in range(int(os.environ.get("TIMES", "300"))):
+            path = os.path.join(root, name)
+            with open(path, "wb") as f:
+                f.write(hurt(data))
+            s = lib.set_open(path.encode(), b"")
+            opened += bool(s)
+            lib.dataset_free(C.c_void_p(s))
+        check(f"damaged {name}, {opened} still opened")
+
+
+try:
+    pictures()
+    data_sets()
+finally:
+    shutil.rmtree(root)
+sys.exit(failed)
