@@ -162,7 +162,7 @@ static void print_default(const struct option_row *row, const void *options)
 		printf(" (default %g)", *(const double *)at);
 		break;
 	case OPT_TEXT:
-		if (*(const char *const *)at)
+		if (*(const char *const *)at && **(const char *const *)at)
 			printf(" (default %s)", *(const char *const *)at);
 		break;
 	case OPT_CHOICE:

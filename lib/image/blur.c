@@ -4,7 +4,7 @@
 
 enum { PASSES = 3 };
 
-/* Weights of a box filter with 24 fractional bits: inner for the 2 * radius + 1 pixels around, outer for one more on each side. */
+/* Weights of a box filter with 24 fractional bits: inner for the 2 * radius + 1 pixels around, outer for one more each side. */
 struct kernel {
 	int radius;
 	uint32_t inner, outer;

@@ -86,7 +86,11 @@ int dataset_add(struct dataset *d, int source, const char *name, uint64_t offset
 	}
 	memcpy(d->names + d->names_used, name, n);
 	d->samples[d->count] = (struct sample){
-		.offset = offset, .name = (uint32_t)d->names_used, .size = (uint32_t)MIN(size, UINT32_MAX), .label = -1, .source = (uint16_t)source,
+		.offset = offset,
+		.name = (uint32_t)d->names_used,
+		.size = (uint32_t)MIN(size, UINT32_MAX),
+		.label = -1,
+		.source = (uint16_t)source,
 	};
 	d->names_used += n;
 	return d->count++;

@@ -34,8 +34,8 @@ static int open_sample(struct maker *m, struct worker *w, int sample, struct pic
 	return decoder_open(w->decoder, &blob, width, height);
 }
 
-/* Draws all views, decodes what they need of the picture once, makes those that are asked for. All are drawn and decoded even when
- * one is asked for, so that whether a sample is readable never depends on who asks. */
+/* Draws all views, decodes what they need of the picture once, makes those that are asked for. All are drawn and decoded even
+ * when one is asked for, so that whether a sample is readable never depends on who asks. */
 static int make_views(struct maker *m, struct worker *w, int sample, uint32_t epoch, uint8_t *const *out)
 {
 	struct picture cached = PICTURE_INIT, *p = &cached;
@@ -120,7 +120,8 @@ static int find_offer(const struct maker *m, const char *name, struct tensor *sp
 		if (strcmp(spec->name, name) == 0)
 			return i;
 	if (strncmp(name, "view", 4) == 0)
-		return fail_code(EXIT_USAGE, "unable to give '%s': there are %lld views; try augment --views N", name, (long long)m->facts.views);
+		return fail_code(EXIT_USAGE, "unable to give '%s': there are %lld views; try augment --views N", name,
+				 (long long)m->facts.views);
 	if (strcmp(name, "split") == 0 || strcmp(name, "name") == 0)
 		return fail_code(EXIT_USAGE, "unable to give '%s': it belongs to augment --eval", name);
 	return fail_code(EXIT_USAGE, "unable to give '%s': no stage before makes it", name);
@@ -147,7 +148,8 @@ static struct buffer *pool_take(struct pool *p, size_t size)
 }
 
 /* Finds every name and gives it memory for its rows; bases: that of each view. */
-static int prepare_tensors(struct maker *m, int rows, const char *const *names, int count, struct tensor *out, uint8_t *bases[MAKER_VIEWS])
+static int prepare_tensors(struct maker *m, int rows, const char *const *names, int count, struct tensor *out,
+			   uint8_t *bases[MAKER_VIEWS])
 {
 	for (int k = 0; k < count; k++) {
 		int i = find_offer(m, names[k], &out[k]);
@@ -383,8 +385,9 @@ int maker_original(struct maker *m, int sample, int side, uint8_t *rgb)
 		 (struct box){ 0, 0, out_w, out_h }, &small);
 	fitted = xmalloc((size_t)out_w * out_h * 3);
 	planes_interleave(&small, false, fitted);
+	rgb += ((size_t)(side - out_h) / 2 * side + (side - out_w) / 2) * 3;
 	for (int y = 0; y < out_h; y++)
-		memcpy(rgb + ((size_t)(y + (side - out_h) / 2) * side + (side - out_w) / 2) * 3, fitted + (size_t)y * out_w * 3, (size_t)out_w * 3);
+		memcpy(rgb + (size_t)y * side * 3, fitted + (size_t)y * out_w * 3, (size_t)out_w * 3);
 	free(fitted);
 	planes_release(&small);
 	return 0;

@@ -195,7 +195,8 @@ static int emit(int fd, void *arg)
 		return s->failed ? fail("unable to write:") : fail("unable to encode a PNG: %s", why());
 	}
 	png_set_write_fn(png, s, on_write, on_flush);
-	png_set_IHDR(png, info, s->w, s->h, 8, PNG_COLOR_TYPE_RGB, PNG_INTERLACE_NONE, PNG_COMPRESSION_TYPE_DEFAULT, PNG_FILTER_TYPE_DEFAULT);
+	png_set_IHDR(png, info, s->w, s->h, 8, PNG_COLOR_TYPE_RGB, PNG_INTERLACE_NONE, PNG_COMPRESSION_TYPE_DEFAULT,
+		     PNG_FILTER_TYPE_DEFAULT);
 	png_write_info(png, info);
 	for (int y = 0; y < s->h; y++)
 		png_write_row(png, s->rgb + (size_t)y * s->w * 3);

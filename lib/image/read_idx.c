@@ -1,4 +1,8 @@
-/* read_idx.c - IDX (LeCun's MNIST format), plain or gzip: u32 BE magic 0x803, count, rows, columns, pixels; labels 0x801, count, bytes */
+/*
+ * read_idx.c - IDX, the format of MNIST, plain or gzip: u32 big-endian numbers, then bytes
+ *
+ * Images: 0x803, count, rows, columns, pixels. Labels: 0x801, count, labels.
+ */
 #include "lib/image/reader.h"
 
 #include <dirent.h>

@@ -1,4 +1,4 @@
-/* read_tar.c - pictures in a tar: ustar, pax paths and sizes, GNU long names; WebDataset's .cls labels; stdin by way of a spool */
+/* read_tar.c - pictures in a tar: ustar, pax paths and sizes, GNU long names; WebDataset's .cls labels; stdin through a spool */
 #include "lib/image/reader.h"
 
 #include <errno.h>
@@ -299,7 +299,9 @@ static int tar_scan(struct dataset *d, int source)
 	if (fstat(d->sources[source].fd, &st) < 0)
 		return fail("unable to read '%s':", d->sources[source].path);
 	w = xcalloc(1, sizeof(*w));
-	*w = (struct walk){ .d = d, .source = source, .fd = d->sources[source].fd, .first = d->count, .end = st.st_size, .size = -1, .key_label = -1 };
+	*w = (struct walk){
+		.d = d, .source = source, .fd = d->sources[source].fd, .first = d->count, .end = st.st_size, .size = -1, .key_label = -1,
+	};
 	r = walk_members(w);
 	if (r == 0)
 		strip_common_folders(w);

@@ -5,8 +5,8 @@
  * view_apply() (view.h) one of picture and draw. So a test can draw here, apply in Pillow and compare bytes.
  *
  * The order is MoCo v2's (Chen et al. 2020): random resized crop, jitter of brightness, contrast, saturation and hue in random
- * order, grey, blur, solarise, flip. A recipe names a law: every probability and strength, as --recipe list shows them. BYOL's two
- * views differ, so a recipe may change some numbers for odd views; a number given on the command line holds for all views.
+ * order, grey, blur, solarise, flip. A recipe names a law: every probability and strength, as --recipe list shows them. BYOL's
+ * two views differ, so a recipe may change some numbers for odd views; a number given on the command line holds for all views.
  *
  *	struct choice c;
  *	choice_parse(&c, &recipe_table, "mocov2:scale=0.08,blur=0");

@@ -9,7 +9,8 @@ const char *set_class(const struct dataset *d, int i);
 const char *set_text(const struct dataset *d, int which);
 int set_sample(const struct dataset *d, int i, int out[3]);
 int set_pixels(const struct dataset *d, int i, int wh[2], uint8_t *rgb);
-struct maker *batches_new(struct dataset *d, const char *recipe, const int64_t o[6], const char *split, double max_bad, int threads);
+struct maker *batches_new(struct dataset *d, const char *recipe, const int64_t o[6], const char *split, double max_bad,
+			  int threads);
 int64_t batches_fact(const struct maker *m, const char *name);
 int64_t batches_make(struct maker *m, int64_t step, int part, int parts, const char *name, void *out, size_t room);
 void positions(int64_t seed, int epoch, int n, uint32_t *out);
@@ -74,7 +75,8 @@ int set_pixels(const struct dataset *d, int i, int wh[2], uint8_t *rgb)
 }
 
 /* o: size, views, batch, seed, eval, cache. */
-struct maker *batches_new(struct dataset *d, const char *recipe, const int64_t o[6], const char *split, double max_bad, int threads)
+struct maker *batches_new(struct dataset *d, const char *recipe, const int64_t o[6], const char *split, double max_bad,
+			  int threads)
 {
 	struct maker_options options = MAKER_OPTIONS_INIT;
 

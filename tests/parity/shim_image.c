@@ -4,7 +4,8 @@
 
 int image_size(const uint8_t *data, size_t size, int wh[2]);
 int image_decode(const uint8_t *data, size_t size, int x, int y, int w, int h, uint8_t *rgb);
-void image_resample(const uint8_t *rgb, int w, int h, const int box[4], int bicubic, int out_w, int out_h, const int part[4], uint8_t *out);
+void image_resample(const uint8_t *rgb, int w, int h, const int box[4], int bicubic, int out_w, int out_h, const int part[4],
+		    uint8_t *out);
 void image_colour(int op, float f, uint8_t *rgb, int w, int h);
 void image_blur(float sigma, uint8_t *rgb, int w, int h);
 int image_draw(const char *recipe, int size, int64_t seed, int epoch, int sample, int view, int w, int h, struct draw *d);
@@ -36,7 +37,8 @@ int image_decode(const uint8_t *data, size_t size, int x, int y, int w, int h, u
 	return r;
 }
 
-void image_resample(const uint8_t *rgb, int w, int h, const int box[4], int bicubic, int out_w, int out_h, const int part[4], uint8_t *out)
+void image_resample(const uint8_t *rgb, int w, int h, const int box[4], int bicubic, int out_w, int out_h, const int part[4],
+		    uint8_t *out)
 {
 	struct resampler s = RESAMPLER_INIT;
 	struct planes p = PLANES_INIT;
