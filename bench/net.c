@@ -1,0 +1,150 @@
+/*
+ * net.c - milliseconds of one contrastive training step: query forward and backward, key forward, SGD, EMA
+ *
+ *	build/release/bench/net ARCH SIZE BATCH small|full [BACKEND [STEPS]]
+ *
+ * One JSON object: medians over the steps, and the rate of the convolutions' multiplications (forward once for query and once
+ * for key, backward twice a forward).
+ */
+#include "lib/base/progress.h"
+#include "lib/base/threads.h"
+#include "lib/nn/engine.h"
+#include "lib/nn/optim.h"
+
+#include <time.h>
+
+enum part { FORWARD, BACKWARD, KEY, SGD, EMA, PARTS };
+static const char *const part_names[PARTS] = { "forward", "backward", "key", "sgd", "ema" };
+
+struct bench {
+	struct net *net;
+	struct pass *query, *key;
+	struct choice sgd;
+	float *params, *grads, *momentum, *key_params, *buffers, *key_buffers, *d_head;
+	uint8_t *views;
+	int batch;
+};
+
+static float *vector(int64_t n)
+{
+	return xaligned(n * sizeof(float));
+}
+
+/* Multiplications and additions of one forward pass of one image. */
+static double flops(const struct net *net)
+{
+	double sum = 0;
+
+	for (int i = 1; i < net->count; i++)
+		sum += 2.0 * net->nodes[i].weights * net->nodes[i].h * net->nodes[i].w;
+	return sum;
+}
+
+static int prepare(struct bench *b, char **argv, const char *backend)
+{
+	struct net_config c = { .arch = arch_find(argv[1]), .small = !strcmp(argv[4], "small"), .head = "simple", .dim = 128,
+		.height = atoi(argv[2]), .width = atoi(argv[2]), .bn_splits = 1, .mean = { .5, .5, .5 }, .std = { .2, .2, .2 }, .backend = backend };
+	size_t size;
+
+	b->batch = atoi(argv[3]);
+	if (!c.arch)
+		return fail("unknown architecture '%s'", argv[1]);
+	b->net = net_new(&c);
+	if (!b->net || choice_parse(&b->sgd, &optim_table, "sgd:lr=0.01") < 0)
+		return -1;
+	b->query = pass_new(b->net, b->batch, true);
+	b->key = pass_new(b->net, b->batch, false);
+	b->params = vector(net_params(b->net));
+	b->grads = vector(net_params(b->net));
+	b->momentum = vector(net_params(b->net));
+	b->key_params = vector(net_params(b->net));
+	b->buffers = vector(net_buffers(b->net));
+	b->key_buffers = vector(net_buffers(b->net));
+	b->d_head = vector((int64_t)b->batch * c.dim);
+	size = (size_t)b->batch * c.height * c.width * 3;
+	b->views = xmalloc(size);
+	for (size_t i = 0; i < size; i++)
+		b->views[i] = (uint8_t)(i * 2654435761u >> 13);
+	for (int i = 0; i < b->batch * c.dim; i++)
+		b->d_head[i] = 1e-3f * (i % 7 - 3);
+	net_init(b->net, 1, b->params, b->buffers);
+	net_init(b->net, 1, b->key_params, b->key_buffers);
+	return 0;
+}
+
+static void step(struct bench *b, int64_t number, double *ms)
+{
+	double t[PARTS + 1];
+	int64_t n = net_params(b->net);
+
+	t[0] = now();
+	net_forward(b->net, b->query, b->params, b->buffers, b->views, NULL, b->batch, NET_TRAIN);
+	t[1] = now();
+	memset(b->grads, 0, n * sizeof(float));
+	net_backward(b->net, b->query, b->params, NULL, b->d_head, b->grads);
+	t[2] = now();
+	net_forward(b->net, b->key, b->key_params, b->key_buffers, b->views, NULL, b->batch, NET_KEY);
+	t[3] = now();
+	((const struct optim *)b->sgd.entry)->step(&b->sgd, 0.01, number, n, b->params, b->grads, &b->momentum);
+	t[4] = now();
+	ema_update(n, 0.99, b->params, b->key_params);
+	t[5] = now();
+	for (int i = 0; i < PARTS; i++)
+		ms[i] = 1e3 * (t[i + 1] - t[i]);
+}
+
+/* Processor time of all threads: what to compare on a machine that others use too. */
+static double cpu_ms(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+	return 1e3 * t.tv_sec + 1e-6 * t.tv_nsec;
+}
+
+static int by_value(const void *a, const void *b)
+{
+	double x = *(const double *)a, y = *(const double *)b;
+
+	return (x > y) - (x < y);
+}
+
+static double median(double *x, int n)
+{
+	qsort(x, n, sizeof(*x), by_value);
+	return x[n / 2];
+}
+
+int main(int argc, char **argv)
+{
+	enum { STEPS_MAX = 100 };
+	static double ms[PARTS + 1][STEPS_MAX], cpu[STEPS_MAX];
+	struct bench b = { 0 };
+	int steps = argc > 6 ? MIN(atoi(argv[6]), STEPS_MAX) : 5;
+
+	argv0 = "bench/net";
+	threads_passive(argv);
+	threads_set(0);
+	if (argc < 5)
+		die(EXIT_USAGE, "usage: net ARCH SIZE BATCH small|full [BACKEND [STEPS]]");
+	if (prepare(&b, argv, argc > 5 ? argv[5] : NULL) < 0)
+		die(why_code(), "%s", why());
+	for (int i = -1; i < steps; i++) {
+		double part[PARTS], sum = 0, before = cpu_ms();
+
+		step(&b, i + 1, part);
+		if (i >= 0)
+			cpu[i] = cpu_ms() - before;
+		for (int k = 0; k < PARTS && i >= 0; k++)
+			sum += ms[k][i] = part[k];
+		if (i >= 0)
+			ms[PARTS][i] = sum;
+	}
+	printf("{\"arch\":\"%s\",\"size\":%s,\"batch\":%d,\"small\":%s,\"backend\":\"%s\",\"ms\":%.1f", argv[1], argv[2], b.batch,
+	       strcmp(argv[4], "small") ? "false" : "true", net_configuration(b.net)->backend, median(ms[PARTS], steps));
+	for (int k = 0; k < PARTS; k++)
+		printf(",\"%s\":%.1f", part_names[k], median(ms[k], steps));
+	printf(",\"cpu_ms\":%.1f,\"gflops\":%.1f,\"pass_mb\":%.0f}\n", median(cpu, steps), 4 * flops(b.net) * b.batch / median(ms[PARTS], steps) * 1e-6,
+	       (pass_bytes(b.query) + pass_bytes(b.key)) / 1e6);
+	return 0;
+}
