@@ -1,0 +1,52 @@
+"""augment_peer.py ENDPOINT [DIE_AT] - an `augment` of 20 steps in Python: prints its ticket, serves noise that depends on
+(seed, step, view) alone, and, when told to, kills itself with SIGKILL on the first want of step DIE_AT."""
+import os
+import signal
+import sys
+
+import numpy as np
+from peer import DTYPES, Record, Server
+
+BATCH, SIZE, VIEWS, PER_EPOCH, EPOCHS, SEED = 8, 32, 2, 10, 2, 7
+FACTS = {"data": "80-noise", "samples": BATCH * PER_EPOCH, "split": "train", "holdout": "", "recipe": "noise", "size": SIZE,
+         "mean": "0.5,0.5,0.5", "std": "0.25,0.25,0.25", "views": VIEWS, "batch": BATCH, "steps_per_epoch": PER_EPOCH,
+         "epochs": EPOCHS, "steps": EPOCHS * PER_EPOCH, "seed": SEED, "eval": False}
+OFFERS = {**{f"view{i}": ("u8", (BATCH, SIZE, SIZE, 3)) for i in range(VIEWS)}, "index": ("i64", (BATCH,)),
+          "label": ("i32", (BATCH,))}
+
+
+def schema():
+    lineage = np.frombuffer(b"augment noise\n", np.uint8)
+    return Record("schema", {"version": 1, "incarnation": int.from_bytes(os.urandom(6), "little"), "stage": "augment",
+                             "trained": False, **{f"fact.{k}": v for k, v in FACTS.items()}},
+                  {"lineage": lineage, "classes": np.frombuffer(b"noise\n", np.uint8)}, OFFERS)
+
+
+def make(name, step):
+    dtype, shape = OFFERS[name]
+    if name == "index":
+        return np.arange(BATCH, dtype=np.int64) + BATCH * (step % PER_EPOCH)
+    if name == "label":
+        return np.zeros(shape, DTYPES[dtype])
+    return np.random.default_rng((SEED, step, int(name[4:]))).integers(0, 256, shape, np.uint8)
+
+
+def batch(want):
+    step, part, parts = (want.scalars[k] for k in ("step", "part", "parts"))
+    rows = slice(part * BATCH // parts, (part + 1) * BATCH // parts)
+    return Record("batch", {"step": step, "part": part, "parts": parts, "epoch": step // PER_EPOCH},
+                  {name: make(name, step)[rows] for name in want.names})
+
+
+def main(endpoint, die_at=None):
+    server = Server("augment", endpoint)
+    print(server.ticket, flush=True)
+    for who, record in server:
+        if record.kind == "want" and record.scalars["step"] == die_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+        server.send(who, schema() if record.kind == "open" else batch(record))
+    server.close()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], *(int(n) for n in sys.argv[2:]))

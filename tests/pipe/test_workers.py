@@ -1,0 +1,110 @@
+"""The stream of augment is a function of the line alone: not of threads, nor of how many workers there are, nor of their deaths."""
+import hashlib
+import subprocess
+import time
+
+import lines
+import numpy as np
+from lines import Line, check, content, folder, images, until
+from peer import Client
+
+AUGMENT = ["augment", "-q", "--size", "32", "--recipe", "mocov2", "--batch", "8", "--epochs", "3", "-s", "5"]
+NAMES = ["view0", "view1", "index", "label"]
+
+
+def digest(record):
+    h = hashlib.sha256()
+    for name in sorted(record.tensors):
+        a = record.tensors[name]
+        h.update(f"{name} {a.dtype} {a.shape} {record.scalars['epoch']}".encode() + a.tobytes())
+    return h.hexdigest()
+
+
+def read_stream(d, *workers):
+    """Step s from worker s mod n; the stream's digests, by step, and its tensor "index"."""
+    line = Line(list(workers), ["cat"], cwd=d, stdout=subprocess.PIPE)
+    clients = [Client(line[-1].stdout.readline().decode(), "test") for _ in workers]
+    steps = [c.open() for c in clients][0].scalars["fact.steps"]
+    digests, index = [], []
+    for step in range(steps):
+        client = clients[step % len(clients)]
+        client.want(step, NAMES)
+        batch = client.take()
+        digests.append(digest(batch))
+        index.append(batch.tensors["index"])
+    repeated = clients[-1]
+    repeated.want(1, NAMES)
+    digests.append(digest(repeated.take()))
+    for c in clients:
+        c.close()
+    line.wait(20)
+    check(f"{len(workers)} workers end well", set(line.codes) == {0} and not line.stderr, f"{line.codes} {line.stderr}")
+    return digests, index
+
+
+def test_streams(d):
+    one, index = read_stream(d, AUGMENT + ["-j1", "data"])
+    four, _ = read_stream(d, AUGMENT + ["-j4", "data"])
+    two, _ = read_stream(d, AUGMENT + ["-j1", "data"], AUGMENT + ["-j2", "data"])
+    other, _ = read_stream(d, AUGMENT[:-1] + ["6", "-j1", "data"])
+    steps = len(one) - 1
+    check("-j 4 gives the stream of -j 1", four == one)
+    check("two workers give it too", two == one)
+    check("a step asked for again is the same", one[-1] == one[1])
+    check("no two steps are alike", len(set(one[:-1])) == steps)
+    check("another seed gives another stream", not set(other) & set(one))
+    for epoch in range(3):
+        seen = np.concatenate(index[epoch * steps // 3:(epoch + 1) * steps // 3])
+        check(f"epoch {epoch} shows each sample once", len(set(seen.tolist())) == len(seen) == 40, sorted(seen.tolist()))
+    check("in another order each time", len({tuple(np.concatenate(index[e * 5:e * 5 + 5]).tolist()) for e in range(3)}) == 3)
+
+
+# --- a whole run ---
+
+ENCODE = ["encode", "-q", "-j1", "-a", "mobilenet_v3_small", "--small", "--dim", "16", "--patience", "5", "-o", "run"]
+LOSS = ["loss", "-q", "-j1", "moco:k=64"]
+
+
+def run(d, name, workers, kill=None):
+    """A run in its own folder with some workers; kill: worker to kill -9 when the loss has seen a third of the run."""
+    path = f"{d}/{name}"
+    subprocess.run(["mkdir", path], check=True)
+    subprocess.run(["ln", "-s", "../data", path], check=True)
+    line = Line([AUGMENT + ["-j1", "data"]] * workers, ENCODE, LOSS, cwd=path)
+    if kill is not None:
+        until(lambda: line.steps() >= 5 or line[-1].poll() is not None)
+        line.kill(kill)
+    line.wait(60)
+    good = [0 if i != kill else -9 for i in range(workers)] + [0, 0]
+    check(f"{name}: 15 steps", line.codes == good and line.steps() == 15 and not line.words, f"{line.codes} {line.stderr}")
+    return [content(f"{path}/run/{x}.safetensors") for x in ("checkpoint", "model")]
+
+
+def test_runs(d):
+    one = run(d, "one-worker", 1)
+    check("two workers train to the same bytes", run(d, "two-workers", 2) == one)
+    for kill in (0, 1):
+        check(f"and so they do when worker {kill} is killed", run(d, f"kill-{kill}", 2, kill) == one)
+
+
+def test_late_worker(d):
+    """A worker whose ticket comes when the run is under way takes over when the first one dies."""
+    path = f"{d}/late"
+    subprocess.run(["mkdir", path], check=True)
+    subprocess.run(["ln", "-s", "../data", path], check=True)
+    late = ["sh", "-c", 'sleep 1; exec "$0" "$@"', f"{lines.BIN}/augment"] + AUGMENT[1:] + ["-j1", "data"]
+    line = Line([AUGMENT + ["-j1", "data"], late], ENCODE, ["loss", "-q", "-j1", "moco:k=64"], cwd=path)
+    time.sleep(0.5)
+    line.kill(0)
+    line.wait(60)
+    check("a late worker saves the run", line.codes == [-9, 0, 0, 0] and line.steps() == 15, f"{line.codes} {line.stderr}")
+    check("with the same bytes", content(f"{path}/run/checkpoint.safetensors") == content(f"{d}/one-worker/run/checkpoint.safetensors"))
+
+
+if __name__ == "__main__":
+    with folder() as d:
+        images(f"{d}/data", 40)
+        test_streams(d)
+        test_runs(d)
+        test_late_worker(d)
+    lines.done()
