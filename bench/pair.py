@@ -1,0 +1,202 @@
+"""pair - measures contenders in turns within one run and prints what came out, a JSON object a line
+
+    pair.py --what encode --case "resnet18 224 batch 32" --keys ms,mb --batch 32 \\
+        2 'feeder ... | encode ... | loss ...'  2 'torch_step.py ...'  2 'torch_step.py ... channels_last'
+
+A contender is a shell line that prints JSON lines for as long as it lives, one a measurement: images_s, gb_s, ms or mb. The
+first is ours; of the others the fastest counts. The number before each is how many lines are warm-up (a filling cache, the first
+touch of memory). Only one runs at any time: the others are stopped (SIGSTOP to their process group), so that whatever else the
+machine does in these minutes falls on all alike. A turn is one line to get going again, not counted, and --lines counted ones;
+after --turns turns each the medians are compared. A rival whose warm-up is 1.3 times slower than the best rival's is sent
+home. Medians and ranges of all go to stderr.
+
+--batch gives ms, the time of a step, from images_s; --peak PROGRAM,... gives mb, the peak resident set of these programs of
+the line; --one-core keeps every contender on one core.
+"""
+import argparse
+import json
+import os
+import re
+import select
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+# key: (unit, whether less is better)
+KEYS = {"images_s": ("images/s", False), "gb_s": ("GB/s", False), "ms": ("ms", True), "mb": ("MB", True)}
+HOPELESS = 1.3
+
+
+class Lost(Exception):
+    """A contender ended, or said nothing for too long."""
+
+
+class Contender:
+    def __init__(self, warm, command):
+        self.warm, self.command, self.rows, self.text = int(warm), command, [], b""
+        self.process, self.err = None, tempfile.TemporaryFile()
+
+    def start(self, cores):
+        self.process = subprocess.Popen(["sh", "-c", self.command], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                        stderr=self.err, start_new_session=True, preexec_fn=lambda: os.sched_setaffinity(0, cores))
+        self.out = self.process.stdout.fileno()
+        os.set_blocking(self.out, False)
+
+    def signal(self, number):
+        try:
+            os.killpg(self.process.pid, number)
+        except ProcessLookupError:
+            pass
+
+    def complaint(self, why):
+        words = os.pread(self.err.fileno(), 2000, max(0, os.fstat(self.err.fileno()).st_size - 2000)).decode(errors="replace")
+        return Lost(f"'{self.command}' {why}: {' | '.join(words.split(chr(10)))}")
+
+    def read(self, seconds):
+        """More of its text; waits for it at most that long."""
+        if not select.select([self.out], [], [], seconds)[0]:
+            raise self.complaint(f"said nothing for {seconds:.0f} seconds")
+        more = os.read(self.out, 65536)
+        if not more:
+            raise self.complaint("ended")
+        self.text += more
+
+    def take(self, count, patience):
+        """The next measurements, which are printed while it runs."""
+        rows, end = [], time.monotonic() + patience
+        while len(rows) < count:
+            line, newline, rest = self.text.partition(b"\n")
+            if not newline:
+                self.read(max(0, end - time.monotonic()))
+                continue
+            self.text, row = rest, json.loads(line)
+            if any(key in row for key in KEYS):
+                rows.append(row)
+                end = time.monotonic() + patience
+        return rows
+
+    def forget(self):
+        """Drops what was printed between the last line taken and the stop."""
+        while select.select([self.out], [], [], 0)[0] and os.read(self.out, 65536):
+            pass
+        self.text = b""
+
+    def turn(self, skip, count, patience):
+        self.forget()
+        self.signal(signal.SIGCONT)
+        try:
+            return self.take(skip + count, patience)[skip:]
+        finally:
+            self.signal(signal.SIGSTOP)
+
+    def end(self):
+        if not self.process:
+            return
+        self.signal(signal.SIGKILL)
+        self.process.wait()
+        self.process.stdout.close()
+
+
+def peak_mb(session, programs):
+    """Sum of the peak resident sets of a session's processes with one of these names."""
+    total = 0
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            stat, status = open(f"/proc/{pid}/stat").read(), open(f"/proc/{pid}/status").read()
+        except OSError:
+            continue
+        name, rest = stat[stat.index("(") + 1:stat.rindex(")")], stat[stat.rindex(")") + 2:].split()
+        if int(rest[3]) == session and name in programs:
+            total += next(int(line.split()[1]) for line in status.split("\n") if line.startswith("VmHWM"))
+    return total / 1000
+
+
+def values(c, key, batch):
+    if key == "ms" and batch:
+        return [1000 * batch / row["images_s"] for row in c.rows]
+    return [row[key] for row in c.rows]
+
+
+def median(c, key, batch):
+    return statistics.median(values(c, key, batch))
+
+
+def dismiss_hopeless(rivals, key, batch):
+    """The rivals that are worth their turns."""
+    sign = 1 if KEYS[key][1] else -1
+    best = min(sign * median(c, key, batch) for c in rivals)
+    keep = [c for c in rivals if sign * median(c, key, batch) <= best * HOPELESS ** sign]
+    for c in rivals:
+        if c not in keep:
+            print(f"# sent home: {title(c.command)}: {median(c, key, batch):.4g} {KEYS[key][0]}", file=sys.stderr)
+            c.end()
+    return keep
+
+
+def measure(o, ours, rivals):
+    key, cores = o.keys[0], os.sched_getaffinity(0)
+    for c in [ours] + rivals:
+        c.start({max(cores)} if o.one_core else cores)
+        c.rows = c.turn(0, c.warm + 1, o.patience)[c.warm:]
+    kept = dismiss_hopeless(rivals, key, o.batch)
+    for c in [ours] + kept:
+        c.rows = []
+    for _ in range(o.turns):
+        for c in [ours] + kept:
+            c.rows += c.turn(1, o.lines, o.patience)
+    for c in [ours] + kept:
+        if o.peak:
+            for row in c.rows:
+                row["mb"] = peak_mb(c.process.pid, o.peak)
+    return kept
+
+
+def title(command):
+    """A command without the environment it is given."""
+    return re.sub(r"^(\w+=\S* )+", "", command)
+
+
+def report(o, ours, rivals):
+    for key in o.keys:
+        unit, less = KEYS[key]
+        for c in [ours] + rivals:
+            v = sorted(values(c, key, o.batch))
+            print(f"# {median(c, key, o.batch):.4g} ({v[0]:.4g} to {v[-1]:.4g}) {unit}: {title(c.command)}", file=sys.stderr)
+        mine = median(ours, key, o.batch)
+        theirs = (min if less else max)(median(c, key, o.batch) for c in rivals)
+        row = {"what": o.what, "case": o.case, "ours": float(f"{mine:.4g}"), "theirs": float(f"{theirs:.4g}"), "unit": unit,
+               "ratio": round(theirs / mine if less else mine / theirs, 3)}
+        print(json.dumps(row), flush=True)
+
+
+def arguments():
+    p = argparse.ArgumentParser()
+    p.add_argument("--what", required=True)
+    p.add_argument("--case", required=True)
+    p.add_argument("--keys", type=lambda s: s.split(","), default=["images_s"])
+    p.add_argument("--batch", type=int, default=0)
+    p.add_argument("--peak", type=lambda s: s.split(","), default=[])
+    p.add_argument("--lines", type=int, default=3)
+    p.add_argument("--turns", type=int, default=3)
+    p.add_argument("--patience", type=float, default=180)
+    p.add_argument("--one-core", action="store_true")
+    p.add_argument("contenders", nargs="+", metavar="WARM COMMAND")
+    return p.parse_args()
+
+
+def main():
+    o = arguments()
+    ours, *rivals = [Contender(*pair) for pair in zip(o.contenders[::2], o.contenders[1::2])]
+    try:
+        report(o, ours, measure(o, ours, rivals))
+    except Lost as e:
+        sys.exit(f"# no result for {o.what}, {o.case}: {e}")
+    finally:
+        for c in [ours] + rivals:
+            c.end()
+
+
+main()
