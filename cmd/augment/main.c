@@ -17,13 +17,13 @@ struct options {
 static const struct option_row rows[] = {
 	{ 'r', "recipe", OPT_CHOICE, offsetof(struct options, maker.recipe), 0, 0, "RECIPE", "how views are made", &recipe_table },
 	{ 0, "size", OPT_INT, offsetof(struct options, maker.size), 0, 4096, "N", "pixels a side of a view; 0: the recipe's", NULL },
-	{ 0, "views", OPT_INT, offsetof(struct options, maker.views), 0, MAKER_VIEWS, "N", "views an image; 0: two, with --eval one", NULL },
+	{ 0, "views", OPT_INT, offsetof(struct options, maker.views), 0, MAKER_VIEWS, "N", "views; 0: two, with --eval one", NULL },
 	{ 'b', "batch", OPT_INT, offsetof(struct options, maker.batch), 1, 1 << 20, "N", "images a batch", NULL },
 	{ 'e', "epochs", OPT_INT, offsetof(struct options, maker.epochs), 1, 1e6, "N", "length of the run", NULL },
 	{ 's', "seed", OPT_INT, offsetof(struct options, maker.seed), 0, 1e15, "N", "seed of every draw, here and further down", NULL },
 	{ 0, "eval", OPT_FLAG, offsetof(struct options, maker.eval), 0, 0, NULL, "one pass in order; view0 by the recipe eval", NULL },
 	{ 0, "split", OPT_TEXT, offsetof(struct options, maker.split), 0, 0, "NAME", "train, test or all", NULL },
-	{ 0, "holdout", OPT_TEXT, offsetof(struct options, holdout), 0, 0, "FILE|N", "images named in FILE, or N, are the test split", NULL },
+	{ 0, "holdout", OPT_TEXT, offsetof(struct options, holdout), 0, 0, "FILE|N", "images that are the test split", NULL },
 	{ 0, "mean", OPT_TEXT, offsetof(struct options, maker.mean), 0, 0, "R,G,B", "for normalisation by encode; the recipe's", NULL },
 	{ 0, "std", OPT_TEXT, offsetof(struct options, maker.std), 0, 0, "R,G,B", "for normalisation by encode; the recipe's", NULL },
 	{ 0, "max-bad", OPT_REAL, offsetof(struct options, maker.max_bad), 0, 1, "SHARE", "of the images that may be unreadable", NULL },
@@ -156,6 +156,8 @@ int main(int argc, char **argv)
 	threads_passive(argv);
 	format(o.maker.recipe.spelling, sizeof(o.maker.recipe.spelling), "mocov2");
 	first = options_parse(&manual, &o, argc, argv);
+	if (o.preview)
+		o.maker.batch = 1;
 	if (first < 0)
 		return stage_refuse(manual.name, !o.preview);
 

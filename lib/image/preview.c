@@ -36,43 +36,45 @@ static void sheet_put(struct sheet *s, int sample, int cell, const uint8_t *rgb,
 			memcpy(s->rgb + ((size_t)(y0 + y) * s->w + x0 + x) * 3, rgb + ((size_t)(y / scale) * size + x / scale) * 3, 3);
 }
 
-static int put_originals(struct maker *m, struct sheet *s, const int64_t *index, int samples)
+/* One sample a step: its original and its views into the cells of group i. */
+static int put_sample(struct maker *m, struct sheet *s, int i, const char *const *names, uint8_t *original)
 {
-	uint8_t *rgb = xmalloc((size_t)s->side * s->side * 3);
-	int r = 0;
+	int views = (int)maker_facts(m)->views, size = (int)maker_facts(m)->size, r;
+	struct tensor t[MAKER_VIEWS + 1];
 
-	for (int i = 0; r == 0 && i < samples; i++) {
-		r = maker_original(m, (int)index[i], s->side, rgb);
-		sheet_put(s, i, 0, rgb, s->side);
-	}
-	free(rgb);
+	if (maker_make(m, i, 0, 1, names, views + 1, t) < 0)
+		return -1;
+	r = maker_original(m, (int)tensor_i64(&t[0])[0], s->side, original);
+	sheet_put(s, i, 0, original, s->side);
+	for (int v = 0; v < views; v++)
+		sheet_put(s, i, v + 1, tensor_u8(&t[v + 1]), size);
+	for (int k = 0; k <= views; k++)
+		tensor_release(&t[k]);
 	return r;
 }
 
 int preview_write(struct maker *m, const char *path, int samples)
 {
-	int views = (int)maker_facts(m)->views, size = (int)maker_facts(m)->size, r;
+	int views = (int)maker_facts(m)->views, r = 0;
 	char text[MAKER_VIEWS][16];
 	const char *names[MAKER_VIEWS + 1] = { "index" };
-	struct tensor t[MAKER_VIEWS + 1];
 	struct sheet s;
+	uint8_t *original;
 
+	if (maker_facts(m)->batch != 1)
+		bug("a preview of batches of %lld", (long long)maker_facts(m)->batch);
 	for (int v = 0; v < views; v++) {
 		snprintf(text[v], sizeof(text[v]), "view%d", v);
 		names[v + 1] = text[v];
 	}
-	if (maker_make(m, 0, 0, MAX((int)(maker_facts(m)->batch / samples), 1), names, views + 1, t) < 0)
-		return -1;
-	samples = (int)MIN(samples, t[0].shape[0]);
-	sheet_init(&s, size, views, samples);
-	r = put_originals(m, &s, tensor_i64(&t[0]), samples);
-	for (int i = 0; i < samples; i++)
-		for (int v = 0; v < views; v++)
-			sheet_put(&s, i, v + 1, tensor_u8(&t[v + 1]) + (size_t)i * size * size * 3, size);
+	samples = (int)MIN(samples, maker_facts(m)->samples);
+	sheet_init(&s, (int)maker_facts(m)->size, views, samples);
+	original = xmalloc((size_t)s.side * s.side * 3);
+	for (int i = 0; r == 0 && i < samples; i++)
+		r = put_sample(m, &s, i, names, original);
 	if (r == 0)
 		r = png_write(path, s.rgb, s.w, s.h);
-	for (int k = 0; k <= views; k++)
-		tensor_release(&t[k]);
+	free(original);
 	free(s.rgb);
 	return r;
 }

@@ -9,7 +9,8 @@
 
 #include "lib/image/maker.h"
 
-/* Writes the first samples of the first batch: each one's original, then its views; small views are enlarged. */
+/* Writes the first samples of the first epoch: each one's original, then its views; small views are enlarged. The maker's batch
+ * must be 1, so that any number of images will do. */
 int preview_write(struct maker *m, const char *path, int samples);
 
 #endif
