@@ -117,7 +117,7 @@ static int answer(struct stage *s, const struct request *q, const struct record 
 
 int main(int argc, char **argv)
 {
-	struct options o = { .stage = STAGE_OPTIONS_INIT, .views = 2, .size = 32, .batch = 256, .steps = 1000000 };
+	struct options o = { .stage = STAGE_SERVER_OPTIONS_INIT, .views = 2, .size = 32, .batch = 256, .steps = 1000000 };
 	struct record *prepared, *schema;
 	struct stage *s;
 	struct request q;

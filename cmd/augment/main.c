@@ -145,7 +145,7 @@ static int serve(struct stage *s, struct maker *m)
 int main(int argc, char **argv)
 {
 	struct options o = {
-		.stage = STAGE_OPTIONS_INIT,
+		.stage = STAGE_SERVER_OPTIONS_INIT,
 		.maker = MAKER_OPTIONS_INIT,
 	};
 	struct maker *m;

@@ -43,7 +43,7 @@ static const struct manual manual = {
 int main(int argc, char **argv)
 {
 	struct options o = {
-		.stage = STAGE_OPTIONS_INIT,
+		.stage = STAGE_SERVER_OPTIONS_INIT,
 		.optim.spelling = "sgd",
 		.schedule.spelling = "cosine",
 		.dim = 128,

@@ -18,6 +18,7 @@ enum {
 	HEARTBEAT_MS = 5000,
 	HEARTBEAT_TIMEOUT_MS = 60000, /* a large frame delays the answer to a ping (libzmq 2709) */
 	CONNECT_TIMEOUT_MS = 5000,
+	NEVER_MS = 1000000000,
 };
 #define FRAME_MAX (1LL << 32)
 
@@ -155,7 +156,7 @@ static void *open_socket(struct links *l, int type, const char *endpoint)
 		return NULL;
 	set_int(s, ZMQ_SNDHWM, HIGH_WATER);
 	set_int(s, ZMQ_RCVHWM, HIGH_WATER);
-	set_int(s, ZMQ_RECONNECT_IVL, -1);
+	set_int(s, ZMQ_RECONNECT_IVL, NEVER_MS); /* -1 would drop messages that are received but not yet read */
 	set_int(s, ZMQ_CONNECT_TIMEOUT, CONNECT_TIMEOUT_MS);
 	zmq_setsockopt(s, ZMQ_MAXMSGSIZE, &frame_max, sizeof(frame_max));
 	if (strncmp(endpoint, "tcp:", 4) == 0) { /* a lost host is only seen by its silence */

@@ -208,7 +208,7 @@ int stage_finish(struct stage *s, int result)
 	if (result < 0 && !s->passed)
 		complain(sentence);
 	say_farewell(s, result, code);
-	if (result < 0 && s->serving && !s->ticket_out)
+	if (result < 0 && s->options.serves && !s->ticket_out)
 		downstream_fault_ticket(code, sentence);
 	release(s);
 	if (fflush(stdout) != 0 && result >= 0)

@@ -23,7 +23,7 @@
 #include "lib/base/options.h"
 #include "lib/stream/record.h"
 
-/* Options all stages share; members of a program's own struct. Defaults: STAGE_OPTIONS_INIT. */
+/* Options all stages share; members of a program's own struct. Defaults: STAGE_OPTIONS_INIT, STAGE_SERVER_OPTIONS_INIT. */
 struct stage_options {
 	int64_t jobs;             /* threads; 0: all processors */
 	int verbosity;
@@ -31,8 +31,10 @@ struct stage_options {
 	const char *bind;         /* server side */
 	bool insecure;
 	struct option_list from;  /* client side: tickets instead of stdin */
+	bool serves;              /* the stage writes a ticket: if it fails before, that is a fault ticket */
 };
 #define STAGE_OPTIONS_INIT { .patience = 60, .bind = "" }
+#define STAGE_SERVER_OPTIONS_INIT { .patience = 60, .bind = "", .serves = true }
 #define STAGE_ROWS(type, m) \
 	{ 'j', "jobs", OPT_INT, offsetof(type, m.jobs), 0, 1024, "N", "threads; 0: one a processor", NULL }, \
 	{ 'q', "quiet", OPT_COUNT_DOWN, offsetof(type, m.verbosity), 0, 0, NULL, "no notes, no progress line", NULL }, \
