@@ -103,7 +103,7 @@ static int prepare(struct work *w, const char *on)
 	features_init(&w->features, on, tensor_count(x) / x->shape[0], views, names && name ? (int)name->shape[1] : 0);
 	w->steps = record_int(schema, "fact.steps", 0);
 	w->samples = record_int(schema, "fact.samples", 0);
-	return 0;
+	return features_fit(&w->features, w->samples);
 }
 
 /* Takes all batches, as many wants open as the line has room for. */
@@ -137,7 +137,7 @@ static int collect(struct work *w)
 static int run_tasks(const struct work *w)
 {
 	for (int i = 0; i < w->task_count; i++) {
-		progress_show(true, "%s", w->tasks[i].spelling);
+		progress_show(true, "%lld samples: %s", (long long)w->samples, w->tasks[i].spelling);
 		if (probe_run(&w->tasks[i], &w->features, stdout) < 0)
 			return -1;
 	}

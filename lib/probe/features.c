@@ -1,5 +1,7 @@
 #include "lib/probe/features.h"
 
+#include <unistd.h>
+
 enum { CLASSES_MAX = 1 << 20 };
 
 void features_init(struct features *f, const char *on, int64_t dim, int views, int name_size)
@@ -21,6 +23,17 @@ void features_release(struct features *f)
 		free(set->name);
 	}
 	*f = (struct features){ .dim = 0 };
+}
+
+int features_fit(const struct features *f, int64_t samples)
+{
+	double need = (double)samples * f->dim * f->views * sizeof(float);
+	double have = (double)sysconf(_SC_PHYS_PAGES) * sysconf(_SC_PAGESIZE);
+
+	if (need < 0.75 * have)
+		return 0;
+	return fail_code(EXIT_USAGE, "%lld samples of %lld values need %.1f GB and this machine has %.1f: give augment a smaller --size, or less data",
+			 (long long)samples, (long long)f->dim * f->views, need / 1e9, have / 1e9);
 }
 
 static void grow(const struct features *f, struct samples *set, int64_t count)
@@ -129,11 +142,11 @@ int features_add(struct features *f, const struct tensor *batch, int count)
 static int check_labels(const struct samples *set, const char *split, const char *probe, int32_t *highest)
 {
 	if (set->count == 0)
-		return fail_code(EXIT_USAGE, "probe %s fits on split train and reports on split test, and there is no sample of split %s: "
+		return fail_code(EXIT_USAGE, "%s fits on split train and reports on split test, and there is no sample of split %s: "
 				 "give augment data that has both, or --holdout", probe, split);
 	for (int64_t i = 0; i < set->count; i++) {
 		if (set->label[i] < 0)
-			return fail_code(EXIT_USAGE, "probe %s needs labels, and a sample of split %s has none", probe, split);
+			return fail_code(EXIT_USAGE, "%s needs labels, and a sample of split %s has none", probe, split);
 		*highest = MAX(*highest, set->label[i]);
 	}
 	return 0;

@@ -35,6 +35,8 @@ struct features {
 
 void features_init(struct features *f, const char *on, int64_t dim, int views, int name_size);
 void features_release(struct features *f);
+/* Whether that many samples leave room on this machine. Fails with EXIT_USAGE when they do not. */
+int features_fit(const struct features *f, int64_t samples);
 /* Appends a batch: "ON0".. (f32 or u8 [B,...]; u8 is divided by 255), "label", "split", "index" and, when kept, "name". Fails on
  * missing tensors, other shapes, a split that is neither 0 nor 1, or values that are not finite. */
 int features_add(struct features *f, const struct tensor *batch, int count);

@@ -2,13 +2,14 @@
  * knn.h - nearest neighbours of every test sample among the training samples, and two classifiers made of them
  *
  * Weighted: the k nearest by cosine vote with exp(cosine / t) (Wu et al. 2018, "Unsupervised feature learning via non-parametric
- * instance discrimination", section 3.4). The class with the largest sum wins, the lower number when two are equal.
+ * instance discrimination", section 3.4). The class with the largest sum wins, the lower number when two are equal; a class without
+ * a vote is never among the first five.
  * best-NN (Shi et al. 2022): Euclidean distance on the raw features, one vote a neighbour, every odd k of 1..101; the best k's
  * accuracy is reported, which is chosen on the test samples and so a little optimistic; that of a fixed k stands beside it. Equal
  * votes go to the lower class number. Equally near samples: the earlier one is nearer.
  *
- * Both read the same dot products: blocks of them, made by gemm and dropped once the heaps of the block's queries have seen them. Room: some
- * megabytes a thread, whatever the number of samples. Results do not depend on the number of threads.
+ * Both read the same dot products: blocks of them, made by gemm and dropped once the heaps of the block's queries have seen them.
+ * Room: some megabytes a thread, whatever the number of samples. Results do not depend on the number of threads.
  *
  *	struct labelled sets = { train, 50000, train_label, test, 10000, test_label, 512, 10 };
  *	struct knn_result r;

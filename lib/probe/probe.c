@@ -151,7 +151,7 @@ static int run_metrics(const struct choice *c, const struct features *f, FILE *o
 		free(x[v]);
 	free(label);
 	free(pick);
-	return n >= 2 ? 0 : fail_code(EXIT_USAGE, "probe metrics needs two samples of split %s and there are %lld", split, (long long)n);
+	return n >= 2 ? 0 : fail_code(EXIT_USAGE, "metrics needs two samples of split %s and there are %lld", split, (long long)n);
 }
 
 /* --- export --- */

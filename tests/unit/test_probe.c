@@ -1,0 +1,149 @@
+/* The parts under the probes: heap, factorisation, minimiser. */
+#include "lib/base/rng.h"
+#include "lib/probe/features.h"
+#include "lib/probe/lbfgs.h"
+#include "lib/probe/nearest.h"
+#include "lib/probe/solve.h"
+#include "tests/check.h"
+
+#include <math.h>
+
+static int descending(const void *a, const void *b)
+{
+	const struct near *x = a, *y = b;
+
+	return x->score != y->score ? (x->score < y->score) - (x->score > y->score) : (x->index > y->index) - (x->index < y->index);
+}
+
+/* Many equal scores, several offers, against a sort. */
+static void test_nearest(int n, int k)
+{
+	float *x = xmalloc(n * sizeof(*x)), *scale = xmalloc(n * sizeof(*x)), *shift = xmalloc(n * sizeof(*x));
+	struct near *all = xmalloc(n * sizeof(*all)), *kept = xmalloc(k * sizeof(*kept));
+	struct nearest h = { .items = kept, .k = k };
+	struct rng r = rng_at(1, 0, (uint32_t)n, 0, RNG_PROBE);
+	bool same = true;
+
+	for (int i = 0; i < n; i++) {
+		x[i] = (float)rng_below(&r, 50);
+		scale[i] = 1 + (float)rng_below(&r, 2);
+		shift[i] = -(float)rng_below(&r, 20);
+		all[i] = (struct near){ x[i] * scale[i] + shift[i], i };
+	}
+	nearest_clear(&h);
+	for (int i = 0; i < n; i += 100)
+		nearest_offer(&h, x + i, scale + i, shift + i, MIN(100, n - i), i);
+	nearest_sort(&h);
+	qsort(all, n, sizeof(*all), descending);
+	for (int i = 0; i < h.count; i++)
+		same = same && kept[i].score == all[i].score && kept[i].index == all[i].index;
+	check("the nearest, in order", same && h.count == MIN(n, k), "of %d, %d", n, k);
+	free(x);
+	free(scale);
+	free(shift);
+	free(all);
+	free(kept);
+}
+
+static void test_solve(int n, int m)
+{
+	float *a = xaligned(n * n * sizeof(float)), *l = xaligned(n * n * sizeof(float));
+	float *b = xaligned(n * m * sizeof(float)), *x = xaligned(n * m * sizeof(float));
+	struct rng r = rng_at(2, 0, (uint32_t)n, 0, RNG_PROBE);
+	double worst = 0;
+
+	for (int i = 0; i < n; i++)
+		for (int j = 0; j <= i; j++)
+			a[i * n + j] = a[j * n + i] = (float)(i == j ? n : rng_between(&r, -1, 1));
+	for (int i = 0; i < n * m; i++)
+		b[i] = (float)rng_between(&r, -1, 1);
+	memcpy(l, a, n * n * sizeof(float));
+	memcpy(x, b, n * m * sizeof(float));
+	check("a positive definite matrix has a factor", cholesky(l, n) == 0, "n=%d", n);
+	cholesky_solve(l, n, x, m);
+	for (int i = 0; i < n; i++)
+		for (int c = 0; c < m; c++) {
+			double sum = 0;
+
+			for (int j = 0; j < n; j++)
+				sum += (double)a[i * n + j] * x[j * m + c];
+			worst = MAX(worst, fabs(sum - b[i * m + c]));
+		}
+	check("and solves its system", worst < 1e-5, "n=%d m=%d: off by %g", n, m, worst);
+	l[0] = -1;
+	check("another has none", cholesky(l, n) < 0, "n=%d", n);
+	free(a);
+	free(l);
+	free(b);
+	free(x);
+}
+
+/* sum_i c_i (cosh(x_i - i) - 1), badly scaled. */
+static double bowl(void *arg, const float *x, float *gradient)
+{
+	int n = *(int *)arg;
+	double sum = 0;
+
+	for (int i = 0; i < n; i++) {
+		double c = pow(10, i % 4);
+
+		sum += c * (cosh(x[i] - i) - 1);
+		gradient[i] = (float)(c * sinh(x[i] - i));
+	}
+	return sum;
+}
+
+static void leave(void *arg, float *v)
+{
+	(void)arg;
+	(void)v;
+}
+
+static void test_lbfgs(void)
+{
+	int n = 8;
+	float x[8] = { 0 };
+	struct lbfgs *m = lbfgs_new(n, bowl, leave, &n);
+	double f = lbfgs_run(m, x, 300, 1e-12), worst = 0;
+
+	for (int i = 0; i < n; i++)
+		worst = MAX(worst, fabs(x[i] - i));
+	check("L-BFGS finds the bottom of a bowl", f < 1e-6 && worst < 1e-3, "value %g, off by %g", f, worst);
+	lbfgs_free(m);
+}
+
+static void test_features(void)
+{
+	uint8_t pixels[2 * 2 * 2 * 3] = { 0, 51, 255 };
+	int32_t label[2] = { 3, 4 }, split[2] = { 1, 0 };
+	int64_t index[2] = { 10, 11 };
+	struct tensor batch[] = {
+		tensor_borrow("view0", U8, 4, (int64_t[]){ 2, 2, 2, 3 }, pixels),
+		tensor_borrow("label", I32, 1, (int64_t[]){ 2 }, label),
+		tensor_borrow("split", I32, 1, (int64_t[]){ 2 }, split),
+		tensor_borrow("index", I64, 1, (int64_t[]){ 2 }, index),
+	};
+	struct features f;
+
+	features_init(&f, "view", 12, 1, 0);
+	check("pixels are features too", features_add(&f, batch, 4) == 0 && f.set[TEST].x[0][1] == 0.2f && f.set[TEST].x[0][2] == 1, "%s", why());
+	check("samples go to their split", f.set[TRAIN].count == 1 && f.set[TRAIN].label[0] == 4 && f.set[TEST].index[0] == 10, "they do not");
+	check("a missing column is named", features_add(&f, batch, 3) < 0 && strstr(why(), "'index'"), "%s", why());
+	split[0] = 2;
+	check("an unknown split is refused", features_add(&f, batch, 4) < 0, "it is not");
+	check("what cannot fit is misuse", features_fit(&f, (int64_t)1 << 50) < 0 && why_code() == EXIT_USAGE, "it is not");
+	features_release(&f);
+}
+
+int main(void)
+{
+	test_nearest(1, 5);
+	test_nearest(130, 64);
+	test_nearest(5000, 201);
+	test_solve(1, 1);
+	test_solve(64, 3);
+	test_solve(200, 10);
+	test_lbfgs();
+	test_features();
+	return check_done();
+}
