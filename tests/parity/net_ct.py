@@ -1,0 +1,165 @@
+"""net_ct - lib/nn's network as a Python object: flat vectors in, dictionaries of numpy arrays under torchvision's names out
+
+    net = Net("resnet18", True, "linear", 32, 35, splits=4)
+    params, buffers = net.init(7)
+    out = net.step(params, buffers, views, d_head=d)     {"feature", "head", "grads"}; buffers move
+    weights = net.export(params, buffers)                {"conv1.weight": array, ...}
+"""
+import ctypes
+from ctypes import c_char_p, c_double, c_int, c_int64, c_uint64, c_void_p
+
+import numpy as np
+
+from sprat_ct import aligned, lib, ptr, why
+
+MEAN = np.array([0.485, 0.456, 0.406], np.float32)
+STD = np.array([0.229, 0.224, 0.225], np.float32)
+TRAIN, KEY, EVAL = range(3)
+
+
+def _declare(name, restype, *argtypes):
+    function = getattr(lib, name)
+    function.restype, function.argtypes = restype, argtypes
+
+
+P = c_void_p
+_declare("shim_name", c_char_p, c_int, c_int)
+_declare("shim_net", P, c_char_p, c_int, c_char_p, c_int, c_int, c_int, c_int, c_double, P, P, c_char_p)
+_declare("shim_net_tensor", c_int, P, c_int, P, P)
+_declare("shim_net_export", None, P, c_int, P, P)
+_declare("shim_net_import", None, P, c_int, P, P)
+_declare("net_free", None, P)
+_declare("net_params", c_int64, P)
+_declare("net_buffers", c_int64, P)
+_declare("net_feature_dim", c_int, P)
+_declare("net_init", None, P, c_uint64, P, P)
+_declare("pass_new", P, P, c_int, c_int)
+_declare("pass_free", None, P)
+_declare("pass_feature", P, P)
+_declare("pass_head", P, P)
+_declare("net_forward", None, P, P, P, P, P, P, c_int, c_int)
+_declare("net_backward", None, P, P, P, P, P, P)
+_declare("ema_update", None, c_int64, c_double, P, P)
+_declare("shim_loss", P, c_char_p, c_int, c_int, c_uint64, P)
+_declare("shim_loss_step", c_double, P, c_int64, P, P, P, P)
+_declare("objective_free", None, P)
+_declare("shim_optim_step", c_int, c_char_p, c_double, c_int64, c_int64, P, P, P)
+_declare("shim_optim_slots", c_int, c_char_p)
+_declare("shim_rate", c_double, c_char_p, c_double, c_int64, c_int64, c_double)
+
+
+def _names(table):
+    names, i = [], 0
+    while (name := lib.shim_name(table, i)) is not None:
+        names.append(name.decode())
+        i += 1
+    return names
+
+
+ARCHS, OPTIMISERS, SCHEDULES = (_names(table) for table in range(3))
+
+
+class Tensor:
+    """One row of net_tensors()."""
+
+    def __init__(self, handle, i):
+        name, facts = ctypes.create_string_buffer(112), np.zeros(8, np.int64)
+        lib.shim_net_tensor(handle, i, name, ptr(facts))
+        self.name, self.buffer, self.norm_or_bias, self.count = name.value.decode(), bool(facts[0]), bool(facts[1]), int(facts[2])
+        self.shape = tuple(int(n) for n in facts[4:4 + facts[3]])
+
+
+class Net:
+    def __init__(self, arch, small, head, dim, size, splits=1, momentum=0.0, backend="blas"):
+        self.arch, self.small, self.kind, self.dim, self.size, self.splits, self.momentum = arch, small, head, dim, size, splits, momentum
+        self.texts = arch.encode(), head.encode(), backend.encode()  # the configuration may borrow them
+        self.handle = lib.shim_net(self.texts[0], small, self.texts[1], dim, size, size, splits, momentum, ptr(MEAN), ptr(STD), self.texts[2])
+        if not self.handle:
+            raise RuntimeError(why())
+        self.tensors = [Tensor(self.handle, i) for i in range(lib.shim_net_tensor(self.handle, -1, None, None))]
+        self.feature_dim = lib.net_feature_dim(self.handle)
+
+    def __del__(self):
+        if getattr(self, "handle", None):
+            lib.net_free(self.handle)
+
+    def init(self, seed):
+        params, buffers = self.zeros(), aligned(lib.net_buffers(self.handle))
+        lib.net_init(self.handle, seed, ptr(params), ptr(buffers))
+        return params, buffers
+
+    def zeros(self):
+        """A vector of the parameters' layout: gradients, momentum."""
+        return aligned(lib.net_params(self.handle))
+
+    def export(self, params=None, buffers=None):
+        named = {}
+        for i, t in enumerate(self.tensors):
+            flat = buffers if t.buffer else params
+            if flat is not None:
+                named[t.name] = np.full(t.shape, np.nan, np.float32)
+                lib.shim_net_export(self.handle, i, ptr(flat), ptr(named[t.name]))
+        return named
+
+    def load(self, named):
+        params, buffers = self.zeros(), aligned(lib.net_buffers(self.handle))
+        for i, t in enumerate(self.tensors):
+            lib.shim_net_import(self.handle, i, ptr(np.ascontiguousarray(named[t.name])), ptr(buffers if t.buffer else params))
+        return params, buffers
+
+    def step(self, params, buffers, views, order=None, d_feature=None, d_head=None, room=None):
+        """One forward in train mode and one backward, in a pass with room for more rows than it gets."""
+        p = Pass(self, room or len(views), True)
+        feature, head = p.forward(params, buffers, views, order, TRAIN)
+        grads = self.zeros()
+        p.backward(params, d_feature, d_head, grads)
+        return {"feature": feature, "head": head, "grads": grads}
+
+
+class Pass:
+    def __init__(self, net, batch, grad):
+        self.net, self.handle = net, lib.pass_new(net.handle, batch, grad)
+        if not self.handle:
+            raise RuntimeError(why())
+
+    def __del__(self):
+        if getattr(self, "handle", None):
+            lib.pass_free(self.handle)
+
+    def forward(self, params, buffers, views, order=None, mode=TRAIN):
+        """(feature, head), copies; head is None for a net without one. views and order are kept for the backward pass."""
+        self.views, self.order = views, order
+        rows, net = len(views), self.net
+        lib.net_forward(net.handle, self.handle, ptr(params), ptr(buffers), ptr(views), ptr(order), rows, mode)
+        feature = self._rows(lib.pass_feature(self.handle), rows, net.feature_dim)
+        return feature, None if net.kind == "none" else self._rows(lib.pass_head(self.handle), rows, net.dim)
+
+    def backward(self, params, d_feature, d_head, grads):
+        lib.net_backward(self.net.handle, self.handle, ptr(params), ptr(d_feature), ptr(d_head), ptr(grads))
+
+    @staticmethod
+    def _rows(address, rows, width):
+        return np.ctypeslib.as_array(ctypes.cast(address, ctypes.POINTER(ctypes.c_float)), (rows, width)).copy()
+
+
+class Loss:
+    """An asymmetric objective on q0 and k1; queue is its state, a copy taken after every step."""
+
+    def __init__(self, spelling, rows, dim, size, seed):
+        self.queue, self.count = np.zeros((size, dim), np.float32), 0
+        self.handle = lib.shim_loss(spelling.encode(), rows, dim, seed, ptr(self.queue))
+        if not self.handle:
+            raise RuntimeError(why())
+
+    def __del__(self):
+        if getattr(self, "handle", None):
+            lib.objective_free(self.handle)
+
+    def step(self, q, k):
+        """(loss, gradient for q)."""
+        d_q = aligned(q.shape)
+        value = lib.shim_loss_step(self.handle, self.count, ptr(q), ptr(k), ptr(d_q), ptr(self.queue))
+        if value != value:
+            raise RuntimeError(why())
+        self.count += 1
+        return value, d_q

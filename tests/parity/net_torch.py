@@ -1,0 +1,171 @@
+"""net_torch - the reference: torchvision's own networks, without classifier and dropout, with our heads, split BN and small stems
+
+    model = reference("resnet18", True, "linear", 32, weights, torch.float64, splits=4)
+    feature, head = model(normalised(views, torch.float64))
+
+Two precisions can be compared only where the network is differentiable: one ReLU input within rounding of zero, one pair of
+equals under a max-pool, and a gradient differs by parts in a thousand, with either side right. clear() moves weights and
+views to a point where every kink is far away; from there f32 must agree to rounding.
+"""
+import numpy as np
+
+from net_ct import MEAN, STD
+
+import torch
+import torchvision
+from torch import nn
+
+torch.set_num_threads(2)
+
+
+class SplitBN(nn.BatchNorm2d):
+    """Batch statistics over contiguous parts of the rows, floor(iB/n) to floor((i+1)B/n); the running statistics move by the
+    mean over the parts of batch mean and unbiased variance."""
+    splits = 1
+
+    def forward(self, x):
+        if not self.training or self.splits == 1:
+            return super().forward(x)
+        cuts = [i * len(x) // self.splits for i in range(self.splits + 1)]
+        parts = [x[a:b] for a, b in zip(cuts, cuts[1:])]
+        with torch.no_grad():
+            for running, now in ((self.running_mean, [p.mean((0, 2, 3)) for p in parts]),
+                                 (self.running_var, [p.var((0, 2, 3), unbiased=True) for p in parts])):
+                running.lerp_(torch.stack(now).mean(0), self.momentum)
+        return torch.cat([nn.functional.batch_norm(p, None, None, self.weight, self.bias, True, 0.0, self.eps) for p in parts])
+
+
+def make_head(kind, width, dim):
+    hidden = {"none": None, "linear": [], "simple": [width], "wide": [2 * width], "deep": [width, width]}[kind]
+    if hidden is None:
+        return nn.Sequential()
+    sizes, layers = [width] + hidden + [dim], []
+    for a, b in zip(sizes, sizes[1:]):
+        layers += [nn.Linear(a, b), nn.ReLU()]
+    return nn.Sequential(*layers[:-1])
+
+
+def backbone(arch, small):
+    """torchvision's network whose forward gives the feature."""
+    model = getattr(torchvision.models, arch)(weights=None)
+    if arch.startswith("resnet"):
+        model.fc = nn.Identity()
+        if small:
+            model.conv1 = nn.Conv2d(3, 64, 3, stride=1, padding=1, bias=False)
+            model.maxpool = nn.Identity()
+    else:
+        model.classifier[2].p = 0.0
+        model.classifier[3] = nn.Identity()
+        if small:
+            model.features[0][0].stride = (1, 1)
+    return model
+
+
+class Reference(nn.Module):
+    def __init__(self, arch, small, kind, dim):
+        super().__init__()
+        self.body = backbone(arch, small)
+        with torch.no_grad():
+            width = self.body.eval()(torch.zeros(1, 3, 64, 64)).shape[1]
+        self.head = make_head(kind, width, dim)
+
+    def forward(self, x):
+        feature = self.body(x)
+        return feature, self.head(feature)
+
+    def load(self, named):
+        """Strict: every name and every shape must be torchvision's own, head.* an nn.Sequential's."""
+        named = {n: torch.from_numpy(a.copy()) for n, a in named.items()}
+        self.body.load_state_dict({n: a for n, a in named.items() if not n.startswith("head.")}, strict=True)
+        self.head.load_state_dict({n[5:]: a for n, a in named.items() if n.startswith("head.")}, strict=True)
+
+    def named(self, kind):
+        """{torchvision's name: float64 array} of "parameters", "gradients" or "statistics"."""
+        rows = self.named_buffers() if kind == "statistics" else self.named_parameters()
+        rows = {n.replace("body.", "", 1): t.grad if kind == "gradients" else t for n, t in rows if t.is_floating_point()}
+        return {n: t.detach().double().numpy().copy() for n, t in rows.items()}
+
+
+def reference(arch, small, kind, dim, weights, dtype, splits=1, momentum=0.0):
+    model = Reference(arch, small, kind, dim)
+    model.load(weights)
+    for m in model.modules():
+        if isinstance(m, nn.BatchNorm2d):
+            m.__class__ = SplitBN
+            m.splits = splits
+            m.momentum = momentum or m.momentum
+    return model.train().to(dtype)
+
+
+def normalised(views, dtype):
+    x = torch.from_numpy(views).to(dtype).permute(0, 3, 1, 2) / 255
+    mean, std = (torch.from_numpy(v).to(dtype).view(1, 3, 1, 1) for v in (MEAN, STD))
+    return ((x - mean) / std).contiguous()
+
+
+# --- a point without kinks near by ---
+
+KINKS = {nn.ReLU: (0.0,), nn.Hardswish: (-3.0, 3.0), nn.Hardsigmoid: (-3.0, 3.0)}
+REACH = 0.1      # how far a bias may be moved
+TIE = 2e-5       # two inputs of a max-pool nearer than this may trade places in f32
+
+
+def _shift(values, kinks):
+    """What to add to values (1-d) so that none is near a kink: the middle of the widest gap within reach."""
+    u = np.concatenate([values - k for k in kinks])
+    u = np.sort(np.concatenate([u[np.abs(u) < REACH], [-REACH, REACH]]))
+    widest = np.argmax(np.diff(u))
+    return -(u[widest] + u[widest + 1]) / 2, (u[widest + 1] - u[widest]) / 2
+
+
+def clear_kinks(model, x):
+    """Moves the bias before every activation, in forward order. Returns the distance of the nearest value to a kink."""
+    last, margins, hooks = [], [], []
+
+    def before(module, args):
+        x, bias = args[0], last[-1].bias
+        columns = x.transpose(0, 1).reshape(x.shape[1], -1).detach().numpy()
+        found = [_shift(c, KINKS[type(module)]) for c in columns]
+        moved = (bias + torch.tensor([shift for shift, _ in found])).float().to(bias.dtype)
+        by = (moved - bias).view([1, -1] + [1] * (x.dim() - 2))
+        bias.copy_(moved)
+        margins.append(min(margin for _, margin in found))
+        return (x + by,)
+
+    for m in model.modules():
+        if getattr(m, "bias", None) is not None:
+            hooks.append(m.register_forward_hook(lambda module, args, out: last.append(module)))
+        if type(m) in KINKS:
+            hooks.append(m.register_forward_pre_hook(before))
+    with torch.no_grad():
+        model(x)
+    for h in hooks:
+        h.remove()
+    return min(margins)
+
+
+def clear_ties(model, views, order):
+    """Moves single pixels until the two largest inputs of every max-pool window differ. Returns how many windows stay in doubt."""
+    body = model.body
+    if not isinstance(getattr(body, "maxpool", None), nn.MaxPool2d):
+        return 0
+    for _ in range(30):
+        with torch.no_grad():
+            y = body.relu(body.bn1(body.conv1(normalised(views[order], torch.float64))))
+            n, c, h, w = y.shape
+            windows = nn.functional.unfold(y, 3, padding=1, stride=2).view(n, c, 9, -1)
+            top, where = windows.topk(2, dim=2)
+            row, _, at = torch.nonzero((top[:, :, 0] > 0) & (top[:, :, 0] - top[:, :, 1] < TIE), as_tuple=True)
+        for r, a in zip(row.tolist(), at.tolist()):
+            wide = (w - 1) // 2 + 1
+            i, j = 4 * (a // wide), 4 * (a % wide)
+            views[order[r], min(i, views.shape[1] - 1), min(j, views.shape[2] - 1)] ^= 16
+        if len(row) == 0:
+            return 0
+    return len(row)
+
+
+def clear(model, views, order):
+    """(margin, windows in doubt); model and views are changed."""
+    doubt = clear_ties(model, views, order)
+    return clear_kinks(model, normalised(views[order], torch.float64)), doubt
