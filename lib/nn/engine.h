@@ -137,12 +137,14 @@ int split_of(const struct pass *p, int image);
 
 /* --- values and gradients of nodes --- */
 struct affine affine_of(const struct task *t, int node, int split);
-/* Rows y0..y1 of images n.. of a node's value into dst (pitch ld; the view: pitch 3); gate: node or -1. */
-void read_value(const struct task *t, int node, int gate, int n, int images, int y0, int y1, float *dst);
+/* Rows y0..y1 of images n.. of a node's value into dst, pixels ld apart (the view's 3), rows pitch pixels apart; gate: node or -1. */
+void read_value(const struct task *t, int node, int gate, int n, int images, int y0, int y1, float *dst, int pitch);
 /* Whether a node's value is its raw output, so that it may be read in place. */
 bool value_is_raw(const struct node *x, int gate);
-/* Gradient of raw of t's node, the same rows. Returns dst, or the stored d itself when nothing is to be computed. */
-const float *read_gradient(const struct task *t, int n, int images, int y0, int y1, float *dst);
+/* Gradient of raw of t's node, the same rows. */
+void read_gradient(const struct task *t, int n, int images, int y0, int y1, float *dst, int pitch);
+/* Whether that gradient is d as it is stored. */
+bool gradient_is_stored(const struct node *x);
 /* After the last part of d of in[slot] has been added for whole images: d *= act'(z) and the column sums. */
 void finish(const struct task *t, int slot, int n, int images);
 /* The same for any node without a gate; the images are of one split. */

@@ -19,12 +19,12 @@ struct affine {
 	const float *scale, *shift, *xscale, *xshift;
 };
 
-/* Depthwise convolution of one row of pixels. Strides count pixels of ld floats. */
-struct dw_row {
-	float *out;              /* (count) pixels, out_step apart */
-	const float *in;         /* pixel under tap (0, 0) of the first output; in_step apart */
-	const float *weight;     /* (kh, kw, ld) */
-	int count, out_step, in_step, in_row, kh, kw, ld;
+/* Depthwise convolution of rows of pixels. Steps and rows count pixels of ld floats. */
+struct dw_rows {
+	float *out;              /* (rows, count) pixels, out_step apart, rows out_row apart */
+	const float *in;         /* pixel under tap (0, 0) of the first output; in_step apart, rows of taps in_row apart */
+	const float *weight;     /* (kh, kw) pixels, rows weight_row apart */
+	int rows, count, out_step, out_row, in_step, in_row, weight_row, kh, kw, ld;
 	bool add;                /* out += instead of = */
 };
 
@@ -52,9 +52,11 @@ struct kernels {
 	void (*max)(float *dst, const float *const *tap, int taps, int ld);
 	/* The first tap that holds the maximum gets d added: to[t] beside tap[t]. */
 	void (*max_back)(const float *d, const float *const *tap, float *const *to, int taps, int ld);
-	void (*depthwise)(const struct dw_row *r);
-	/* weight (kh, kw, ld) += in under each tap times d, over one row: out of dw_row is d, weight is written. */
-	void (*depthwise_weight)(const struct dw_row *r, float *weight);
+	/* One row of outputs; rows and out_row are not looked at. */
+	void (*depthwise)(const struct dw_rows *r);
+	/* Gradient of one row of kw weights, added to: the sum over all pixels of out (the gradient) times in. in's rows are
+	 * in_row apart from one output row to the next. */
+	void (*depthwise_weight)(const struct dw_rows *r, float *weight);
 	/* out += in; flat. */
 	void (*add)(float *out, const float *in, int64_t n);
 	/* PyTorch's SGD over a slice; v is the momentum, first: it does not exist yet. */

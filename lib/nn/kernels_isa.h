@@ -83,8 +83,8 @@ void ISA(finish_gated)(float *, const float *, int64_t, int, const struct affine
 void ISA(pool)(const float *, int64_t, int, const struct affine *, enum act, float *, float *, float *);
 void ISA(max)(float *, const float *const *, int, int);
 void ISA(max_back)(const float *, const float *const *, float *const *, int, int);
-void ISA(depthwise)(const struct dw_row *);
-void ISA(depthwise_weight)(const struct dw_row *, float *);
+void ISA(depthwise)(const struct dw_rows *);
+void ISA(depthwise_weight)(const struct dw_rows *, float *);
 void ISA(add)(float *, const float *, int64_t);
 void ISA(sgd)(int64_t, float, float, float, bool, bool, float *, const float *, float *);
 void ISA(ema)(int64_t, float, const float *, float *);

@@ -1,18 +1,17 @@
 /* kernels_window.c - loops over windows of pixels: depthwise convolution and max-pooling */
 #include "lib/nn/kernels_isa.h"
 
-#define AT 8   /* outputs made at once: each weight is loaded once for all of them */
-
-INLINE void dw_block(const struct dw_row *r, const float *in, float *out, const float *weight, int at)
+/* at outputs made at once: each weight is loaded once for all of them. */
+INLINE void dw_block(const struct dw_rows *r, const float *in, float *out, const float *weight, int at)
 {
-	vector acc[AT];
+	vector acc[8];
 	int64_t step = (int64_t)r->in_step * r->ld, out_step = (int64_t)r->out_step * r->ld;
 
 	for (int i = 0; i < at; i++)
 		acc[i] = r->add ? *(vector *)(out + i * out_step) : (vector){ 0 };
 	for (int y = 0; y < r->kh; y++)
 		for (int x = 0; x < r->kw; x++) {
-			vector w = *(const vector *)(weight + (int64_t)(y * r->kw + x) * r->ld);
+			vector w = *(const vector *)(weight + ((int64_t)y * r->weight_row + x) * r->ld);
 			const float *p = in + ((int64_t)y * r->in_row + x) * r->ld;
 
 #pragma GCC unroll 8
@@ -23,51 +22,64 @@ INLINE void dw_block(const struct dw_row *r, const float *in, float *out, const 
 		*(vector *)(out + i * out_step) = acc[i];
 }
 
-void ISA(depthwise)(const struct dw_row *r)
+void ISA(depthwise)(const struct dw_rows *r)
 {
-	for (int c = 0; c < r->ld; c += VECTOR) {
-		const float *in = r->in + c;
-		float *out = r->out + c;
-		int i = 0;
+	int64_t step = (int64_t)r->in_step * r->ld, out_step = (int64_t)r->out_step * r->ld;
 
-		for (; i + AT <= r->count; i += AT, in += (int64_t)AT * r->in_step * r->ld, out += (int64_t)AT * r->out_step * r->ld)
-			dw_block(r, in, out, r->weight + c, AT);
-		for (; i < r->count; i++, in += (int64_t)r->in_step * r->ld, out += (int64_t)r->out_step * r->ld)
-			dw_block(r, in, out, r->weight + c, 1);
+	for (int c = 0; c < r->ld; c += VECTOR) {
+		const float *in = r->in + c, *w = r->weight + c;
+		float *out = r->out + c;
+		int n = r->count;
+
+		for (; n >= 8; n -= 8, in += 8 * step, out += 8 * out_step)
+			dw_block(r, in, out, w, 8);
+		if (n & 4) {
+			dw_block(r, in, out, w, 4);
+			in += 4 * step, out += 4 * out_step;
+		}
+		if (n & 2) {
+			dw_block(r, in, out, w, 2);
+			in += 2 * step, out += 2 * out_step;
+		}
+		if (n & 1)
+			dw_block(r, in, out, w, 1);
 	}
 }
 
-/* One row of kw taps at a time: kw accumulators stay in registers while the pixels go by. */
-INLINE void dw_weight_taps(const struct dw_row *r, const float *in, const float *d, float *weight, int kw)
+/* The accumulators of a row of taps stay in registers while all pixels go by. */
+INLINE void dw_weight_taps(const struct dw_rows *r, const float *in, const float *d, float *weight, int kw)
 {
 	vector acc[7];
 	int64_t step = (int64_t)r->in_step * r->ld;
 
 	for (int x = 0; x < kw; x++)
 		acc[x] = *(vector *)(weight + (int64_t)x * r->ld);
-	for (int i = 0; i < r->count; i++, in += step, d += r->ld) {
-		vector v = *(const vector *)d;
+	for (int y = 0; y < r->rows; y++) {
+		const float *p = in + (int64_t)y * r->in_row * r->ld, *q = d + (int64_t)y * r->out_row * r->ld;
+
+		for (int i = 0; i < r->count; i++, p += step, q += r->ld) {
+			vector v = *(const vector *)q;
 
 #pragma GCC unroll 7
-		for (int x = 0; x < kw; x++)
-			acc[x] += v * *(const vector *)(in + (int64_t)x * r->ld);
+			for (int x = 0; x < kw; x++)
+				acc[x] += v * *(const vector *)(p + (int64_t)x * r->ld);
+		}
 	}
 	for (int x = 0; x < kw; x++)
 		*(vector *)(weight + (int64_t)x * r->ld) = acc[x];
 }
 
-void ISA(depthwise_weight)(const struct dw_row *r, float *weight)
+void ISA(depthwise_weight)(const struct dw_rows *r, float *weight)
 {
-	for (int y = 0; y < r->kh; y++)
-		for (int c = 0; c < r->ld; c += VECTOR) {
-			const float *in = r->in + (int64_t)y * r->in_row * r->ld + c, *d = r->out + c;
-			float *w = weight + (int64_t)y * r->kw * r->ld + c;
-
-			switch (r->kw) {
-			case 3: dw_weight_taps(r, in, d, w, 3); break;
-			case 5: dw_weight_taps(r, in, d, w, 5); break;
-			default: dw_weight_taps(r, in, d, w, r->kw); break;
-			}
+	for (int c = 0; c < r->ld; c += VECTOR)
+		switch (r->kw) {
+		case 1: dw_weight_taps(r, r->in + c, r->out + c, weight + c, 1); break;
+		case 2: dw_weight_taps(r, r->in + c, r->out + c, weight + c, 2); break;
+		case 3: dw_weight_taps(r, r->in + c, r->out + c, weight + c, 3); break;
+		case 4: dw_weight_taps(r, r->in + c, r->out + c, weight + c, 4); break;
+		case 5: dw_weight_taps(r, r->in + c, r->out + c, weight + c, 5); break;
+		case 6: dw_weight_taps(r, r->in + c, r->out + c, weight + c, 6); break;
+		default: dw_weight_taps(r, r->in + c, r->out + c, weight + c, 7); break;
 		}
 }
 

@@ -20,11 +20,12 @@ static struct plan plan_conv(const struct node *x, const struct node *in)
 {
 	struct plan p = { .taps = x->k * x->k, .plain = x->k == 1 && x->stride == 1 && x->pad == 0 };
 	int64_t image = (int64_t)x->h * x->w;
-	int group, band;
+	int group, bands, band;
 
 	p.target = MAX(64, MIN(1024, CHUNK_FLOATS / (in->ld + x->ld)));
 	group = MAX(1, p.target / image);
-	band = image <= p.target ? x->h : (int)((x->h + (image + p.target - 1) / p.target - 1) / ((image + p.target - 1) / p.target));
+	bands = (int)((image + p.target - 1) / p.target);
+	band = (x->h + bands - 1) / bands;
 	p.target = MAX(p.target, band * x->w);
 	p.pixels = MAX((int64_t)group * in->h, (band - 1) * x->stride + x->k) * in->w;
 	p.group = MAX(1, MIN(p.taps, CHUNK_FLOATS / (p.target * in->c)));
@@ -101,7 +102,7 @@ static struct area input_area(const struct task *t, const struct chunk *c, float
 	if (value_is_raw(in, x->gate))
 		a.base = raw_at(t, x->in[0], c->n, a.ya);
 	else
-		read_value(t, x->in[0], x->gate, c->n, c->images, a.ya, a.yb, scratch);
+		read_value(t, x->in[0], x->gate, c->n, c->images, a.ya, a.yb, scratch, in->w);
 	return a;
 }
 
@@ -174,9 +175,11 @@ static void conv_backward(struct task *t)
 
 	for (struct chunk c = chunks(t, x->h, x->w, p.target); chunk_next(&c);) {
 		int m = c.images * (c.y1 - c.y0) * x->w;
-		const float *dy = read_gradient(t, c.n, c.images, c.y0, c.y1, gradient);
+		const float *dy = gradient_is_stored(x) ? d_at(t, t->id, c.n, c.y0) : gradient;
 		struct area a = input_area(t, &c, t->scratch);
 
+		if (dy == gradient)
+			read_gradient(t, c.n, c.images, c.y0, c.y1, gradient, x->w);
 		weight_gradient(t, &p, &a, dy, m, patches);
 		if (in->op == OP_VIEW)
 			continue;

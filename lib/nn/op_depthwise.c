@@ -1,35 +1,53 @@
 /*
  * op_depthwise.c - depthwise convolution: one k x k filter for each channel
  *
- * The value of a band of input rows is computed into a scratch with a border of zeros, so that the loops have no edges. The
- * gradient of the input is again a convolution, of the output's gradient: for stride s one for each of the s*s phases of the
- * input's pixels, with the taps that reach that phase.
+ * The value of a band of input rows is computed into a tile whose rows have borders of zeros; taps above and below the image are
+ * left out. The gradient of the input is again a convolution, of the output's gradient: for stride s one for each of the s*s
+ * phases of the input's pixels, with the taps that reach that phase.
  */
 #include "lib/nn/engine.h"
 
-/* A tile of whole image rows with a border, in scratch: row y of the image at (y - top), pixel x at (x + left). */
+/* Whole rows of an image with borders, in scratch: row y at (y - top), pixel x at (x + left). */
 struct tile {
 	float *base;
-	int top, rows, left, w, ld;
+	int top, left, w, ld;
 };
 
 struct plan {
-	int band;                /* output rows of a chunk */
-	int in_rows, in_w;       /* of the tile of input values */
-	int d_rows, d_w;         /* of the tile of output gradients */
+	int band;                    /* output rows of a chunk */
+	int in_rows, in_w;           /* most rows of a tile of input values; its width */
+	int d_rows, d_left, d_w;     /* of a tile of output gradients */
 };
+
+/* Taps first, first + s, ... (count) reach input position at: the i-th one from output (at + pad - first) / s - i. */
+struct phase {
+	int first, count, origin;    /* origin: the lowest output */
+};
+
+static struct phase phase_of(const struct node *x, int at)
+{
+	int first = (at + x->pad) % x->stride, count = x->k > first ? (x->k - first + x->stride - 1) / x->stride : 0;
+
+	return (struct phase){ first, count, (at + x->pad - first) / x->stride - (count - 1) };
+}
 
 static struct plan plan_depthwise(const struct node *x, const struct node *in)
 {
-	struct plan p = { .in_w = in->w + 2 * x->pad + x->stride, .d_w = x->w + 2 * x->k };
-	int64_t row = (int64_t)x->ld * (x->stride * p.in_w + p.d_w);
-	int bands;
+	struct plan p = { .in_w = in->w + 2 * x->pad + x->stride };
+	int right = 0, bands;
 
-	p.band = (int)MAX(1, MIN(x->h, 2 * CHUNK_FLOATS / row));
+	for (int i = 0; i < MIN(x->stride, in->w); i++) {
+		struct phase f = phase_of(x, i);
+
+		p.d_left = MAX(p.d_left, -f.origin);
+		right = MAX(right, f.origin + (in->w - i - 1) / x->stride + f.count - x->w);
+	}
+	p.d_w = p.d_left + x->w + right;
+	p.band = (int)MAX(1, MIN(x->h, 2 * CHUNK_FLOATS / ((int64_t)x->ld * (x->stride * p.in_w + p.d_w))));
 	bands = (x->h + p.band - 1) / p.band;
 	p.band = (x->h + bands - 1) / bands;
-	p.in_rows = (p.band - 1) * x->stride + x->k;
-	p.d_rows = p.band + 2 * x->k;
+	p.in_rows = MIN(in->h, (p.band - 1) * x->stride + x->k);
+	p.d_rows = MIN(x->h, p.band + 2 * x->k);
 	return p;
 }
 
@@ -59,39 +77,47 @@ static float *tile_at(const struct tile *t, int y, int x)
 	return t->base + ((int64_t)(y - t->top) * t->w + x + t->left) * t->ld;
 }
 
-/* Fills rows top.. of a tile: what fill() gives for rows inside 0..h, zeros elsewhere. */
-static void fill_tile(const struct task *t, const struct tile *tile, int n, int h, int w, bool gradient)
+/* Zeros left and right of rows of w pixels. */
+static void clear_borders(const struct tile *t, int rows, int w)
 {
-	zero(tile->base, (int64_t)tile->rows * tile->w, tile->ld);
-	for (int y = MAX(0, tile->top); y < MIN(h, tile->top + tile->rows); y++) {
-		float *row = tile_at(tile, y, 0);
+	for (int y = 0; y < rows; y++) {
+		float *row = t->base + (int64_t)y * t->w * t->ld;
 
-		if (!gradient) {
-			read_value(t, t->x->in[0], -1, n, 1, y, y + 1, row);
-		} else {
-			const float *d = read_gradient(t, n, 1, y, y + 1, row);
-
-			if (d != row)
-				memcpy(row, d, (size_t)w * tile->ld * sizeof(float));
-		}
+		zero(row, t->left, t->ld);
+		zero(row + (int64_t)(t->left + w) * t->ld, t->w - t->left - w, t->ld);
 	}
 }
 
-/* The input rows under output rows y0..y1. */
+/* The input's value under output rows y0..y1. */
 static struct tile value_tile(const struct task *t, const struct plan *p, const struct chunk *c, float *scratch)
 {
 	const struct node *x = t->x;
-	struct tile tile = { scratch, c->y0 * x->stride - x->pad, (c->y1 - c->y0 - 1) * x->stride + x->k, x->pad, p->in_w, x->ld };
+	int ya = MAX(0, c->y0 * x->stride - x->pad), yb = MIN(t->in->h, (c->y1 - 1) * x->stride - x->pad + x->k);
+	struct tile tile = { scratch, ya, x->pad, p->in_w, x->ld };
 
-	fill_tile(t, &tile, c->n, t->in->h, t->in->w, false);
+	read_value(t, x->in[0], -1, c->n, 1, ya, yb, tile_at(&tile, ya, 0), tile.w);
 	return tile;
 }
 
-/* Weights with the channels padded; flipped: taps in reverse. */
+/* Rows of the weights with the channels padded. */
 static void pad_weights(const struct node *x, const float *w, float *out)
 {
 	for (int t = 0; t < x->k * x->k; t++)
 		memcpy(out + (int64_t)t * x->ld, w + (int64_t)t * x->c, x->c * sizeof(float));
+}
+
+/* Taps (of k) from *first on that stay inside 0..size when the first one lies at position at. */
+static int inside(int at, int k, int size, int *first)
+{
+	*first = MAX(0, -at);
+	return MIN(k, size - at) - *first;
+}
+
+/* Taps of a row of count outputs, stride apart, that lie inside the image for at least one of them. */
+static int inside_row(const struct node *x, int w, int *first)
+{
+	*first = MAX(0, x->pad - (x->w - 1) * x->stride);
+	return MIN(x->k, w + x->pad) - *first;
 }
 
 static void depthwise_forward(struct task *t)
@@ -99,66 +125,77 @@ static void depthwise_forward(struct task *t)
 	const struct node *x = t->x;
 	struct plan p = plan_depthwise(x, t->in);
 	float *weight = t->scratch, *values = weight + 3 * x->k * x->k * x->ld;
+	int ky, kx, kh, kw = inside_row(x, t->in->w, &kx);
 
 	pad_weights(x, t->params + x->weight, weight);
+	clear_borders(&(struct tile){ values, 0, x->pad, p.in_w, x->ld }, p.in_rows, t->in->w);
 	for (struct chunk c = bands(t, &p); chunk_next(&c);) {
 		struct tile in = value_tile(t, &p, &c, values);
 
-		for (int y = c.y0; y < c.y1; y++)
-			t->net->kernels->depthwise(&(struct dw_row){ .out = raw_at(t, t->id, c.n, y),
-				.in = tile_at(&in, y * x->stride - x->pad, -x->pad), .weight = weight, .count = x->w, .out_step = 1,
-				.in_step = x->stride, .in_row = in.w, .kh = x->k, .kw = x->k, .ld = x->ld });
+		for (int y = c.y0; y < c.y1; y++) {
+			kh = inside(y * x->stride - x->pad, x->k, t->in->h, &ky);
+			t->net->kernels->depthwise(&(struct dw_rows){ .out = raw_at(t, t->id, c.n, y),
+				.in = tile_at(&in, y * x->stride - x->pad + ky, kx - x->pad), .weight = weight + (ky * x->k + kx) * x->ld,
+				.count = x->w, .out_step = 1, .in_step = x->stride, .in_row = in.w, .weight_row = x->k, .kh = kh, .kw = kw,
+				.ld = x->ld });
+		}
 		add_moments(t, raw_at(t, t->id, c.n, c.y0), (int64_t)(c.y1 - c.y0) * x->w, c.split);
 	}
 }
 
 /* --- backward --- */
 
-/* Taps ky = first, first + s, ... that reach input row y: output row (y + pad - ky) / s. */
-static int taps_of(const struct node *x, int y, int *first)
+/* The filters of all phases one after another, taps in reverse so that they run along the gradient's pixels. */
+static void phase_weights(const struct node *x, const float *w, float *out)
 {
-	*first = (y + x->pad) % x->stride;
-	return (x->k - *first + x->stride - 1) / x->stride;
-}
+	for (int py = 0; py < x->stride; py++)
+		for (int px = 0; px < x->stride; px++) {
+			struct phase fy = phase_of(x, py), fx = phase_of(x, px);
 
-/* The filter of one phase, taps in reverse so that they run along the gradient's pixels. */
-static void phase_weights(const struct node *x, const float *w, int ky, int kh, int kx, int kw, float *out)
-{
-	for (int i = 0; i < kh; i++)
-		for (int j = 0; j < kw; j++, out += x->ld) {
-			int tap = (ky + (kh - 1 - i) * x->stride) * x->k + kx + (kw - 1 - j) * x->stride;
-
-			memcpy(out, w + (int64_t)tap * x->ld, x->ld * sizeof(float));
+			for (int i = fy.count - 1; i >= 0; i--)
+				for (int j = fx.count - 1; j >= 0; j--, out += x->ld)
+					memcpy(out, w + (int64_t)((fy.first + i * x->stride) * x->k + fx.first + j * x->stride) * x->ld,
+					       x->ld * sizeof(float));
 		}
 }
 
-static void input_row(const struct task *t, const struct tile *d, int n, int y, const float *weight, float *phase)
+/* One row of the input's gradient; weight: the filters of the row's phase. */
+static void input_row(const struct task *t, const struct tile *d, int n, int y, const float *weight)
 {
 	const struct node *x = t->x, *in = t->in;
-	int ky, kx, kh = taps_of(x, y, &ky), kw;
+	struct phase fy = phase_of(x, y);
+	int ky, kh = inside(fy.origin, fy.count, x->h, &ky);
 
 	for (int p = 0; p < MIN(x->stride, in->w); p++) {
-		kw = taps_of(x, p, &kx);
-		if (kh < 1 || kw < 1)
-			continue;
-		phase_weights(x, weight, ky, kh, kx, kw, phase);
-		t->net->kernels->depthwise(&(struct dw_row){ .out = d_at(t, x->in[0], n, y) + (int64_t)p * x->ld,
-			.in = tile_at(d, (y + x->pad - ky) / x->stride - (kh - 1), (p + x->pad - kx) / x->stride - (kw - 1)),
-			.weight = phase, .count = (in->w - p + x->stride - 1) / x->stride, .out_step = x->stride, .in_step = 1,
-			.in_row = d->w, .kh = kh, .kw = kw, .ld = x->ld, .add = !x->first[0] });
+		struct phase fx = phase_of(x, p);
+		float *out = d_at(t, x->in[0], n, y) + (int64_t)p * x->ld;
+		int count = (in->w - p + x->stride - 1) / x->stride;
+
+		if (kh > 0 && fx.count > 0)
+			t->net->kernels->depthwise(&(struct dw_rows){ .out = out, .in = tile_at(d, fy.origin + ky, fx.origin),
+				.weight = weight + ky * fx.count * x->ld, .count = count, .out_step = x->stride, .in_step = 1, .in_row = d->w,
+				.weight_row = fx.count, .kh = kh, .kw = fx.count, .ld = x->ld, .add = !x->first[0] });
+		else if (x->first[0])
+			for (int i = 0; i < count; i++)
+				zero(out + (int64_t)i * x->stride * x->ld, 1, x->ld);
+		weight += (int64_t)fy.count * fx.count * x->ld;
 	}
 }
 
 /* Input rows that belong to a band of output rows: a partition of the image. */
-static void input_rows(const struct task *t, const struct chunk *c, const struct tile *d, const float *weight, float *phase)
+static void input_rows(const struct task *t, const struct chunk *c, const struct tile *d, const float *weight)
 {
 	const struct node *x = t->x;
 	int y0 = c->y0 * x->stride, y1 = c->y1 == x->h ? t->in->h : c->y1 * x->stride;
 
-	if (x->first[0] && x->k < x->stride)
-		zero(d_at(t, x->in[0], c->n, y0), (int64_t)(y1 - y0) * t->in->w, x->ld);
-	for (int y = y0; y < y1; y++)
-		input_row(t, d, c->n, y, weight, phase);
+	for (int y = y0; y < y1; y++) {
+		const float *phase = weight;
+
+		/* all columns of the taps of one row phase come to count * k weights */
+		for (int p = 0; p < y % x->stride; p++)
+			phase += (int64_t)phase_of(x, p).count * x->k * x->ld;
+		input_row(t, d, c->n, y, phase);
+	}
 	if (c->y1 == x->h && x->last[0])
 		finish(t, 0, c->n, 1);
 }
@@ -166,32 +203,57 @@ static void input_rows(const struct task *t, const struct chunk *c, const struct
 static void weight_rows(const struct task *t, const struct chunk *c, const struct tile *in, const struct tile *d, float *weight)
 {
 	const struct node *x = t->x;
+	int kx, kw = inside_row(x, t->in->w, &kx);
 
-	for (int y = c->y0; y < c->y1; y++)
-		t->net->kernels->depthwise_weight(&(struct dw_row){ .out = tile_at(d, y, 0),
-			.in = tile_at(in, y * x->stride - x->pad, -x->pad), .count = x->w, .in_step = x->stride, .in_row = in->w,
-			.kh = x->k, .kw = x->k, .ld = x->ld }, weight);
+	for (int ky = 0; ky < x->k; ky++) {
+		int y0 = c->y0, y1 = c->y1;
+
+		while (y0 < y1 && y0 * x->stride - x->pad + ky < 0)
+			y0++;
+		while (y0 < y1 && (y1 - 1) * x->stride - x->pad + ky >= t->in->h)
+			y1--;
+		if (y0 < y1)
+			t->net->kernels->depthwise_weight(&(struct dw_rows){ .out = tile_at(d, y0, 0),
+				.in = tile_at(in, y0 * x->stride - x->pad + ky, kx - x->pad), .rows = y1 - y0, .count = x->w, .out_row = d->w,
+				.in_step = x->stride, .in_row = in->w * x->stride, .kw = kw, .ld = x->ld }, weight + (ky * x->k + kx) * x->ld);
+	}
+}
+
+/* The output's gradient that rows of the input see, and those of the band itself. */
+static struct tile gradient_tile(const struct task *t, const struct plan *p, const struct chunk *c, float *scratch)
+{
+	const struct node *x = t->x;
+	int ya = MAX(0, c->y0 - x->k), yb = MIN(x->h, c->y1 + x->k);
+	struct tile tile = { scratch, ya, p->d_left, p->d_w, x->ld };
+
+	if (!gradient_is_stored(x))
+		read_gradient(t, c->n, 1, ya, yb, tile_at(&tile, ya, 0), tile.w);
+	else
+		for (int y = ya; y < yb; y++)
+			memcpy(tile_at(&tile, y, 0), d_at(t, t->id, c->n, y), (size_t)x->w * x->ld * sizeof(float));
+	return tile;
 }
 
 static void depthwise_backward(struct task *t)
 {
 	const struct node *x = t->x;
 	struct plan p = plan_depthwise(x, t->in);
-	int64_t taps = x->k * x->k;
-	float *weight = t->scratch, *phase = weight + taps * x->ld, *sum = phase + taps * x->ld, *values = sum + taps * x->ld;
+	int64_t filter = (int64_t)x->k * x->k * x->ld;
+	float *weight = t->scratch, *phases = weight + filter, *sum = phases + filter, *values = sum + filter;
 	float *gradients = values + (int64_t)p.in_rows * p.in_w * x->ld;
 
 	pad_weights(x, t->params + x->weight, weight);
-	zero(sum, taps, x->ld);
+	phase_weights(x, weight, phases);
+	memset(sum, 0, filter * sizeof(float));
+	clear_borders(&(struct tile){ values, 0, x->pad, p.in_w, x->ld }, p.in_rows, t->in->w);
+	clear_borders(&(struct tile){ gradients, 0, p.d_left, p.d_w, x->ld }, p.d_rows, x->w);
 	for (struct chunk c = bands(t, &p); chunk_next(&c);) {
-		struct tile in = value_tile(t, &p, &c, values);
-		struct tile d = { gradients, c.y0 - x->k, c.y1 - c.y0 + 2 * x->k, x->k, p.d_w, x->ld };
+		struct tile in = value_tile(t, &p, &c, values), d = gradient_tile(t, &p, &c, gradients);
 
-		fill_tile(t, &d, c.n, x->h, x->w, true);
 		weight_rows(t, &c, &in, &d, sum);
-		input_rows(t, &c, &d, weight, phase);
+		input_rows(t, &c, &d, phases);
 	}
-	for (int i = 0; i < taps; i++)
+	for (int i = 0; i < x->k * x->k; i++)
 		for (int j = 0; j < x->c; j++)
 			t->weight_grad[i * x->c + j] += sum[i * x->ld + j];
 }

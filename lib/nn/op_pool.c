@@ -111,7 +111,7 @@ static void read_band(const struct task *t, const struct chunk *c)
 {
 	int yb = MIN(t->in->h, (c->y1 - 1) * t->x->stride - t->x->pad + t->x->k);
 
-	read_value(t, t->x->in[0], -1, c->n, 1, band_start(t, c), yb, t->scratch);
+	read_value(t, t->x->in[0], -1, c->n, 1, band_start(t, c), yb, t->scratch, t->in->w);
 }
 
 static void max_forward(struct task *t)

@@ -74,20 +74,22 @@ bool value_is_raw(const struct node *x, int gate)
 	return x->op != OP_VIEW && x->gamma < 0 && x->bias < 0 && x->act == ACT_NONE && gate < 0;
 }
 
-static void read_views(const struct task *t, int n, int images, int y0, int y1, float *dst)
+static void read_views(const struct task *t, int n, int images, int y0, int y1, float *dst, int pitch)
 {
 	const struct net_config *c = &t->net->config;
-	int64_t pixels = (int64_t)(y1 - y0) * c->width;
+	bool dense = pitch == c->width;
+	int64_t pixels = (int64_t)c->width * (dense ? y1 - y0 : 1);
 	float scale[3], shift[3];
 
 	for (int i = 0; i < 3; i++) {
 		scale[i] = 1 / (255 * c->std[i]);
 		shift[i] = -c->mean[i] / c->std[i];
 	}
-	for (int i = n; i < n + images; i++, dst += 3 * pixels) {
+	for (int i = n; i < n + images; i++) {
 		int64_t view = t->p->order ? t->p->order[i] : i;
 
-		t->net->kernels->read_view(dst, t->p->views + (view * c->height + y0) * c->width * 3, pixels, scale, shift);
+		for (int y = y0; y < y1; y += dense ? y1 - y0 : 1, dst += 3 * pitch * (pixels / c->width))
+			t->net->kernels->read_view(dst, t->p->views + (view * c->height + y) * c->width * 3, pixels, scale, shift);
 	}
 }
 
@@ -100,22 +102,35 @@ static void read_vector(const struct task *t, int node, int n, float *dst)
 	t->net->kernels->read(dst, raw_at(t, node, n, 0), 1, x->ld, &f, NULL, x->act, false);
 }
 
-void read_value(const struct task *t, int node, int gate, int n, int images, int y0, int y1, float *dst)
+/* How far one call of a kernel goes: all images, or an image's rows, or a row. */
+struct stretch {
+	int images, rows;
+};
+
+static struct stretch stretch_of(const struct node *x, int images, int y0, int y1, int pitch, bool by_image)
+{
+	bool dense = pitch == x->w;
+
+	return (struct stretch){ dense && !by_image && y1 - y0 == x->h ? images : 1, dense ? y1 - y0 : 1 };
+}
+
+void read_value(const struct task *t, int node, int gate, int n, int images, int y0, int y1, float *dst, int pitch)
 {
 	const struct node *x = &t->net->nodes[node];
-	struct affine f = affine_of(t, node, split_of(t->p, n));
-	int64_t rows = (int64_t)(y1 - y0) * x->w, step = gate >= 0 || y1 - y0 < x->h ? 1 : images;
+	struct stretch s = stretch_of(x, images, y0, y1, pitch, gate >= 0);
+	struct affine f;
 
 	if (x->op == OP_VIEW) {
-		read_views(t, n, images, y0, y1, dst);
+		read_views(t, n, images, y0, y1, dst, pitch);
 		return;
 	}
-	for (int i = n; i < n + images; i += step, dst += step * rows * x->ld) {
-		float *vector = gate >= 0 ? t->vectors : NULL;
-
+	f = affine_of(t, node, split_of(t->p, n));
+	for (int i = n; i < n + images; i += s.images) {
 		if (gate >= 0)
-			read_vector(t, gate, i, vector);
-		t->net->kernels->read(dst, raw_at(t, node, i, y0), step * rows, x->ld, &f, vector, x->act, false);
+			read_vector(t, gate, i, t->vectors);
+		for (int y = y0; y < y1; y += s.rows, dst += (int64_t)s.images * s.rows * pitch * x->ld)
+			t->net->kernels->read(dst, raw_at(t, node, i, y), (int64_t)s.images * s.rows * x->w, x->ld, &f,
+					      gate >= 0 ? t->vectors : NULL, x->act, false);
 	}
 }
 
@@ -152,31 +167,33 @@ void image_vectors(const struct task *t, int n, float *gate, float *pooled)
 	}
 }
 
-static void gradient_image(const struct task *t, int n, int y0, int64_t rows, const float *c, float *dst)
+bool gradient_is_stored(const struct node *x)
 {
-	const struct node *x = t->x;
-	struct affine f = affine_of(t, t->id, split_of(t->p, n));
-	float *gate = t->vectors, *pooled = gate + x->ld;
-
-	image_vectors(t, n, gate, pooled);
-	t->net->kernels->grad_pooled(dst, x->stored ? d_at(t, t->id, n, y0) : NULL, raw_at(t, t->id, n, y0), rows, x->ld, c, &f, x->act,
-				     gate, pooled);
+	return x->gamma < 0;
 }
 
-const float *read_gradient(const struct task *t, int n, int images, int y0, int y1, float *dst)
+/* Of nodes with batch norm; the others' is stored. */
+void read_gradient(const struct task *t, int n, int images, int y0, int y1, float *dst, int pitch)
 {
 	const struct node *x = t->x;
-	const float *c = t->p->state[t->id].c + (int64_t)split_of(t->p, n) * 3 * x->ld;
-	int64_t rows = (int64_t)(y1 - y0) * x->w;
+	const struct kernels *k = t->net->kernels;
+	int split = split_of(t->p, n);
+	const float *c = t->p->state[t->id].c + (int64_t)split * 3 * x->ld;
+	struct affine f = affine_of(t, t->id, split);
+	bool by_image = x->pool >= 0 || x->gated >= 0;
+	struct stretch s = stretch_of(x, images, y0, y1, pitch, by_image);
+	int64_t rows = (int64_t)s.images * s.rows * x->w;
 
-	if (x->gamma < 0)
-		return d_at(t, t->id, n, y0);
-	if (x->pool < 0 && x->gated < 0)
-		t->net->kernels->grad(dst, d_at(t, t->id, n, y0), raw_at(t, t->id, n, y0), images * rows, x->ld, c);
-	else
-		for (int i = 0; i < images; i++)
-			gradient_image(t, n + i, y0, rows, c, dst + i * rows * x->ld);
-	return dst;
+	for (int i = n; i < n + images; i += s.images) {
+		if (by_image)
+			image_vectors(t, i, t->vectors, t->vectors + x->ld);
+		for (int y = y0; y < y1; y += s.rows, dst += (int64_t)s.images * s.rows * pitch * x->ld)
+			if (by_image)
+				k->grad_pooled(dst, x->stored ? d_at(t, t->id, i, y) : NULL, raw_at(t, t->id, i, y), rows, x->ld, c, &f,
+					       x->act, t->vectors, t->vectors + x->ld);
+			else
+				k->grad(dst, d_at(t, t->id, i, y), raw_at(t, t->id, i, y), rows, x->ld, c);
+	}
 }
 
 /* Folds column sums of at most a few hundred rows into the thread's double sums. */
