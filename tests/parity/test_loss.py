@@ -224,6 +224,7 @@ def test_collapse():
     check("a feature std that dies is called a collapse within 50 steps", 0 < first(falling) < 50, str(first(falling)))
     check("a low std that climbs is not", first(rising) == -1, str(first(rising)))
     check("a healthy std is not", first(np.full(1000, 0.8 * isotropic)) == -1)
+    check("nor a small network's first dip", first(np.full(200, 0.07 * isotropic)) == -1)
 
 
 def test_memory():
