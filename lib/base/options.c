@@ -299,6 +299,10 @@ static const struct option_row *row_of(const struct manual *m, int value)
 
 static int misuse(const struct manual *m, int c, const char *word)
 {
+	char letter[3] = { '-', (char)optopt, '\0' };
+
+	if (optopt > 0 && optopt < LONG_BASE) /* the word may hold other letters, or getopt may still be inside it */
+		word = letter;
 	if (c == ':')
 		return fail_code(EXIT_USAGE, "option '%s' needs a value: try '%s --help'", word, m->name);
 	return fail_code(EXIT_USAGE, "unknown option '%s': try '%s --help'", word, m->name);
@@ -331,6 +335,23 @@ int options_parse(const struct manual *m, void *options, int argc, char **argv)
 	return optind;
 }
 
+/* word as a shell reads it back, into 4 * strlen(word) + 3 bytes. */
+static void quote(char *dst, const char *word)
+{
+	if (*word && word[strspn(word, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-+=.,:/@%")] == '\0') {
+		strcpy(dst, word);
+		return;
+	}
+	*dst++ = '\'';
+	for (; *word; word++) {
+		if (*word == '\'')
+			dst = stpcpy(dst, "'\\''");
+		else
+			*dst++ = *word;
+	}
+	strcpy(dst, "'");
+}
+
 void options_command_line(char *dst, size_t size, int argc, char **argv)
 {
 	size_t n = 0;
@@ -338,9 +359,11 @@ void options_command_line(char *dst, size_t size, int argc, char **argv)
 	dst[0] = '\0';
 	for (int i = 0; i < argc; i++) {
 		const char *word = i == 0 && strrchr(argv[i], '/') ? strrchr(argv[i], '/') + 1 : argv[i];
-		bool plain = *word && word[strspn(word, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-+=.,:/@%")] == '\0';
+		char *quoted = xmalloc(4 * strlen(word) + 3);
 
-		n += snprintf(dst + n, size - n, "%s%s%s%s", i ? " " : "", plain ? "" : "'", word, plain ? "" : "'");
+		quote(quoted, word);
+		n += snprintf(dst + n, size - n, "%s%s", i ? " " : "", quoted);
+		free(quoted);
 		if (n >= size) {
 			memcpy(dst + size - 4, "...", 4);
 			return;
