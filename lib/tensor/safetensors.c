@@ -124,6 +124,8 @@ static int read_metadata(const char *path, struct safetensors *f, json_t *meta)
 	const char *key;
 	json_t *value;
 
+	if (!json_is_object(meta) && !json_is_null(meta))
+		return refuse(path, "its metadata is no map of texts");
 	f->meta = xcalloc(json_object_size(meta), sizeof(*f->meta));
 	json_object_foreach(meta, key, value) {
 		if (!json_is_string(value))
@@ -270,14 +272,33 @@ static json_t *describe(const struct tensor *t, int64_t offset)
 			 (json_int_t)(offset + tensor_bytes(t)));
 }
 
-/* Header text padded to a multiple of 8 with spaces; NULL when a name or a value is no UTF-8. */
-static char *compose(const struct file *file, const struct metadata *meta, int meta_count)
+/* A name stands for one tensor, and one name is the format's own. */
+static int check_names(const char *path, const struct file *file)
 {
-	json_t *header = json_object(), *texts = json_object();
+	json_t *names = json_pack("{s:b}", "__metadata__", true);
+	int r = 0;
+
+	for (int i = 0; i < file->count && r == 0; i++) {
+		if (json_object_get(names, file->order[i]->name))
+			r = fail("unable to write '%s': the name '%s' is taken", path, file->order[i]->name);
+		json_object_set_new(names, file->order[i]->name, json_true());
+	}
+	json_decref(names);
+	return r;
+}
+
+/* Header text padded to a multiple of 8 with spaces; NULL after fail(). */
+static char *compose(const char *path, const struct file *file, const struct metadata *meta, int meta_count)
+{
+	json_t *header, *texts;
 	int64_t offset = 0;
 	char *text = NULL, *padded;
 	bool good = true;
 
+	if (check_names(path, file) < 0)
+		return NULL;
+	header = json_object();
+	texts = json_object();
 	for (int i = 0; i < meta_count; i++)
 		good &= json_object_set_new(texts, meta[i].key, json_string(meta[i].value)) == 0;
 	if (meta_count > 0)
@@ -290,8 +311,10 @@ static char *compose(const struct file *file, const struct metadata *meta, int m
 		text = json_dumps(header, JSON_COMPACT);
 	json_decref(texts);
 	json_decref(header);
-	if (!text)
+	if (!text) {
+		fail("unable to write '%s': a name or a metadata value is no UTF-8 text", path);
 		return NULL;
+	}
 	padded = xasprintf("%s%*s", text, (int)(-strlen(text) % 8), "");
 	free(text);
 	return padded;
@@ -318,11 +341,8 @@ int safetensors_write(const char *path, const struct tensor *tensors, int count,
 	for (int i = 0; i < count; i++)
 		file.order[i] = &tensors[i];
 	qsort(file.order, count, sizeof(*file.order), by_alignment);
-	file.header = compose(&file, meta, meta_count);
-	if (!file.header)
-		r = fail("unable to write '%s': a name or a metadata value is no UTF-8 text", path);
-	else
-		r = write_whole(path, emit, &file);
+	file.header = compose(path, &file, meta, meta_count);
+	r = file.header ? write_whole(path, emit, &file) : -1;
 	free(file.header);
 	free(file.order);
 	return r;
