@@ -101,16 +101,15 @@ class Contender:
 
 
 def peak_mb(session, programs):
-    """Sum of the peak resident sets of a session's processes with one of these names."""
+    """Sum of the peak resident sets of a session's processes that were started under one of these names."""
     total = 0
     for pid in filter(str.isdigit, os.listdir("/proc")):
         try:
-            stat, status = open(f"/proc/{pid}/stat").read(), open(f"/proc/{pid}/status").read()
-        except OSError:
+            name = open(f"/proc/{pid}/cmdline").read().split("\0")[0]
+            if os.getsid(int(pid)) == session and os.path.basename(name) in programs:
+                total += next(int(line.split()[1]) for line in open(f"/proc/{pid}/status") if line.startswith("VmHWM"))
+        except OSError:  # it has just ended
             continue
-        name, rest = stat[stat.index("(") + 1:stat.rindex(")")], stat[stat.rindex(")") + 2:].split()
-        if int(rest[3]) == session and name in programs:
-            total += next(int(line.split()[1]) for line in status.split("\n") if line.startswith("VmHWM"))
     return total / 1000
 
 
