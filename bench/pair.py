@@ -193,6 +193,8 @@ def main():
         report(o, ours, measure(o, ours, rivals))
     except Lost as e:
         sys.exit(f"# no result for {o.what}, {o.case}: {e}")
+    except KeyboardInterrupt:
+        sys.exit(130)
     finally:
         for c in [ours] + rivals:
             c.end()
