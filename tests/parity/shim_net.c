@@ -1,4 +1,4 @@
-/* Plain-argument doors to lib/nn and lib/loss for the parity tests in Python (ctypes): what takes a struct takes its members here. */
+/* Plain-argument doors to lib/nn and lib/loss for parity tests in Python (ctypes): what takes a struct takes its members. */
 #include "lib/loss/loss.h"
 #include "lib/nn/net.h"
 #include "lib/nn/optim.h"

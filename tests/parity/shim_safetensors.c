@@ -66,7 +66,7 @@ int shim_safetensors_write(const char *path, int count, const char **names, cons
 	int r;
 
 	for (int i = 0; i < count; i++)
-		tensors[i] = tensor_borrow(names[i], (enum dtype)facts[10 * i], (int)facts[10 * i + 1], facts + 10 * i + 2, data[i]);
+		tensors[i] = tensor_borrow(names[i], facts[10 * i], (int)facts[10 * i + 1], facts + 10 * i + 2, data[i]);
 	for (int i = 0; i < meta_count; i++)
 		meta[i] = (struct metadata){ keys[i], values[i] };
 	r = safetensors_write(path, tensors, count, meta, meta_count);

@@ -18,13 +18,16 @@ static void test_sentences(void)
 {
 	int r = fail("unable to open '%s': %d", "a\nb\x1b[31m", 3);
 
-	check("fail gives -1 and keeps the sentence", r == -1 && strstr(why(), "unable to open '") && why_code() == EXIT_FAIL, "%d \"%s\"", r, why());
+	check("fail gives -1 and keeps the sentence", r == -1 && strstr(why(), "unable to open '") && why_code() == EXIT_FAIL,
+	      "%d \"%s\"", r, why());
 	check("a hostile name cannot break the line", !strcmp(why(), "unable to open 'a?b?[31m': 3"), "\"%s\"", why());
 	errno = ENOENT;
 	fail("unable to open '%s':", "x");
-	check("a final colon adds the system's word", !strcmp(why(), "unable to open 'x': No such file or directory"), "\"%s\"", why());
+	check("a final colon adds the system's word", !strcmp(why(), "unable to open 'x': No such file or directory"), "\"%s\"",
+	      why());
 	fail_code(EXIT_USAGE, "%s; more", why());
-	check("a sentence may quote the last one", strstr(why(), "directory; more") && why_code() == EXIT_USAGE, "%d \"%s\"", why_code(), why());
+	check("a sentence may quote the last one", strstr(why(), "directory; more") && why_code() == EXIT_USAGE, "%d \"%s\"",
+	      why_code(), why());
 	fail("%02000d:", 7);
 	check("a long sentence is cut", strlen(why()) > 500 && strlen(why()) < 1024, "%zu", strlen(why()));
 }
@@ -110,14 +113,18 @@ static void test_endings(void)
 {
 	struct output o = child_of(do_die);
 
-	check("die says one line and exits", o.status == EXIT_GONE && !strcmp(o.text, "encode: unable to reach 'upstream'\n"), "%d \"%s\"", o.status, o.text);
+	check("die says one line and exits", o.status == EXIT_GONE && !strcmp(o.text, "encode: unable to reach 'upstream'\n"),
+	      "%d \"%s\"", o.status, o.text);
 	o = child_of(do_note);
-	check("note is a comment, silent with -q", o.status == 0 && !strcmp(o.text, "# encode: going on from step 5\n"), "\"%s\"", o.text);
+	check("note is a comment, silent with -q", o.status == 0 && !strcmp(o.text, "# encode: going on from step 5\n"), "\"%s\"",
+	      o.text);
 	o = child_of(do_bug);
-	check("a bug aborts with file and line", o.status == 128 + SIGABRT && strstr(o.text, "test_base.c:") && strstr(o.text, "impossible: 4"), "%d \"%s\"",
+	check("a bug aborts with file and line",
+	      o.status == 128 + SIGABRT && strstr(o.text, "test_base.c:") && strstr(o.text, "impossible: 4"), "%d \"%s\"",
 	      o.status, o.text);
 	o = child_of(do_exhaust);
-	check("exhausted memory is said and ends it", o.status == EXIT_FAIL && strstr(o.text, "out of memory"), "%d \"%s\"", o.status, o.text);
+	check("exhausted memory is said and ends it", o.status == EXIT_FAIL && strstr(o.text, "out of memory"), "%d \"%s\"",
+	      o.status, o.text);
 }
 
 static void test_memory(void)
@@ -148,20 +155,29 @@ static void test_int(void)
 	static const struct {
 		const char *text;
 		int64_t value;
-	} good[] = { { "0", 0 }, { "-0", 0 }, { "+5", 5 }, { "007", 7 }, { "-12", -12 },
-		     { "9223372036854775807", INT64_MAX }, { "-9223372036854775808", INT64_MIN } };
-	static const char *const bad[] = { "", " 1", "1 ", "1.0", "0x1", "1e3", "-", "+-1", "--1", "9223372036854775808", "-9223372036854775809",
-					   "one", "1\n" };
+	} good[] = { { "0", 0 },
+		     { "-0", 0 },
+		     { "+5", 5 },
+		     { "007", 7 },
+		     { "-12", -12 },
+		     { "9223372036854775807", INT64_MAX },
+		     { "-9223372036854775808", INT64_MIN } };
+	static const char *const bad[] = {
+		"",    " 1", "1 ", "1.0", "0x1", "1e3", "-", "+-1", "--1", "9223372036854775808", "-9223372036854775809",
+		"one", "1\n"
+	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(good); i++) {
 		int64_t v = 99;
 
-		check(named("parse_int reads", good[i].text), parse_int(good[i].text, &v) == 0 && v == good[i].value, "'%s' as %lld", good[i].text, (long long)v);
+		check(named("parse_int reads", good[i].text), parse_int(good[i].text, &v) == 0 && v == good[i].value,
+		      "'%s' as %lld", good[i].text, (long long)v);
 	}
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
 		int64_t v = 99;
 
-		check(named("parse_int refuses", bad[i]), parse_int(bad[i], &v) == -1 && v == 99, "'%s' as %lld", bad[i], (long long)v);
+		check(named("parse_int refuses", bad[i]), parse_int(bad[i], &v) == -1 && v == 99, "'%s' as %lld", bad[i],
+		      (long long)v);
 	}
 }
 
@@ -170,14 +186,16 @@ static void test_real(void)
 	static const struct {
 		const char *text;
 		double value;
-	} good[] = { { "0", 0 }, { "-1.5", -1.5 }, { "+.5", 0.5 }, { "5.", 5 }, { "1e3", 1000 }, { "5e-4", 5e-4 }, { "1E+2", 100 }, { "1e-400", 0 } };
-	static const char *const bad[] = { "", " 1", "1 ", "nan", "-nan", "inf", "+inf", "infinity", "1e400", "-1e400", "0x10", "1p3", "1,5", ".", "e5",
-					   "1e", "--1", "1.2.3" };
+	} good[] = { { "0", 0 },      { "-1.5", -1.5 }, { "+.5", 0.5 },  { "5.", 5 },
+		     { "1e3", 1000 }, { "5e-4", 5e-4 }, { "1E+2", 100 }, { "1e-400", 0 } };
+	static const char *const bad[] = { "",       " 1",   "1 ",  "nan", "-nan", "inf", "+inf", "infinity", "1e400",
+					   "-1e400", "0x10", "1p3", "1,5", ".",    "e5",  "1e",   "--1",      "1.2.3" };
 
 	for (size_t i = 0; i < ARRAY_SIZE(good); i++) {
 		double v = 99;
 
-		check(named("parse_real reads", good[i].text), parse_real(good[i].text, &v) == 0 && v == good[i].value, "'%s' as %g", good[i].text, v);
+		check(named("parse_real reads", good[i].text), parse_real(good[i].text, &v) == 0 && v == good[i].value,
+		      "'%s' as %g", good[i].text, v);
 	}
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
 		double v = 99;
@@ -194,7 +212,8 @@ static void test_text(void)
 	check("format reports truncation", format(dst, sizeof(dst), "%s", "123456") == -1 && !strcmp(dst, "12345"), "'%s'", dst);
 	check("FNV-1a of the empty text", hash_bytes(HASH_INIT, "", 0) == 0xcbf29ce484222325ULL, "it is another");
 	check("FNV-1a of a", hash_bytes(HASH_INIT, "a", 1) == 0xaf63dc4c8601ec8cULL, "it is another");
-	check("FNV-1a of foobar in two pieces", hash_bytes(hash_bytes(HASH_INIT, "foo", 3), "bar", 3) == 0x85944171f73967e8ULL, "it is another");
+	check("FNV-1a of foobar in two pieces", hash_bytes(hash_bytes(HASH_INIT, "foo", 3), "bar", 3) == 0x85944171f73967e8ULL,
+	      "it is another");
 }
 
 /* --- files --- */
@@ -257,7 +276,8 @@ static void test_failures(const char *path)
 	int r;
 
 	r = write_whole(path, emit_content, &(struct content){ .fill = 'b', .size = 50000, .failing = true });
-	check("a writer that gives up leaves the old file", r == -1 && letter_of(path, 50000) == 'a' && !left_over(path), "%d \"%s\"", r, why());
+	check("a writer that gives up leaves the old file", r == -1 && letter_of(path, 50000) == 'a' && !left_over(path),
+	      "%d \"%s\"", r, why());
 	check("the writer's sentence is kept", !strcmp(why(), "no more to say"), "\"%s\"", why());
 	getrlimit(RLIMIT_FSIZE, &old);
 	small.rlim_max = old.rlim_max;
@@ -265,12 +285,15 @@ static void test_failures(const char *path)
 	setrlimit(RLIMIT_FSIZE, &small);
 	r = write_letter(path, 'b', 50000);
 	setrlimit(RLIMIT_FSIZE, &old);
-	check("a full disk leaves the old file", r == -1 && letter_of(path, 50000) == 'a' && !left_over(path), "%d \"%s\"", r, why());
+	check("a full disk leaves the old file", r == -1 && letter_of(path, 50000) == 'a' && !left_over(path), "%d \"%s\"", r,
+	      why());
 	snprintf(missing, sizeof(missing), "%s/none/file", folder);
-	check("a missing folder is named", write_letter(missing, 'b', 10) == -1 && strstr(why(), missing) && strstr(why(), "No such file"), "\"%s\"", why());
+	check("a missing folder is named",
+	      write_letter(missing, 'b', 10) == -1 && strstr(why(), missing) && strstr(why(), "No such file"), "\"%s\"", why());
 	snprintf(missing, sizeof(missing), "%s/folder", folder);
 	mkdir(missing, 0700);
-	check("a folder is not replaced", write_letter(missing, 'b', 10) == -1 && strstr(why(), "rename") && !left_over(missing), "\"%s\"", why());
+	check("a folder is not replaced", write_letter(missing, 'b', 10) == -1 && strstr(why(), "rename") && !left_over(missing),
+	      "\"%s\"", why());
 }
 
 static void test_death(const char *path)
@@ -283,9 +306,10 @@ static void test_death(const char *path)
 	if (child == 0)
 		_exit(write_whole(path, emit_content, &(struct content){ .fill = 'c', .size = 50000, .dying = true }));
 	waitpid(child, &status, 0);
-	check("a writer killed half-way leaves the old file", WIFSIGNALED(status) && letter_of(path, 50000) == 'a', "status %d", status);
-	check("the next writer is not disturbed by what it left", write_letter(path, 'd', 100) == 0 && letter_of(path, 100) == 'd' && !left_over(path), "\"%s\"",
-	      why());
+	check("a writer killed half-way leaves the old file", WIFSIGNALED(status) && letter_of(path, 50000) == 'a', "status %d",
+	      status);
+	check("the next writer is not disturbed by what it left",
+	      write_letter(path, 'd', 100) == 0 && letter_of(path, 100) == 'd' && !left_over(path), "\"%s\"", why());
 }
 
 /* A reader looks all the time while a file is replaced again and again. */
@@ -322,9 +346,12 @@ static void test_reading(const char *path)
 	check("a file of just the limit is read", r == 0 && n == 5000, "%d \"%s\"", r, why());
 	if (r == 0)
 		free(data);
-	check("one byte more is refused", read_file(path, 4999, (void **)&data, &n) == -1 && strstr(why(), "larger than 4999"), "\"%s\"", why());
-	check("a folder is refused", read_file(folder, 100, (void **)&data, &n) == -1 && strstr(why(), "it is a folder"), "\"%s\"", why());
-	check("a missing file is refused", read_file("/nowhere/x", 100, (void **)&data, &n) == -1 && strstr(why(), "'/nowhere/x'"), "\"%s\"", why());
+	check("one byte more is refused", read_file(path, 4999, (void **)&data, &n) == -1 && strstr(why(), "larger than 4999"),
+	      "\"%s\"", why());
+	check("a folder is refused", read_file(folder, 100, (void **)&data, &n) == -1 && strstr(why(), "it is a folder"),
+	      "\"%s\"", why());
+	check("a missing file is refused",
+	      read_file("/nowhere/x", 100, (void **)&data, &n) == -1 && strstr(why(), "'/nowhere/x'"), "\"%s\"", why());
 	r = read_file("/proc/self/status", 1 << 20, (void **)&data, &n);
 	check("a file that does not tell its size is read", r == 0 && n > 100, "%d", r);
 	if (r == 0)
@@ -350,7 +377,8 @@ int main(void)
 	test_int();
 	test_real();
 	test_text();
-	check("a file appears", write_letter(path, 'a', 50000) == 0 && letter_of(path, 50000) == 'a' && !left_over(path), "\"%s\"", why());
+	check("a file appears", write_letter(path, 'a', 50000) == 0 && letter_of(path, 50000) == 'a' && !left_over(path),
+	      "\"%s\"", why());
 	test_failures(path);
 	test_death(path);
 	test_readers(path);

@@ -67,15 +67,21 @@ static void test_values(void)
 	char **argv;
 	int first = parse(&o, "", NULL);
 
-	check("defaults stay", first == 1 && !o.flag && o.number == 7 && o.real == 0.5 && !strcmp(o.text, "none"), "%d %s", first, why());
-	check("a choice's default is parsed", o.fruit.entry == &fruits[0].entry && choice_value(&o.fruit, "k") == 64, "it is not");
+	check("defaults stay", first == 1 && !o.flag && o.number == 7 && o.real == 0.5 && !strcmp(o.text, "none"), "%d %s", first,
+	      why());
+	check("a choice's default is parsed", o.fruit.entry == &fruits[0].entry && choice_value(&o.fruit, "k") == 64,
+	      "it is not");
 	first = parse(&o, "a -n -5 b --real=2.5 --text x -lone --list two -c fig -fvv -- -n c", &argv);
-	check("short, long, joined and bundled", first > 0 && o.flag && o.number == -5 && o.real == 2.5 && !strcmp(o.text, "x") && o.level == 2,
-	      "%d %s", first, why());
-	check("a list grows", o.list.count == 2 && !strcmp(o.list.items[0], "one") && !strcmp(o.list.items[1], "two"), "%d", o.list.count);
-	check("a choice is found", o.fruit.entry == &fruits[1].entry && ((const struct fruit *)o.fruit.entry)->stones == 0, "it is not");
+	check("short, long, joined and bundled",
+	      first > 0 && o.flag && o.number == -5 && o.real == 2.5 && !strcmp(o.text, "x") && o.level == 2, "%d %s", first,
+	      why());
+	check("a list grows", o.list.count == 2 && !strcmp(o.list.items[0], "one") && !strcmp(o.list.items[1], "two"), "%d",
+	      o.list.count);
+	check("a choice is found", o.fruit.entry == &fruits[1].entry && ((const struct fruit *)o.fruit.entry)->stones == 0,
+	      "it is not");
 	check("operands come last, in order, also after --",
-	      first > 0 && !strcmp(argv[first], "a") && !strcmp(argv[first + 1], "b") && !strcmp(argv[first + 2], "-n") && !strcmp(argv[first + 3], "c"),
+	      first > 0 && !strcmp(argv[first], "a") && !strcmp(argv[first + 1], "b") && !strcmp(argv[first + 2], "-n") &&
+		  !strcmp(argv[first + 3], "c"),
 	      "first is %d", first);
 	parse(&o, "-qq -v", NULL);
 	check("counters go up and down", o.level == -1, "%d", o.level);
@@ -94,7 +100,8 @@ static void refused(const char *line, const char *word, const char *also)
 
 static void test_misuse(void)
 {
-	static const char *const numbers[] = { "-6", "1001", "0x10", "1e2", "5.0", "5x", "EMPTY", "99999999999999999999", "+-5", "x" };
+	static const char *const numbers[] = { "-6",  "1001", "0x10", "1e2", "5.0", "5x", "EMPTY", "99999999999999999999",
+					       "+-5", "x" };
 	static const char *const reals[] = { "-0.1", "2.6", "nan", "inf", "1e400", "0x1", "1,5", "EMPTY", ".", "1e" };
 	char line[64];
 
@@ -135,20 +142,27 @@ static void test_long_lines(void)
 	memset(line, 'x', 300);
 	memcpy(line, "-c plum:at=", 11);
 	line[300] = '\0';
-	check("a choice longer than its room is refused", parse(&o, line, NULL) < 0 && strstr(why(), "too long"), "\"%s\"", why());
+	check("a choice longer than its room is refused", parse(&o, line, NULL) < 0 && strstr(why(), "too long"), "\"%s\"",
+	      why());
 }
 
 static void test_choices(void)
 {
 	struct choice c;
 
-	check("parameters have defaults", choice_parse(&c, &fruit_table, "plum") == 0 && choice_value(&c, "t") == 0.1 &&
-	      !strcmp(choice_text(&c, "at"), "60+80") && !choice_given(&c, "t"), "%s", why());
-	check("parameters are set", choice_parse(&c, &fruit_table, "plum:t=0.2,at=3+4,k=1e3") == 0 && choice_value(&c, "t") == 0.2 &&
-	      choice_value(&c, "k") == 1000 && !strcmp(choice_text(&c, "at"), "3+4") && choice_given(&c, "at"), "%s", why());
+	check("parameters have defaults",
+	      choice_parse(&c, &fruit_table, "plum") == 0 && choice_value(&c, "t") == 0.1 &&
+		  !strcmp(choice_text(&c, "at"), "60+80") && !choice_given(&c, "t"),
+	      "%s", why());
+	check("parameters are set",
+	      choice_parse(&c, &fruit_table, "plum:t=0.2,at=3+4,k=1e3") == 0 && choice_value(&c, "t") == 0.2 &&
+		  choice_value(&c, "k") == 1000 && !strcmp(choice_text(&c, "at"), "3+4") && choice_given(&c, "at"),
+	      "%s", why());
 	check("the spelling is kept", !strcmp(c.spelling, "plum:t=0.2,at=3+4,k=1e3"), "'%s'", c.spelling);
-	check("a row is found by name only whole", table_find(&fruit_table, "fig") == &fruits[1].entry && !table_find(&fruit_table, "fi") &&
-	      !table_find(&fruit_table, ""), "it is not");
+	check("a row is found by name only whole",
+	      table_find(&fruit_table, "fig") == &fruits[1].entry && !table_find(&fruit_table, "fi") &&
+		  !table_find(&fruit_table, ""),
+	      "it is not");
 }
 
 /* What the program prints on stdout and stderr when it parses line, and how it ends. */
@@ -192,13 +206,17 @@ static void test_help(void)
 		whole &= strstr(text, name) && strstr(text, row->help);
 	}
 	check("--help names every option", status == EXIT_OK && whole && strstr(text, "usage: basket"), "%d\n%s", status, text);
-	check("--help shows defaults", strstr(text, "(default 0.5)") && strstr(text, "(default none)") && strstr(text, "(default plum"), "%s", text);
+	check("--help shows defaults",
+	      strstr(text, "(default 0.5)") && strstr(text, "(default none)") && strstr(text, "(default plum"), "%s", text);
 	check("--help ends with the examples", strstr(text, "example: basket -c fig\n"), "%s", text);
 	status = printed("-c list", text, sizeof(text));
-	check("list prints the table", status == EXIT_OK && strstr(text, "plum") && strstr(text, "the sweet one") && strstr(text, "temperature") &&
-	      strstr(text, "60+80"), "%d\n%s", status, text);
+	check("list prints the table",
+	      status == EXIT_OK && strstr(text, "plum") && strstr(text, "the sweet one") && strstr(text, "temperature") &&
+		  strstr(text, "60+80"),
+	      "%d\n%s", status, text);
 	status = printed("-V", text, sizeof(text));
-	check("--version says which", status == EXIT_OK && !strcmp(text, "basket (sprat) " SPRAT_VERSION "\n"), "%d '%s'", status, text);
+	check("--version says which", status == EXIT_OK && !strcmp(text, "basket (sprat) " SPRAT_VERSION "\n"), "%d '%s'", status,
+	      text);
 }
 
 static void test_command_line(void)
@@ -210,7 +228,7 @@ static void test_command_line(void)
 	options_command_line(dst, sizeof(dst), 2, (char *[]){ "loss", "it's" });
 	check("a quote survives quoting", !strcmp(dst, "loss 'it'\\''s'"), "%s", dst);
 	options_command_line(dst, 16, 3, (char *[]){ "encode", "0123456789", "more" });
-	check("a long command line is cut", !strcmp(dst, "encode 01234...") , "%s", dst);
+	check("a long command line is cut", !strcmp(dst, "encode 01234..."), "%s", dst);
 }
 
 int main(void)

@@ -12,7 +12,9 @@ static const struct vector {
 } vectors[] = {
 	{ "zeros", { 0, 0, 0, 0 }, { 0, 0 }, { 0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8 } },
 	{ "ones", { -1, -1, -1, -1 }, { -1, -1 }, { 0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd } },
-	{ "pi", { 0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344 }, { 0xa4093822, 0x299f31d0 },
+	{ "pi",
+	  { 0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344 },
+	  { 0xa4093822, 0x299f31d0 },
 	  { 0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1 } },
 };
 
@@ -44,8 +46,9 @@ static void test_streams(void)
 
 	for (uint32_t i = 0; i < EACH; i++) {
 		struct rng r[6] = {
-			rng_at(1 + i, 0, 0, 0, 1), rng_at((2ULL + i) << 32, 0, 0, 0, 1), rng_at(0, 1 + i, 0, 0, 1),
-			rng_at(0, 0, 1 + i, 0, 1), rng_at(0, 0, 0, 1 + i, 1), rng_at(0, 0, 0, 0, 2 + i),
+			rng_at(1 + i, 0, 0, 0, 1), rng_at((2ULL + i) << 32, 0, 0, 0, 1),
+			rng_at(0, 1 + i, 0, 0, 1), rng_at(0, 0, 1 + i, 0, 1),
+			rng_at(0, 0, 0, 1 + i, 1), rng_at(0, 0, 0, 0, 2 + i),
 		};
 
 		for (int k = 0; k < 6; k++) {
@@ -133,7 +136,8 @@ static void test_reals(void)
 	check("rng_uniform fills [0, 1)", least >= 0 && least < 1e-4 && most < 1 && most > 1 - 1e-4, "%g to %g", least, most);
 	check("rng_uniform has mean 1/2", fabs(sum[0] / N - 0.5) < 0.004, "%g", sum[0] / N);
 	check("rng_between stays inside", inside && fabs(sum[4] / N - 0.5) < 0.02, "mean %g", sum[4] / N);
-	check("rng_normal has the moments of N(0, 1)", fabs(sum[1] / N) < 0.012 && fabs(sum[2] / N - 1) < 0.017 && fabs(sum[3] / N - 3) < 0.12,
+	check("rng_normal has the moments of N(0, 1)",
+	      fabs(sum[1] / N) < 0.012 && fabs(sum[2] / N - 1) < 0.017 && fabs(sum[3] / N - 3) < 0.12,
 	      "mean %g, square %g, fourth power %g", sum[1] / N, sum[2] / N, sum[3] / N);
 }
 
@@ -168,7 +172,8 @@ static void test_permutations(void)
 		snprintf(name, sizeof(name), "rng_permute of %u is a permutation", sizes[i]);
 		check(name, good && (sizes[i] < 1000 || fixed < 10), "it is none, or leaves %d in place", fixed);
 	}
-	check("rng_permute of 2^32 - 1 stays inside", rng_permute(1, 0, RNG_ORDER, UINT32_MAX, UINT32_MAX - 1) < UINT32_MAX, "it does not");
+	check("rng_permute of 2^32 - 1 stays inside", rng_permute(1, 0, RNG_ORDER, UINT32_MAX, UINT32_MAX - 1) < UINT32_MAX,
+	      "it does not");
 }
 
 /* Over many epochs, where two positions go: all n (n - 1) pairs of places equally often. */
@@ -190,7 +195,7 @@ static void test_uniform_permutations(void)
 	}
 }
 
-/* Rank correlation of the order with the positions, and of two epochs, purposes and seeds with each other: about 1/sqrt(n) by chance. */
+/* Correlation of a permutation with the positions, and of those of two epochs, purposes and seeds: about 1/sqrt(n) by chance. */
 static void test_independent_permutations(void)
 {
 	enum { N = 50000 };
@@ -207,8 +212,9 @@ static void test_independent_permutations(void)
 	for (int k = 0; k < 4; k++)
 		sum[k] /= N * ((double)N * N - 1) / 12;
 	check("a permutation forgets the positions", fabs(sum[0]) < limit, "correlation %g", sum[0]);
-	check("permutations of two epochs, purposes, seeds are unrelated", fabs(sum[1]) < limit && fabs(sum[2]) < limit && fabs(sum[3]) < limit,
-	      "correlations %g, %g, %g", sum[1], sum[2], sum[3]);
+	check("permutations of two epochs, purposes, seeds are unrelated",
+	      fabs(sum[1]) < limit && fabs(sum[2]) < limit && fabs(sum[3]) < limit, "correlations %g, %g, %g", sum[1], sum[2],
+	      sum[3]);
 }
 
 int main(void)
