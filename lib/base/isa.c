@@ -1,7 +1,7 @@
 #include "lib/base/isa.h"
 #include "lib/base/base.h"
 
-static const char *const names[] = { [ISA_PLAIN] = "plain", [ISA_AVX2] = "avx2", [ISA_AVX512] = "avx512" };
+static const char *const names[] = { [ISA_PLAIN] = "base", [ISA_AVX2] = "avx2", [ISA_AVX512] = "avx512" };
 
 static enum isa widest(void)
 {

@@ -2,7 +2,7 @@
  * isa.h - which vector instructions sprat's own kernels may use
  *
  * Programs are built for plain x86-64 (or any other machine); hot loops are written once as an inline body and compiled
- * again for wider registers. The choice is made once, by what the processor has and by SPRAT_ISA=plain|avx2|avx512, which
+ * again for wider registers. The choice is made once, by what the processor has and by SPRAT_ISA=base|avx2|avx512, which
  * can only lower it.
  *
  *	static inline __attribute__((always_inline)) float sum_body(const float *x, int n) { ... }

@@ -6,7 +6,7 @@
 #include <omp.h>
 
 enum {
-	QUERIES = 256,                 /* of a tile */
+	QUERIES = 128,                 /* of a tile */
 	BLOCK = 512,                   /* training samples of a tile */
 	ODD = KNN_BEST / 2 + 1,        /* k = 1, 3, .. KNN_BEST */
 };
@@ -23,7 +23,7 @@ struct search {
 struct worker {
 	float *dots;                   /* (QUERIES, BLOCK) */
 	struct nearest cosine[QUERIES], euclid[QUERIES];
-	struct near *items;            /* behind the heaps */
+	nearest_key *keys;             /* behind them */
 	double *votes;                 /* (classes) */
 	int64_t top1, top5, odd[ODD];
 };
@@ -65,14 +65,14 @@ static void search_release(struct search *s)
 static struct worker *worker_new(const struct search *s)
 {
 	struct worker *w = xcalloc(1, sizeof(*w));
-	int each = s->k + s->best_k;
+	size_t each = NEAREST_ROOM(s->k) + NEAREST_ROOM(s->best_k);
 
 	w->dots = xaligned((size_t)QUERIES * BLOCK * sizeof(float));
-	w->items = xcalloc((size_t)QUERIES * each, sizeof(*w->items));
+	w->keys = xcalloc(QUERIES * each, sizeof(*w->keys));
 	w->votes = xcalloc(s->sets->classes, sizeof(*w->votes));
 	for (int i = 0; i < QUERIES; i++) {
-		w->cosine[i] = (struct nearest){ .items = w->items + (size_t)i * each, .k = s->k };
-		w->euclid[i] = (struct nearest){ .items = w->items + (size_t)i * each + s->k, .k = s->best_k };
+		w->cosine[i] = (struct nearest){ .keys = w->keys + i * each, .k = s->k };
+		w->euclid[i] = (struct nearest){ .keys = w->keys + i * each + NEAREST_ROOM(s->k), .k = s->best_k };
 	}
 	return w;
 }
@@ -80,7 +80,7 @@ static struct worker *worker_new(const struct search *s)
 static void worker_free(struct worker *w)
 {
 	free(w->dots);
-	free(w->items);
+	free(w->keys);
 	free(w->votes);
 	free(w);
 }
@@ -88,7 +88,7 @@ static void worker_free(struct worker *w)
 /* --- classifiers --- */
 
 /* Weighted votes of the nearest by cosine, and the rank of the true class among them. */
-static void vote_weighted(const struct search *s, struct worker *w, struct nearest *near, const float *query, int truth)
+static void vote_weighted(const struct search *s, struct worker *w, const struct nearest *near, const float *query, int truth)
 {
 	const struct labelled *sets = s->sets;
 	double square = 0, norm, mine;
@@ -99,8 +99,8 @@ static void vote_weighted(const struct search *s, struct worker *w, struct neare
 	norm = MAX(sqrt(square), 1e-12);
 	memset(w->votes, 0, sets->classes * sizeof(*w->votes));
 	for (int i = 0; i < near->count; i++)
-		w->votes[sets->train_label[near->items[i].index]] +=
-			exp(((double)near->items[i].score - near->items[0].score) / (norm * s->t));
+		w->votes[sets->train_label[nearest_index(near->keys[i])]] +=
+			exp(((double)nearest_score(near->keys[i]) - nearest_score(near->keys[0])) / (norm * s->t));
 	mine = w->votes[truth];
 	for (int c = 0; c < sets->classes; c++)
 		above += w->votes[c] > mine || (w->votes[c] == mine && c < truth);
@@ -116,7 +116,7 @@ static void vote_majority(const struct search *s, struct worker *w, const struct
 	memset(w->votes, 0, s->sets->classes * sizeof(*w->votes));
 	for (int i = 0; i < KNN_BEST; i++) {
 		if (i < near->count) {
-			int c = s->sets->train_label[near->items[i].index];
+			int c = s->sets->train_label[nearest_index(near->keys[i])];
 
 			w->votes[c]++;
 			if (best < 0 || w->votes[c] > w->votes[best] || (w->votes[c] == w->votes[best] && c < best))

@@ -8,7 +8,7 @@
  * accuracy is reported, which is chosen on the test samples and so a little optimistic; that of a fixed k stands beside it. Equal
  * votes go to the lower class number. Equally near samples: the earlier one is nearer.
  *
- * Both read the same dot products: blocks of them, made by gemm and dropped once the heaps of the block's queries have seen them.
+ * Both read the same dot products: blocks of them, made by gemm and dropped once the block's queries have seen them.
  * Room: some megabytes a thread, whatever the number of samples. Results do not depend on the number of threads.
  *
  *	struct labelled sets = { train, 50000, train_label, test, 10000, test_label, 512, 10 };

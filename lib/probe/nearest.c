@@ -3,100 +3,147 @@
 
 #include <math.h>
 
-enum { RUN = 64 };
+/* --- keys: the score's bits, turned so that they compare as whole numbers, above the index, turned round --- */
 
-/* How many of the n scores exceed the floor. */
-static inline __attribute__((always_inline)) int passing_body(const float *x, const float *scale, const float *shift, int n, float floor)
+static inline __attribute__((always_inline)) nearest_key make_key(float score, int32_t index)
 {
-	int count = 0;
+	uint32_t bits;
 
-#pragma omp simd reduction(+ : count)
-	for (int j = 0; j < n; j++)
-		count += x[j] * scale[j] + shift[j] > floor;
-	return count;
+	memcpy(&bits, &score, sizeof(bits));
+	bits ^= bits >> 31 ? 0xffffffff : 0x80000000;
+	return (nearest_key)bits << 32 | (uint32_t)~index;
 }
 
-#define WIDTH(suffix, target)                                                                                               \
-	target static int passing_##suffix(const float *x, const float *scale, const float *shift, int n, float floor)      \
-	{                                                                                                                   \
-		return passing_body(x, scale, shift, n, floor);                                                             \
-	}
-WIDTH(plain, )
-WIDTH(avx2, WIDE_AVX2)
-WIDTH(avx512, WIDE_AVX512)
-
-static int (*const passing[])(const float *, const float *, const float *, int, float) = {
-	[ISA_PLAIN] = passing_plain,
-	[ISA_AVX2] = passing_avx2,
-	[ISA_AVX512] = passing_avx512,
-};
-
-static bool worse(struct near a, struct near b)
+float nearest_score(nearest_key key)
 {
-	return a.score != b.score ? a.score < b.score : a.index > b.index;
+	uint32_t bits = (uint32_t)(key >> 32);
+	float score;
+
+	bits ^= bits >> 31 ? 0x80000000 : 0xffffffff;
+	memcpy(&score, &bits, sizeof(score));
+	return score;
+}
+
+int32_t nearest_index(nearest_key key)
+{
+	return (int32_t)~(uint32_t)key;
+}
+
+/* --- selection --- */
+
+static void swap(nearest_key *a, nearest_key *b)
+{
+	nearest_key t = *a;
+
+	*a = *b;
+	*b = t;
+}
+
+/* Larger keys than the pivot, the middle one of three, go to the front; returns where the pivot ends up. */
+static int partition(nearest_key *keys, int lo, int hi)
+{
+	int mid = lo + (hi - lo) / 2, front = lo;
+	nearest_key pivot;
+
+	if (keys[mid] > keys[lo])
+		swap(&keys[mid], &keys[lo]);
+	if (keys[hi] > keys[lo])
+		swap(&keys[hi], &keys[lo]);
+	if (keys[mid] > keys[hi])
+		swap(&keys[mid], &keys[hi]);
+	pivot = keys[hi];
+	for (int i = lo; i < hi; i++) {
+		nearest_key key = keys[i];
+		bool better = key > pivot;
+
+		keys[i] = keys[front];
+		keys[front] = key;
+		front += better;
+	}
+	swap(&keys[front], &keys[hi]);
+	return front;
+}
+
+/* Hoare's selection: the k best first, the worst of them last. */
+static void compact(struct nearest *h)
+{
+	int lo = 0, hi = h->count - 1, want = h->k - 1;
+
+	while (lo < hi) {
+		int at = partition(h->keys, lo, hi);
+
+		if (at == want)
+			break;
+		if (at < want)
+			lo = at + 1;
+		else
+			hi = at - 1;
+	}
+	h->count = h->k;
+	h->floor = nearest_score(h->keys[want]);
+}
+
+static int descending(const void *a, const void *b)
+{
+	nearest_key x = *(const nearest_key *)a, y = *(const nearest_key *)b;
+
+	return (x < y) - (x > y);
 }
 
 void nearest_clear(struct nearest *h)
 {
 	h->count = 0;
-}
-
-/* Puts item where the heap has a hole, at i or below it. */
-static void sink(struct nearest *h, int i, struct near item)
-{
-	for (;;) {
-		int child = 2 * i + 1;
-
-		if (child >= h->count)
-			break;
-		if (child + 1 < h->count && worse(h->items[child + 1], h->items[child]))
-			child++;
-		if (!worse(h->items[child], item))
-			break;
-		h->items[i] = h->items[child];
-		i = child;
-	}
-	h->items[i] = item;
-}
-
-static void rise(struct nearest *h, struct near item)
-{
-	int i = h->count++;
-
-	while (i > 0 && worse(item, h->items[(i - 1) / 2])) {
-		h->items[i] = h->items[(i - 1) / 2];
-		i = (i - 1) / 2;
-	}
-	h->items[i] = item;
-}
-
-void nearest_offer(struct nearest *h, const float *x, const float *scale, const float *shift, int n, int32_t first)
-{
-	for (int from = 0; from < n; from += RUN) {
-		int to = MIN(n, from + RUN);
-
-		if (h->count == h->k && !passing[isa()](x + from, scale + from, shift + from, to - from, h->items[0].score))
-			continue;
-		for (int j = from; j < to; j++) {
-			struct near item = { x[j] * scale[j] + shift[j], first + j };
-
-			if (h->count < h->k)
-				rise(h, item);
-			else if (worse(h->items[0], item))
-				sink(h, 0, item);
-		}
-	}
+	h->floor = -INFINITY;
 }
 
 void nearest_sort(struct nearest *h)
 {
-	int all = h->count;
+	if (h->count > h->k)
+		compact(h);
+	qsort(h->keys, h->count, sizeof(*h->keys), descending);
+}
 
-	while (h->count > 1) {
-		struct near last = h->items[--h->count];
+/* --- the stream --- */
 
-		h->items[h->count] = h->items[0];
-		sink(h, 0, last);
+static inline __attribute__((always_inline)) void offer_body(struct nearest *h, const float *x, const float *scale, const float *shift,
+							     int n, int32_t first)
+{
+	for (int from = 0; from < n; from += NEAREST_RUN) {
+		int to = MIN(n, from + NEAREST_RUN), passing = 0;
+		float floor = h->floor;
+
+#pragma omp simd reduction(+ : passing)
+		for (int j = from; j < to; j++)
+			passing += x[j] * scale[j] + shift[j] > floor;
+		if (!passing)
+			continue;
+		for (int j = from; j < to; j++) {
+			float score = x[j] * scale[j] + shift[j];
+
+			h->keys[h->count] = make_key(score, first + j);
+			h->count += score > floor;
+		}
+		if (h->count > NEAREST_ROOM(h->k) - NEAREST_RUN)
+			compact(h);
 	}
-	h->count = all;
+}
+
+#define WIDTH(suffix, target)                                                                                                               \
+	target static void offer_##suffix(struct nearest *h, const float *x, const float *scale, const float *shift, int n, int32_t first)  \
+	{                                                                                                                                   \
+		offer_body(h, x, scale, shift, n, first);                                                                                   \
+	}
+WIDTH(plain, )
+WIDTH(avx2, WIDE_AVX2)
+WIDTH(avx512, WIDE_AVX512)
+
+static void (*const offers[])(struct nearest *, const float *, const float *, const float *, int, int32_t) = {
+	[ISA_PLAIN] = offer_plain,
+	[ISA_AVX2] = offer_avx2,
+	[ISA_AVX512] = offer_avx512,
+};
+
+void nearest_offer(struct nearest *h, const float *x, const float *scale, const float *shift, int n, int32_t first)
+{
+	offers[isa()](h, x, scale, shift, n, first);
 }

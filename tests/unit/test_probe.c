@@ -8,27 +8,32 @@
 
 #include <math.h>
 
+struct scored {
+	float score;
+	int index;
+};
+
 static int descending(const void *a, const void *b)
 {
-	const struct near *x = a, *y = b;
+	const struct scored *x = a, *y = b;
 
 	return x->score != y->score ? (x->score < y->score) - (x->score > y->score) : (x->index > y->index) - (x->index < y->index);
 }
 
-/* Many equal scores, several offers, against a sort. */
+/* Many equal scores, of both signs, several offers, against a sort. */
 static void test_nearest(int n, int k)
 {
 	float *x = xmalloc(n * sizeof(*x)), *scale = xmalloc(n * sizeof(*x)), *shift = xmalloc(n * sizeof(*x));
-	struct near *all = xmalloc(n * sizeof(*all)), *kept = xmalloc(k * sizeof(*kept));
-	struct nearest h = { .items = kept, .k = k };
+	struct scored *all = xmalloc(n * sizeof(*all));
+	struct nearest h = { .keys = xcalloc(NEAREST_ROOM(k), sizeof(nearest_key)), .k = k };
 	struct rng r = rng_at(1, 0, (uint32_t)n, 0, RNG_PROBE);
 	bool same = true;
 
 	for (int i = 0; i < n; i++) {
 		x[i] = (float)rng_below(&r, 50);
 		scale[i] = 1 + (float)rng_below(&r, 2);
-		shift[i] = -(float)rng_below(&r, 20);
-		all[i] = (struct near){ x[i] * scale[i] + shift[i], i };
+		shift[i] = -(float)rng_below(&r, 200);
+		all[i] = (struct scored){ x[i] * scale[i] + shift[i], i };
 	}
 	nearest_clear(&h);
 	for (int i = 0; i < n; i += 100)
@@ -36,13 +41,13 @@ static void test_nearest(int n, int k)
 	nearest_sort(&h);
 	qsort(all, n, sizeof(*all), descending);
 	for (int i = 0; i < h.count; i++)
-		same = same && kept[i].score == all[i].score && kept[i].index == all[i].index;
+		same = same && nearest_score(h.keys[i]) == all[i].score && nearest_index(h.keys[i]) == all[i].index;
 	check("the nearest, in order", same && h.count == MIN(n, k), "of %d, %d", n, k);
 	free(x);
 	free(scale);
 	free(shift);
 	free(all);
-	free(kept);
+	free(h.keys);
 }
 
 static void test_solve(int n, int m)
