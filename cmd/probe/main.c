@@ -14,7 +14,7 @@ struct options {
 };
 
 static const struct option_row rows[] = {
-	{ 0, "on", OPT_TEXT, offsetof(struct options, on), 0, 0, "NAME", "what to probe: feature, q (head output), view (pixels)", NULL },
+	{ 0, "on", OPT_TEXT, offsetof(struct options, on), 0, 0, "NAME", "what to probe: feature, q (head), view (pixels)", NULL },
 	STAGE_CLIENT_ROWS(struct options, stage),
 	STAGE_ROWS(struct options, stage),
 	OPTIONS_END

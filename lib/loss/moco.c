@@ -3,8 +3,8 @@
  *
  *	L(q, k) = -1/N sum_i log( exp(q_i.k_i/t) / (exp(q_i.k_i/t) + sum_j exp(q_i.queue_j/t)) )      q, k, queue of unit length
  *
- * Asymmetric: L(q0, k1), and k1 is enqueued. Symmetric (sym=1): (L(q0, k1) + L(q1, k0)) / 2, both against the queue as it was, then
- * k0 and k1 are enqueued. MoCo's CIFAR-10 demo adds the two where this takes the mean, which keeps ln(K+1) as the value to
+ * Asymmetric: L(q0, k1), and k1 is enqueued. Symmetric (sym=1): (L(q0, k1) + L(q1, k0)) / 2, both against the queue as it was,
+ * then k0 and k1 are enqueued. MoCo's CIFAR-10 demo adds the two where this takes the mean, which keeps ln(K+1) as the value to
  * expect: to repeat its symmetric runs, double the learning rate and halve the weight decay.
  * top1 and top5: per cent of queries whose own key ranks first, or among the first five, of all K+1.
  */

@@ -32,8 +32,8 @@ int features_fit(const struct features *f, int64_t samples)
 
 	if (need < 0.75 * have)
 		return 0;
-	return fail_code(EXIT_USAGE, "%lld samples of %lld values need %.1f GB and this machine has %.1f: give augment a smaller --size, or less data",
-			 (long long)samples, (long long)f->dim * f->views, need / 1e9, have / 1e9);
+	return fail_code(EXIT_USAGE, "%lld samples of %lld values need %.1f GB and this machine has %.1f: "
+			 "give augment a smaller --size, or less data", (long long)samples, (long long)f->dim * f->views, need / 1e9, have / 1e9);
 }
 
 static void grow(const struct features *f, struct samples *set, int64_t count)
@@ -86,7 +86,8 @@ static int find_views(const struct features *f, const struct tensor *batch, int 
 	return 0;
 }
 
-static int find_columns(const struct features *f, const struct tensor *batch, int count, int64_t rows, const struct tensor **column)
+static int find_columns(const struct features *f, const struct tensor *batch, int count, int64_t rows,
+			const struct tensor **column)
 {
 	for (int c = 0; c < COLUMNS; c++) {
 		if (c == NAME && !f->name_size)

@@ -1,8 +1,8 @@
 /*
  * features.h - the samples of one pass over the data, kept for the probes
  *
- * One growing set a split. Row i of every array of a set is the same sample, in the order of the stream. x[v] are the features of view v:
- * view 0 is the evaluation picture; 1 and 2, when they are served, augmented ones.
+ * One growing set a split. Row i of every array of a set is the same sample, in the order of the stream. x[v] are the features of
+ * view v: view 0 is the evaluation picture; 1 and 2, when they are served, augmented ones.
  *
  *	struct features f;
  *	features_init(&f, "feature", 512, 3, 40);

@@ -2,8 +2,8 @@
  * knn.h - nearest neighbours of every test sample among the training samples, and two classifiers made of them
  *
  * Weighted: the k nearest by cosine vote with exp(cosine / t) (Wu et al. 2018, "Unsupervised feature learning via non-parametric
- * instance discrimination", section 3.4). The class with the largest sum wins, the lower number when two are equal; a class without
- * a vote is never among the first five.
+ * instance discrimination", section 3.4). The class with the largest sum wins, the lower number when two are equal; a class
+ * without a vote is never among the first five.
  * best-NN (Shi et al. 2022): Euclidean distance on the raw features, one vote a neighbour, every odd k of 1..101; the best k's
  * accuracy is reported, which is chosen on the test samples and so a little optimistic; that of a fixed k stands beside it. Equal
  * votes go to the lower class number. Equally near samples: the earlier one is nearer.

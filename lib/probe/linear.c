@@ -100,8 +100,8 @@ static void covariance(struct fit *f)
 	free(z);
 }
 
-/* The Hessian's blocks on the diagonal are about h cov + lambda, h the mean of p (1 - p). What single precision cannot factor gets
- * a larger ridge. */
+/* The Hessian's blocks on the diagonal are about h cov + lambda, h the mean of p (1 - p). What single precision cannot factor
+ * gets a larger ridge. */
 static void factorise(struct fit *f, double h, double lambda)
 {
 	int64_t dim = f->sets->dim;
@@ -117,8 +117,8 @@ static void factorise(struct fit *f, double h, double lambda)
 
 /* --- value and gradient --- */
 
-/* Row of logits (classes) becomes the gradient of -log p[label], the value is returned. *hit: whether label is the largest. Adds the
- * sum of p (1 - p) to *curvature. */
+/* Row of logits (classes) becomes the gradient of -log p[label], the value is returned. *hit: whether label is the largest.
+ * Adds the sum of p (1 - p) to *curvature. */
 static double softmax_row(float *z, int classes, int label, bool *hit, double *curvature)
 {
 	float peak = z[0], mine = z[label];

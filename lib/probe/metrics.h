@@ -1,12 +1,13 @@
 /*
  * metrics.h - alignment, uniformity and instance discrimination of features (Shi et al. 2022; Wang & Isola 2020)
  *
- * D is the evaluation picture of a sample (view 0), SD its augmented ones (views 1 and 2). All features are scaled to unit length.
+ * D is the evaluation picture of a sample (view 0), SD its augmented ones (views 1 and 2). Features are scaled to unit length.
  *
  * alignment                2 - 2 mean_i <x_i, y_i>: D-SD (views 0, 1) and SD-SD (views 1, 2). Lower: closer.
  * intra-class alignment    for each class the mean over all pairs i < j of |x_i - x_j|^2, then the mean over classes with a pair.
- * uniformity               log of the mean over pairs i < j of exp(-2 |x_i - x_j|^2), in each of three disjoint sets of 128 samples,
- *                          then the mean of the three. Set s holds samples rng_permute(0, 0, RNG_PROBE, n, 128 s + i), i = 0..127.
+ * uniformity               log of the mean over pairs i < j of exp(-2 |x_i - x_j|^2), in each of three disjoint sets of 128
+ *                          samples, then the mean of the three. Set s holds samples rng_permute(0, 0, RNG_PROBE, n, 128 s + i),
+ *                          i = 0..127.
  *                          Fewer than 384 samples: as many full sets as there are; fewer than 128: all samples. Lower: more even.
  * instance discrimination  d-sd: query view 0, positive view 1 of the same sample; sd-sd: query view 1, positive view 2. The
  *                          positive competes with all other samples' query-side vectors; a hit at k is a positive that fewer

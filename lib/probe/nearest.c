@@ -105,8 +105,8 @@ void nearest_sort(struct nearest *h)
 
 /* --- the stream --- */
 
-static inline __attribute__((always_inline)) void offer_body(struct nearest *h, const float *x, const float *scale, const float *shift,
-							     int n, int32_t first)
+static inline __attribute__((always_inline)) void offer_body(struct nearest *h, const float *x, const float *scale,
+							     const float *shift, int n, int32_t first)
 {
 	for (int from = 0; from < n; from += NEAREST_RUN) {
 		int to = MIN(n, from + NEAREST_RUN), passing = 0;
@@ -128,10 +128,11 @@ static inline __attribute__((always_inline)) void offer_body(struct nearest *h, 
 	}
 }
 
-#define WIDTH(suffix, target)                                                                                                               \
-	target static void offer_##suffix(struct nearest *h, const float *x, const float *scale, const float *shift, int n, int32_t first)  \
-	{                                                                                                                                   \
-		offer_body(h, x, scale, shift, n, first);                                                                                   \
+#define WIDTH(suffix, target)                                                                                        \
+	target static void offer_##suffix(struct nearest *h, const float *x, const float *scale, const float *shift, \
+					  int n, int32_t first)                                                      \
+	{                                                                                                            \
+		offer_body(h, x, scale, shift, n, first);                                                            \
 	}
 WIDTH(plain, )
 WIDTH(avx2, WIDE_AVX2)

@@ -8,6 +8,11 @@
 
 #define PARAMS_END { NULL, 0, 0, 0, NULL, NULL }
 
+static void print_sets(FILE *out, const struct labelled *sets)
+{
+	fprintf(out, ", \"train\": %lld, \"test\": %lld", (long long)sets->train_count, (long long)sets->test_count);
+}
+
 /* --- knn --- */
 
 static const struct param knn_params[] = {
@@ -26,9 +31,10 @@ static int run_knn(const struct choice *c, const struct features *f, FILE *out)
 	if (features_labelled(f, "knn", &sets) < 0)
 		return -1;
 	knn_run(&sets, (int)choice_value(c, "k"), choice_value(c, "t"), nn, &r);
-	fprintf(out, ", \"train\": %lld, \"test\": %lld, \"k\": %d, \"t\": %g, \"top1\": %.4f, \"top5\": %.4f", (long long)sets.train_count,
-		(long long)sets.test_count, r.k, choice_value(c, "t"), r.top1, r.top5);
-	fprintf(out, ", \"best_nn\": %.4f, \"best_nn_k\": %d, \"fixed_nn\": %.4f, \"fixed_nn_k\": %d", r.best, r.best_k, r.fixed, r.fixed_k);
+	print_sets(out, &sets);
+	fprintf(out, ", \"k\": %d, \"t\": %g, \"top1\": %.4f, \"top5\": %.4f", r.k, choice_value(c, "t"), r.top1, r.top5);
+	fprintf(out, ", \"best_nn\": %.4f, \"best_nn_k\": %d, \"fixed_nn\": %.4f, \"fixed_nn_k\": %d", r.best, r.best_k, r.fixed,
+		r.fixed_k);
 	return 0;
 }
 
@@ -56,8 +62,8 @@ static int run_linear(const struct choice *c, const struct features *f, FILE *ou
 	if (features_labelled(f, "linear", &sets) < 0)
 		return -1;
 	linear_run(&sets, choice_value(c, "lambda"), &r);
-	fprintf(out, ", \"train\": %lld, \"test\": %lld, \"top1\": %.4f, \"top5\": %.4f, \"lambda\": %.4g, \"c\": %.4g", (long long)sets.train_count,
-		(long long)sets.test_count, r.top1, r.top5, r.lambda, r.c);
+	print_sets(out, &sets);
+	fprintf(out, ", \"top1\": %.4f, \"top5\": %.4f, \"lambda\": %.4g, \"c\": %.4g", r.top1, r.top5, r.lambda, r.c);
 	if (r.fits)
 		fprintf(out, ", \"held_out\": %.4f", r.held_out);
 	return 0;
@@ -114,7 +120,8 @@ static void print_top(FILE *out, const char *name, const double *top)
 
 static void print_metrics(const struct features *f, const char *split, int64_t n, const struct metrics *m, FILE *out)
 {
-	fprintf(out, ", \"split\": \"%s\", \"samples\": %lld, \"classes\": %d, \"views\": %d", split, (long long)n, m->classes, f->views);
+	fprintf(out, ", \"split\": \"%s\", \"samples\": %lld, \"classes\": %d, \"views\": %d", split, (long long)n, m->classes,
+		f->views);
 	print_number(out, "uniformity", m->uniformity[0]);
 	print_number(out, "uniformity_sd", m->uniformity[1]);
 	print_number(out, "intra_class_alignment", m->intra_class[0]);
@@ -183,7 +190,8 @@ static int run_export(const struct choice *c, const struct features *f, FILE *ou
 static const struct probe probes[] = {
 	{ { "knn", "nearest neighbours: weighted vote by cosine, plain vote by distance", knn_params }, 1, false, run_knn, check_knn },
 	{ { "linear", "logistic regression", linear_params }, 1, false, run_linear, NULL },
-	{ { "metrics", "alignment, uniformity, instance discrimination", metrics_params }, FEATURE_VIEWS, false, run_metrics, check_metrics },
+	{ { "metrics", "alignment, uniformity, instance discrimination", metrics_params }, FEATURE_VIEWS, false, run_metrics,
+	  check_metrics },
 	{ { "export", "features, labels and names into a file", export_params }, FEATURE_VIEWS, true, run_export, check_export },
 };
 const struct table probe_table = TABLE("probe", probes);
