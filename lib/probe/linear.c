@@ -10,7 +10,8 @@ enum {
 	CHUNKS = 16,                   /* of the training samples: gradients are summed in this order on any number of threads */
 	ROWS = 64,                     /* samples of a product */
 	FOLDS = 5,
-	SMALL = 10000,                 /* up to so many samples every fold is scored */
+	SMALL = 10000,                 /* up to so many samples, and ... */
+	LIGHT = 100000000,             /* ... so many products a pass, every fold is scored */
 	BASIS = 8192,                 /* samples that the covariance is estimated from, at most */
 	ITERATIONS = 60,               /* of the solver, for one lambda */
 	PATIENCE = 3,                  /* lambdas without progress that end the path */
@@ -363,7 +364,8 @@ static void test(const struct fit *f, struct linear_result *r)
 
 void linear_run(const struct labelled *sets, double lambda, struct linear_result *r)
 {
-	int folds = sets->train_count <= SMALL ? FOLDS : 1;
+	int64_t products = sets->train_count * sets->dim * sets->classes;
+	int folds = sets->train_count <= SMALL && products <= LIGHT ? FOLDS : 1;
 	float *w, *best;
 	struct fit f;
 
