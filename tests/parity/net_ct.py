@@ -1,6 +1,6 @@
 """net_ct - lib/nn's network as a Python object: flat vectors in, dictionaries of numpy arrays under torchvision's names out
 
-    net = Net("resnet18", True, "linear", 32, 35, splits=4)
+    net = Net("resnet18", True, "linear", 32, (35, 35), splits=4)
     params, buffers = net.init(7)
     out = net.step(params, buffers, views, d_head=d)     {"feature", "head", "grads"}; buffers move
     weights = net.export(params, buffers)                {"conv1.weight": array, ...}
@@ -70,10 +70,13 @@ class Tensor:
 
 
 class Net:
+    """size: (height, width). Raises RuntimeError with the library's sentence."""
+
     def __init__(self, arch, small, head, dim, size, splits=1, momentum=0.0, backend="blas"):
-        self.arch, self.small, self.kind, self.dim, self.size, self.splits, self.momentum = arch, small, head, dim, size, splits, momentum
+        self.kind, self.dim = head, dim
         self.texts = arch.encode(), head.encode(), backend.encode()  # the configuration may borrow them
-        self.handle = lib.shim_net(self.texts[0], small, self.texts[1], dim, size, size, splits, momentum, ptr(MEAN), ptr(STD), self.texts[2])
+        self.handle = lib.shim_net(self.texts[0], small, self.texts[1], dim, *size, splits, momentum, ptr(MEAN), ptr(STD),
+                                   self.texts[2])
         if not self.handle:
             raise RuntimeError(why())
         self.tensors = [Tensor(self.handle, i) for i in range(lib.shim_net_tensor(self.handle, -1, None, None))]

@@ -145,7 +145,8 @@ def clear_kinks(model, x):
 
 
 def clear_ties(model, views, order):
-    """Moves single pixels until the two largest inputs of every max-pool window differ. Returns how many windows stay in doubt."""
+    """Moves single pixels until the two largest inputs of every max-pool window differ. Returns how many windows stay in
+    doubt."""
     body = model.body
     if not isinstance(getattr(body, "maxpool", None), nn.MaxPool2d):
         return 0

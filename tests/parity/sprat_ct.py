@@ -56,7 +56,7 @@ def ptr(array):
 
 
 def relative(ours, reference, floor=0.0):
-    """||ours - reference|| / ||reference||, in float64; the denominator is at least floor. NaN or a wrong shape is infinitely wrong."""
+    """||ours - reference|| / max(||reference||, floor), in float64. NaN or a wrong shape is infinitely wrong."""
     ours, reference = np.asarray(ours, np.float64), np.asarray(reference, np.float64)
     if ours.shape != reference.shape or not np.isfinite(ours).all():
         return float("inf")
@@ -86,7 +86,8 @@ def done():
 
 # --- safetensors, written from the format's own description (u64 header size, JSON header, data) ---
 
-_TYPES = {"U8": np.uint8, "I32": np.int32, "I64": np.int64, "F32": np.float32, "F16": np.float16, "F64": np.float64, "BF16": np.uint16}
+_TYPES = {"U8": np.uint8, "I32": np.int32, "I64": np.int64, "F32": np.float32, "F16": np.float16, "F64": np.float64,
+          "BF16": np.uint16}
 
 
 def safetensors_read(path):

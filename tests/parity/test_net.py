@@ -1,12 +1,13 @@
 """test_net - whole networks against torchvision in float64: the parity that sprat promises
 
-For every tensor the relative L2 error is at most the larger of a bound (1e-4 features and head output; 1e-3 gradients, BN statistics,
-weights after five MoCo steps) and twice the error of PyTorch's own float32 on the same input. Weights come from net_init, travel under
-torchvision's names and are loaded with strict checks; BN scales and shifts are drawn anew, since ones and zeros hide mistakes.
+For every tensor the relative L2 error is at most the larger of a bound (1e-4 features and head output; 1e-3 gradients, BN
+statistics, weights after five MoCo steps) and twice the error of PyTorch's own float32 on the same input. Weights come from
+net_init, travel under torchvision's names and are loaded with strict checks; BN scales and shifts are drawn anew, since ones
+and zeros hide mistakes.
 
-A tensor that is zero in exact arithmetic (the gradient of a BN shift that a later BN takes out again; float64 leaves less than
-ZERO times the largest norm of its kind in the network) has no relative error. It is measured against FLOOR times that largest norm:
-a gradient there may be 1e-7 of it, float32's resolution, and no more. The table counts such tensors.
+A tensor that is zero in exact arithmetic (the gradient of a BN shift that a later BN takes out again; float64 leaves less
+than ZERO times the largest norm of its kind in the network) has no relative error. It is measured against FLOOR times that
+largest norm: a gradient there may be 1e-7 of it, float32's resolution, and no more. The table counts such tensors.
 
 FULL=1 runs every size; else one an architecture.
 """
@@ -42,13 +43,18 @@ class Case:
     shuffled: bool = False
     batch: int = 13
     momentum: float = 0.0
+    width: int = 0          # 0: square
 
     def __str__(self):
-        return (f"{self.arch}{' --small' if self.small else ''} {self.size} {self.head} splits {self.splits}"
-                f"{' shuffled' if self.shuffled else ''}")
+        return (f"{self.arch}{' --small' if self.small else ''} {self.size}{f'x{self.width}' if self.width else ''} {self.head} "
+                f"splits {self.splits}{' shuffled' if self.shuffled else ''}")
+
+    @property
+    def extent(self):
+        return self.size, self.width or self.size
 
     def net(self, backend):
-        return Net(self.arch, self.small, self.head, DIM, self.size, self.splits, self.momentum, backend)
+        return Net(self.arch, self.small, self.head, DIM, self.extent, self.splits, self.momentum, backend)
 
     def reference(self, weights, dtype):
         return reference(self.arch, self.small, self.head, DIM, weights, dtype, self.splits, self.momentum)
@@ -89,13 +95,13 @@ def print_table():
 
 # --- one forward and backward ---
 
-def pictures(draw, batch, size):
+def pictures(draw, case):
     """Smooth random pictures with noise, u8."""
-    coarse = draw.uniform(0, 255, (batch, 5, 5, 3))
-    at = np.linspace(0, 3.999, size)
-    i, f = at.astype(int), at % 1
-    rows = coarse[:, i] * (1 - f)[:, None, None] + coarse[:, i + 1] * f[:, None, None]
-    smooth = rows[:, :, i] * (1 - f)[:, None] + rows[:, :, i + 1] * f[:, None]
+    smooth = draw.uniform(0, 255, (case.batch, 5, 5, 3))
+    for axis, extent in enumerate(case.extent, 1):
+        at = np.linspace(0, 3.999, extent)
+        i, f = at.astype(int), (at % 1).reshape([-1] + [1] * (3 - axis))
+        smooth = smooth.take(i, axis) * (1 - f) + smooth.take(i + 1, axis) * f
     return np.clip(smooth + draw.normal(0, 20, smooth.shape), 0, 255).astype(np.uint8)
 
 
@@ -112,7 +118,7 @@ def starting_weights(case, draw):
 def situation(case):
     """(weights, views, order, d_feature, d_head), far from every kink."""
     draw = np.random.default_rng(1)
-    weights, views = starting_weights(case, draw), pictures(draw, case.batch, case.size)
+    weights, views = starting_weights(case, draw), pictures(draw, case)
     order = draw.permutation(case.batch).astype(np.int32)
     model = case.reference(weights, F64)
     margin, doubt = clear(model, views, order if case.shuffled else np.arange(case.batch))
@@ -157,14 +163,15 @@ STEPS, SIZE = 5, 40
 
 
 def moco_input(case):
-    """Every convolution is scaled to one norm. BN makes that harmless, and the step balanced: as drawn, the small first convolution of ResNet moves by a third
-    in five steps, and one ReLU input within rounding of zero becomes an error of percents in PyTorch's f32 itself."""
+    """Every convolution is scaled to one norm. BN makes that harmless, and the steps balanced: as drawn, the small first
+    convolution of ResNet moves by a third in five steps, and one ReLU input within rounding of zero becomes an error of percents
+    in PyTorch's f32 itself."""
     draw = np.random.default_rng(2)
     weights = starting_weights(case, draw)
     for name, w in weights.items():
         if w.ndim == 4 and ".fc" not in name:
             w *= 30 / np.linalg.norm(w)
-    views = [[pictures(draw, case.batch, case.size) for _ in range(2)] for _ in range(STEPS)]
+    views = [[pictures(draw, case) for _ in range(2)] for _ in range(STEPS)]
     return weights, views, [draw.permutation(case.batch).astype(np.int32) for _ in range(STEPS)]
 
 
@@ -230,7 +237,7 @@ def test_moco(case):
 
 def test_eval(case, backend, net, params, buffers):
     """The trained network as a file that torchvision loads, both in evaluation mode on new pictures."""
-    views = pictures(np.random.default_rng(4), case.batch, case.size)
+    views = pictures(np.random.default_rng(4), case)
     with tempfile.TemporaryDirectory() as folder:
         safetensors_write(folder + "/model.safetensors", net.export(params, buffers), {"arch": case.arch})
         weights, _ = safetensors_read(folder + "/model.safetensors")
@@ -260,7 +267,8 @@ def test_symmetric(case):
             p.forward(params, twice, v, order, TRAIN)
         for p in passes:
             p.backward(params, d_feature, d_head, grads)
-        check(f"{case} {backend}: two passes at once add up", relative(grads, apart) < 1e-6, f"{relative(grads, apart):.1e} apart")
+        error = relative(grads, apart)
+        check(f"{case} {backend}: two passes at once add up", error < 1e-6, f"{error:.1e} apart")
         check(f"{case} {backend}: two passes move the statistics twice", (twice == buffers).all(), "they differ")
 
 
@@ -293,7 +301,7 @@ def expected_spread(t, kind):
 
 
 def test_init(arch):
-    net = Net(arch, False, "simple", 128, 64)
+    net = Net(arch, False, "simple", 128, (64, 64))
     first, again, other = (net.export(*net.init(seed)) for seed in (1, 1, 2))
     check(f"{arch}: net_init is a function of the seed", all((first[n] == again[n]).all() for n in first), "two draws differ")
     wrong = []
@@ -312,6 +320,18 @@ def test_init(arch):
     check(f"{arch}: import undoes export", all((a == b).all() for a, b in zip(net.load(first), (params, buffers))), "they differ")
     flags = [t.name for t in net.tensors if not t.buffer and t.norm_or_bias != (len(t.shape) == 1)]
     check(f"{arch}: norm_or_bias marks the vectors", not flags, f"{flags[:4]}")
+
+
+def test_refusals():
+    good = dict(arch=ARCHS[0], small=False, head="linear", dim=8, size=(64, 64), splits=1, backend="blas")
+    for change, word in ((dict(head="round"), "'round'"), (dict(backend="abacus"), "'abacus'"), (dict(dim=0), "dimension 0"),
+                         (dict(splits=0), "splits"), (dict(size=(0, 64)), "64x0")):
+        try:
+            Net(**dict(good, **change))
+            sentence = "no refusal"
+        except RuntimeError as e:
+            sentence = str(e)
+        check(f"{change} is refused", word in sentence, sentence)
 
 
 # --- the comparison must be able to fail ---
@@ -334,7 +354,8 @@ def scale_one_weight(model):
 def test_comparison(case):
     double, single = torch_step(case, F64), torch_step(case, F32)
     for kind in double:
-        check(f"PyTorch's f32 passes as ours: {kind}", judge(kind, single[kind], single[kind], double[kind])[0][0] <= 1, "it does not")
+        times = judge(kind, single[kind], single[kind], double[kind])[0][0]
+        check(f"PyTorch's f32 passes as ours: {kind}", times <= 1, f"{times:.1f} times too far")
     for label, change in (("a wrong BN epsilon", set_eps), ("a weight scaled by 1 %", scale_one_weight)):
         spoilt = torch_step(case, F32, change)
         for kind in ("outputs", "gradients"):
@@ -370,12 +391,14 @@ def main():
         [Case(a, *ONE_SIZE.get(a, (False, 64))) for a in ARCHS]
     for arch in ARCHS:
         test_init(arch)
+    test_refusals()
     test_comparison(tiny)
     test_moco_comparison(replace(tiny, batch=8))
     for case in cases:
         for variant in (case, replace(case, splits=4, shuffled=True, head="simple")):
             test_step(variant)
     test_step(Case("resnet18", True, 32, batch=8))
+    test_step(replace(tiny, size=30, width=45))
     for head in ("none", "linear", "wide", "deep"):
         test_step(replace(tiny, head=head))
     for case in (tiny, Case("resnet18", False, 64, "linear", 4, True)):
