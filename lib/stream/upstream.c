@@ -273,6 +273,8 @@ int upstream_tend(struct stage *s, int *timeout)
 	assign(s);
 	if (count_live(s) > 0 && s->alone_since == 0)
 		return 0;
+	if (s->server_count == 0 && s->stdin_open)
+		return 0; /* whoever holds the pipe open may take its time: to spool a tar, to calibrate */
 	if (s->alone_since == 0)
 		s->alone_since = now();
 	lone = now() - s->alone_since;
