@@ -235,7 +235,7 @@ class Server:
 class Client:
     """One link to the server of a ticket (text or Ticket)."""
 
-    def __init__(self, ticket, role, patience=60):
+    def __init__(self, ticket, role, patience=10):
         self.ticket = ticket if isinstance(ticket, Ticket) else Ticket.parse(ticket.rstrip("\n") + "\n")
         self.role, self.patience, self.schema, self.asked = role, patience, None, []
         self.socket = zmq.Context.instance().socket(zmq.DEALER)
