@@ -73,8 +73,8 @@ void build_conv(struct builder *b, const struct conv_spec *s)
 
 	if (gate >= 0 && s->depthwise)
 		bug("'%s': a gate needs a dense convolution after it", s->conv);
-	if (s->depthwise && s->k > 7)
-		bug("'%s': depthwise kernels go up to 7x7", s->conv);
+	if (s->k > (s->depthwise ? 7 : KERNEL_MAX))
+		bug("'%s': kernels go up to %dx%d, depthwise ones to 7x7", s->conv, KERNEL_MAX, KERNEL_MAX);
 	x->k = s->k;
 	x->stride = s->stride;
 	x->pad = s->pad;

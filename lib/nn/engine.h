@@ -27,6 +27,7 @@
 #include "lib/nn/net.h"
 
 #define NODES_MAX 512
+#define KERNEL_MAX 16            /* k of any window */
 #define CHUNK_FLOATS (96 * 1024)   /* what a chunk's arrays may take of L2 */
 
 enum op_code { OP_VIEW, OP_CONV, OP_DEPTHWISE, OP_MAXPOOL, OP_MEANPOOL, OP_SUM, OPS };
@@ -139,6 +140,17 @@ int split_of(const struct pass *p, int image);
 struct affine affine_of(const struct task *t, int node, int split);
 /* Rows y0..y1 of images n.. of a node's value into dst, pixels ld apart (the view's 3), rows pitch pixels apart; gate: node or -1. */
 void read_value(const struct task *t, int node, int gate, int n, int images, int y0, int y1, float *dst, int pitch);
+/* Rows of images in scratch, with borders left and right: row y of image i at (i*rows + y - top), pixel x at (x + left). */
+struct tile {
+	float *base;
+	int images, rows, top, left, w, ld;
+};
+float *tile_at(const struct tile *t, int image, int y, int x);
+/* Zeros left and right of rows rows of w pixels. */
+void tile_clear(float *base, int64_t rows, int left, int w, int width, int ld);
+/* The value of in[0] under a chunk's output rows, with borders of pad pixels in a width of tile_width(). */
+struct tile tile_values(const struct task *t, const struct chunk *c, float *base);
+int tile_width(const struct node *x, const struct node *in);
 /* Whether a node's value is its raw output, so that it may be read in place. */
 bool value_is_raw(const struct node *x, int gate);
 /* Gradient of raw of t's node, the same rows. */

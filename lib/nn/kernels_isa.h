@@ -78,8 +78,7 @@ void ISA(moments)(const float *, int64_t, int, float *, float *);
 void ISA(grad)(float *, const float *, const float *, int64_t, int, const float *);
 void ISA(grad_pooled)(float *, const float *, const float *, int64_t, int, const float *, const struct affine *, enum act, const float *,
 		      const float *);
-void ISA(finish)(float *, const float *, int64_t, int, const struct affine *, enum act, float *, float *);
-void ISA(finish_gated)(float *, const float *, int64_t, int, const struct affine *, enum act, float *, float *, float *);
+void ISA(finish)(float *, const float *, int64_t, int, const struct affine *, enum act, float *, float *, float *);
 void ISA(pool)(const float *, int64_t, int, const struct affine *, enum act, float *, float *, float *);
 void ISA(max)(float *, const float *const *, int, int);
 void ISA(max_back)(const float *, const float *const *, float *const *, int, int);

@@ -1,42 +1,66 @@
 /* kernels_point.c - loops that touch every element once: read, gradient through batch norm, column sums, optimiser */
 #include "lib/nn/kernels_isa.h"
 
+/*
+ * Rows go eight at a time, channels inside: per-channel vectors and column sums are loaded once for the eight, and narrow arrays,
+ * which have the most rows, need no loop of their own. CALL(row, rows) must inline a block of a constant number of rows.
+ */
+#define BLOCK 8
+#define BY_BLOCKS(rows, CALL) do { \
+	int64_t row_ = 0; \
+	for (; row_ + BLOCK <= (rows); row_ += BLOCK) \
+		CALL(row_, BLOCK); \
+	for (; row_ < (rows); row_++) \
+		CALL(row_, 1); \
+} while (0)
+/* Lets the compiler know that there is no remainder. */
+#define WHOLE(ld) ((ld) / LANES * LANES)
+
 /* --- reading forward --- */
 
-INLINE void read_rows(float *restrict dst, const float *restrict src, int64_t rows, int ld, const struct affine *f,
-		      const float *restrict gate, enum act act, bool scaled, bool gated, bool add)
+INLINE void read_block(float *restrict dst, const float *restrict src, int ld, const struct affine *f, const float *restrict gate,
+		       enum act act, bool scaled, bool gated, bool add, int rows)
 {
 	const float *restrict scale = f->scale, *restrict shift = f->shift;
 
-	for (int64_t r = 0; r < rows; r++, dst += ld, src += ld) {
 #pragma omp simd
-		for (int c = 0; c < ld; c++) {
-			float v = act_value(act, scaled ? src[c] * scale[c] + shift[c] : src[c]);
+	for (int c = 0; c < WHOLE(ld); c++) {
+#pragma GCC unroll 8
+		for (int r = 0; r < rows; r++) {
+			float v = act_value(act, scaled ? src[r * ld + c] * scale[c] + shift[c] : src[r * ld + c]);
 
 			if (gated)
 				v *= gate[c];
-			dst[c] = add ? dst[c] + v : v;
+			dst[r * ld + c] = add ? dst[r * ld + c] + v : v;
 		}
 	}
 }
 
 INLINE void read_any(float *dst, const float *src, int64_t rows, int ld, const struct affine *f, const float *gate, enum act act, bool add)
 {
-	if (add)
-		read_rows(dst, src, rows, ld, f, NULL, act, f->scale, false, true);
+#define READ(row, n, scaled, gated, add) read_block(dst + (row) * ld, src + (row) * ld, ld, f, gate, act, scaled, gated, add, n)
+#define ADDED(row, n) READ(row, n, true, false, true)
+#define ADDED_RAW(row, n) READ(row, n, false, false, true)
+#define GATED(row, n) READ(row, n, true, true, false)
+#define SCALED(row, n) READ(row, n, true, false, false)
+#define RAW(row, n) READ(row, n, false, false, false)
+	if (add && f->scale)
+		BY_BLOCKS(rows, ADDED);
+	else if (add)
+		BY_BLOCKS(rows, ADDED_RAW);
 	else if (gate)
-		read_rows(dst, src, rows, ld, f, gate, act, f->scale, true, false);
+		BY_BLOCKS(rows, GATED);
 	else if (f->scale)
-		read_rows(dst, src, rows, ld, f, NULL, act, true, false, false);
+		BY_BLOCKS(rows, SCALED);
 	else
-		read_rows(dst, src, rows, ld, f, NULL, act, false, false, false);
+		BY_BLOCKS(rows, RAW);
 }
 
 void ISA(read)(float *dst, const float *src, int64_t rows, int ld, const struct affine *f, const float *gate, enum act act, bool add)
 {
-#define CALL(a) read_any(dst, src, rows, ld, f, gate, a, add)
-	FOR_ACT(act, CALL)
-#undef CALL
+#define ONE(a) read_any(dst, src, rows, ld, f, gate, a, add)
+	FOR_ACT(act, ONE)
+#undef ONE
 }
 
 void ISA(read_view)(float *restrict dst, const uint8_t *restrict src, int64_t n, const float scale[3], const float shift[3])
@@ -56,168 +80,197 @@ void ISA(read_view)(float *restrict dst, const uint8_t *restrict src, int64_t n,
 
 /* --- column sums --- */
 
-void ISA(moments)(const float *x, int64_t rows, int ld, float *sum, float *squares)
+INLINE void moments_block(const float *restrict x, int ld, const float *restrict origin, float *restrict sum, float *restrict squares,
+			  int rows)
 {
-	for (int c = 0; c < ld; c += VECTOR) {
-		vector origin = *(const vector *)(x + c), s0 = { 0 }, s1 = { 0 }, q0 = { 0 }, q1 = { 0 };
-		const float *p = x + c;
-		int64_t r = 0;
+#pragma omp simd
+	for (int c = 0; c < WHOLE(ld); c++) {
+		float s = 0, q = 0;
 
-		for (; r + 2 <= rows; r += 2, p += 2 * ld) {
-			vector a = *(const vector *)p - origin, b = *(const vector *)(p + ld) - origin;
+#pragma GCC unroll 8
+		for (int r = 0; r < rows; r++) {
+			float v = x[r * ld + c] - origin[c];
 
-			s0 += a, q0 += a * a;
-			s1 += b, q1 += b * b;
+			s += v;
+			q += v * v;
 		}
-		if (r < rows) {
-			vector a = *(const vector *)p - origin;
-
-			s0 += a, q0 += a * a;
-		}
-		*(vector *)(sum + c) = s0 + s1;
-		*(vector *)(squares + c) = q0 + q1;
+		sum[c] += s;
+		squares[c] += q;
 	}
 }
 
-INLINE void pool_rows(const float *restrict raw, int64_t rows, int ld, const struct affine *f, enum act act, float *restrict sum,
-		      float *restrict slopes, float *restrict dots, bool scaled, bool sloped)
+void ISA(moments)(const float *x, int64_t rows, int ld, float *sum, float *squares)
+{
+	memset(sum, 0, ld * sizeof(float));
+	memset(squares, 0, ld * sizeof(float));
+#define CALL(row, n) moments_block(x + (row) * ld, ld, x, sum, squares, n)
+	BY_BLOCKS(rows, CALL);
+#undef CALL
+}
+
+INLINE void pool_block(const float *restrict raw, int ld, const struct affine *f, enum act act, float *restrict sum,
+		       float *restrict slopes, float *restrict dots, bool scaled, bool sloped, int rows)
 {
 	const float *restrict scale = f->scale, *restrict shift = f->shift, *restrict xscale = f->xscale, *restrict xshift = f->xshift;
 
-	for (int64_t r = 0; r < rows; r++, raw += ld) {
 #pragma omp simd
-		for (int c = 0; c < ld; c++) {
-			float z = scaled ? raw[c] * scale[c] + shift[c] : raw[c];
+	for (int c = 0; c < WHOLE(ld); c++) {
+		float v = 0, s = 0, q = 0;
 
-			sum[c] += act_value(act, z);
+#pragma GCC unroll 8
+		for (int r = 0; r < rows; r++) {
+			float x = raw[r * ld + c], z = scaled ? x * scale[c] + shift[c] : x;
+
+			v += act_value(act, z);
 			if (sloped) {
-				slopes[c] += act_slope(act, z);
-				dots[c] += act_slope(act, z) * (raw[c] * xscale[c] + xshift[c]);
+				s += act_slope(act, z);
+				q += act_slope(act, z) * (x * xscale[c] + xshift[c]);
 			}
 		}
+		sum[c] += v;
+		if (sloped) {
+			slopes[c] += s;
+			dots[c] += q;
+		}
 	}
+}
+
+INLINE void pool_any(const float *raw, int64_t rows, int ld, const struct affine *f, enum act act, float *sum, float *slopes, float *dots)
+{
+#define SLOPED(row, n) pool_block(raw + (row) * ld, ld, f, act, sum, slopes, dots, true, true, n)
+#define SUMMED(row, n) pool_block(raw + (row) * ld, ld, f, act, sum, NULL, NULL, true, false, n)
+#define SUMMED_RAW(row, n) pool_block(raw + (row) * ld, ld, f, act, sum, NULL, NULL, false, false, n)
+	if (slopes)
+		BY_BLOCKS(rows, SLOPED);
+	else if (f->scale)
+		BY_BLOCKS(rows, SUMMED);
+	else
+		BY_BLOCKS(rows, SUMMED_RAW);
 }
 
 void ISA(pool)(const float *raw, int64_t rows, int ld, const struct affine *f, enum act act, float *sum, float *slopes, float *dots)
 {
-#define CALL(a) do { \
-	if (slopes) \
-		pool_rows(raw, rows, ld, f, a, sum, slopes, dots, true, true); \
-	else if (f->scale) \
-		pool_rows(raw, rows, ld, f, a, sum, NULL, NULL, true, false); \
-	else \
-		pool_rows(raw, rows, ld, f, a, sum, NULL, NULL, false, false); \
-} while (0)
-	FOR_ACT(act, CALL)
-#undef CALL
+#define ONE(a) pool_any(raw, rows, ld, f, a, sum, slopes, dots)
+	FOR_ACT(act, ONE)
+#undef ONE
 }
 
 /* --- reading backward --- */
 
-void ISA(grad)(float *restrict dst, const float *restrict d, const float *restrict raw, int64_t rows, int ld, const float *restrict c)
+INLINE void grad_block(float *restrict dst, const float *restrict d, const float *restrict raw, int ld, const float *restrict k, int rows)
 {
-	for (int64_t r = 0; r < rows; r++, dst += ld, d += ld, raw += ld) {
+	const float *restrict k1 = k + ld, *restrict k2 = k1 + ld;
+
 #pragma omp simd
-		for (int i = 0; i < ld; i++)
-			dst[i] = c[i] * d[i] + (c[ld + i] * raw[i] + c[2 * ld + i]);
+	for (int c = 0; c < WHOLE(ld); c++) {
+#pragma GCC unroll 8
+		for (int r = 0; r < rows; r++)
+			dst[r * ld + c] = k[c] * d[r * ld + c] + (k1[c] * raw[r * ld + c] + k2[c]);
 	}
 }
 
-INLINE void grad_pooled_rows(float *restrict dst, const float *restrict d, const float *restrict raw, int64_t rows, int ld,
-			     const float *restrict c, const struct affine *f, enum act act, const float *restrict gate,
-			     const float *restrict pooled, bool stored)
+void ISA(grad)(float *dst, const float *d, const float *raw, int64_t rows, int ld, const float *c)
 {
-	const float *restrict scale = f->scale, *restrict shift = f->shift;
+#define CALL(row, n) grad_block(dst + (row) * ld, d + (row) * ld, raw + (row) * ld, ld, c, n)
+	BY_BLOCKS(rows, CALL);
+#undef CALL
+}
 
-	for (int64_t r = 0; r < rows; r++, dst += ld, raw += ld) {
+INLINE void grad_pooled_block(float *restrict dst, const float *restrict d, const float *restrict raw, int ld, const float *restrict k,
+			      const struct affine *f, enum act act, const float *restrict gate, const float *restrict pooled, bool stored,
+			      int rows)
+{
+	const float *restrict k1 = k + ld, *restrict k2 = k1 + ld, *restrict scale = f->scale, *restrict shift = f->shift;
+
 #pragma omp simd
-		for (int i = 0; i < ld; i++) {
-			float dz = pooled[i] * act_slope(act, raw[i] * scale[i] + shift[i]);
+	for (int c = 0; c < WHOLE(ld); c++) {
+#pragma GCC unroll 8
+		for (int r = 0; r < rows; r++) {
+			float x = raw[r * ld + c], dz = pooled[c] * act_slope(act, x * scale[c] + shift[c]);
 
 			if (stored)
-				dz += gate[i] * d[i];
-			dst[i] = c[i] * dz + (c[ld + i] * raw[i] + c[2 * ld + i]);
+				dz += gate[c] * d[r * ld + c];
+			dst[r * ld + c] = k[c] * dz + (k1[c] * x + k2[c]);
 		}
-		if (stored)
-			d += ld;
 	}
+}
+
+INLINE void grad_pooled_any(float *dst, const float *d, const float *raw, int64_t rows, int ld, const float *k, const struct affine *f,
+			    enum act act, const float *gate, const float *pooled)
+{
+#define STORED(row, n) grad_pooled_block(dst + (row) * ld, d + (row) * ld, raw + (row) * ld, ld, k, f, act, gate, pooled, true, n)
+#define POOLED(row, n) grad_pooled_block(dst + (row) * ld, NULL, raw + (row) * ld, ld, k, f, act, NULL, pooled, false, n)
+	if (d)
+		BY_BLOCKS(rows, STORED);
+	else
+		BY_BLOCKS(rows, POOLED);
 }
 
 void ISA(grad_pooled)(float *dst, const float *d, const float *raw, int64_t rows, int ld, const float *c, const struct affine *f,
 		      enum act act, const float *gate, const float *pooled)
 {
-#define CALL(a) do { \
-	if (d) \
-		grad_pooled_rows(dst, d, raw, rows, ld, c, f, a, gate, pooled, true); \
-	else \
-		grad_pooled_rows(dst, NULL, raw, rows, ld, c, f, a, NULL, pooled, false); \
-} while (0)
-	FOR_ACT(act, CALL)
-#undef CALL
+#define ONE(a) grad_pooled_any(dst, d, raw, rows, ld, c, f, a, gate, pooled)
+	FOR_ACT(act, ONE)
+#undef ONE
 }
 
 /* --- writing backward --- */
 
-INLINE void finish_rows(float *restrict d, const float *restrict raw, int64_t rows, int ld, const struct affine *f, enum act act,
-			float *restrict sum, float *restrict dots, bool scaled, bool normed)
+INLINE void finish_block(float *restrict d, const float *restrict raw, int ld, const struct affine *f, enum act act, float *restrict sum,
+			 float *restrict dots, float *restrict gates, bool scaled, bool normed, bool gated, int rows)
 {
 	const float *restrict scale = f->scale, *restrict shift = f->shift, *restrict xscale = f->xscale, *restrict xshift = f->xshift;
 
-	for (int64_t r = 0; r < rows; r++, d += ld, raw += ld) {
 #pragma omp simd
-		for (int c = 0; c < ld; c++) {
-			float v = d[c] * act_slope(act, scaled ? raw[c] * scale[c] + shift[c] : raw[c]);
+	for (int c = 0; c < WHOLE(ld); c++) {
+		float s = 0, q = 0, g = 0;
 
-			d[c] = v;
-			if (scaled)
-				sum[c] += v;
+#pragma GCC unroll 8
+		for (int r = 0; r < rows; r++) {
+			float x = raw[r * ld + c], z = scaled ? x * scale[c] + shift[c] : x, v = d[r * ld + c] * act_slope(act, z);
+
+			if (gated)
+				g += d[r * ld + c] * act_value(act, z);
+			if (act != ACT_NONE)
+				d[r * ld + c] = v;
+			s += v;
 			if (normed)
-				dots[c] += v * (raw[c] * xscale[c] + xshift[c]);
+				q += v * (x * xscale[c] + xshift[c]);
 		}
+		if (scaled)
+			sum[c] += s;
+		if (normed)
+			dots[c] += q;
+		if (gated)
+			gates[c] += g;
 	}
 }
 
-void ISA(finish)(float *d, const float *raw, int64_t rows, int ld, const struct affine *f, enum act act, float *sum, float *dots)
-{
-#define CALL(a) do { \
-	if (f->xscale) \
-		finish_rows(d, raw, rows, ld, f, a, sum, dots, true, true); \
-	else if (f->scale) \
-		finish_rows(d, raw, rows, ld, f, a, sum, NULL, true, false); \
-	else \
-		finish_rows(d, raw, rows, ld, f, a, NULL, NULL, false, false); \
-} while (0)
-	FOR_ACT(act, CALL)
-#undef CALL
-}
-
-INLINE void finish_gated_rows(float *restrict d, const float *restrict raw, int64_t rows, int ld, const struct affine *f, enum act act,
-			      float *restrict sum, float *restrict dots, float *restrict gates)
-{
-	const float *restrict scale = f->scale, *restrict shift = f->shift, *restrict xscale = f->xscale, *restrict xshift = f->xshift;
-
-	memset(sum, 0, ld * sizeof(float));
-	memset(dots, 0, ld * sizeof(float));
-	memset(gates, 0, ld * sizeof(float));
-	for (int64_t r = 0; r < rows; r++, d += ld, raw += ld) {
-#pragma omp simd
-		for (int c = 0; c < ld; c++) {
-			float z = raw[c] * scale[c] + shift[c], v = d[c] * act_slope(act, z);
-
-			gates[c] += d[c] * act_value(act, z);
-			d[c] = v;
-			sum[c] += v;
-			dots[c] += v * (raw[c] * xscale[c] + xshift[c]);
-		}
-	}
-}
-
-void ISA(finish_gated)(float *d, const float *raw, int64_t rows, int ld, const struct affine *f, enum act act, float *sum, float *dots,
+INLINE void finish_any(float *d, const float *raw, int64_t rows, int ld, const struct affine *f, enum act act, float *sum, float *dots,
 		       float *gates)
 {
-#define CALL(a) finish_gated_rows(d, raw, rows, ld, f, a, sum, dots, gates)
-	FOR_ACT(act, CALL)
-#undef CALL
+#define FINISH(row, n, scaled, normed, gated) \
+	finish_block(d + (row) * ld, raw + (row) * ld, ld, f, act, sum, dots, gates, scaled, normed, gated, n)
+#define NORM_GATED(row, n) FINISH(row, n, true, true, true)
+#define NORM(row, n) FINISH(row, n, true, true, false)
+#define BIAS(row, n) FINISH(row, n, true, false, false)
+#define PLAIN(row, n) FINISH(row, n, false, false, false)
+	if (gates)
+		BY_BLOCKS(rows, NORM_GATED);
+	else if (f->xscale)
+		BY_BLOCKS(rows, NORM);
+	else if (f->scale)
+		BY_BLOCKS(rows, BIAS);
+	else
+		BY_BLOCKS(rows, PLAIN);
+}
+
+void ISA(finish)(float *d, const float *raw, int64_t rows, int ld, const struct affine *f, enum act act, float *sum, float *dots,
+		 float *gates)
+{
+#define ONE(a) finish_any(d, raw, rows, ld, f, a, sum, dots, gates)
+	FOR_ACT(act, ONE)
+#undef ONE
 }
 
 /* --- flat vectors --- */

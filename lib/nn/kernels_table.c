@@ -10,7 +10,6 @@ const struct kernels ISA(kernels) = {
 	.grad = ISA(grad),
 	.grad_pooled = ISA(grad_pooled),
 	.finish = ISA(finish),
-	.finish_gated = ISA(finish_gated),
 	.pool = ISA(pool),
 	.max = ISA(max),
 	.max_back = ISA(max_back),

@@ -7,12 +7,6 @@
  */
 #include "lib/nn/engine.h"
 
-/* Whole rows of an image with borders, in scratch: row y at (y - top), pixel x at (x + left). */
-struct tile {
-	float *base;
-	int top, left, w, ld;
-};
-
 struct plan {
 	int band;                    /* output rows of a chunk */
 	int in_rows, in_w;           /* most rows of a tile of input values; its width */
@@ -33,7 +27,7 @@ static struct phase phase_of(const struct node *x, int at)
 
 static struct plan plan_depthwise(const struct node *x, const struct node *in)
 {
-	struct plan p = { .in_w = in->w + 2 * x->pad + x->stride };
+	struct plan p = { .in_w = tile_width(x, in) };
 	int right = 0, bands;
 
 	for (int i = 0; i < MIN(x->stride, in->w); i++) {
@@ -72,33 +66,6 @@ static void zero(float *at, int64_t pixels, int ld)
 	memset(at, 0, pixels * ld * sizeof(float));
 }
 
-static float *tile_at(const struct tile *t, int y, int x)
-{
-	return t->base + ((int64_t)(y - t->top) * t->w + x + t->left) * t->ld;
-}
-
-/* Zeros left and right of rows of w pixels. */
-static void clear_borders(const struct tile *t, int rows, int w)
-{
-	for (int y = 0; y < rows; y++) {
-		float *row = t->base + (int64_t)y * t->w * t->ld;
-
-		zero(row, t->left, t->ld);
-		zero(row + (int64_t)(t->left + w) * t->ld, t->w - t->left - w, t->ld);
-	}
-}
-
-/* The input's value under output rows y0..y1. */
-static struct tile value_tile(const struct task *t, const struct plan *p, const struct chunk *c, float *scratch)
-{
-	const struct node *x = t->x;
-	int ya = MAX(0, c->y0 * x->stride - x->pad), yb = MIN(t->in->h, (c->y1 - 1) * x->stride - x->pad + x->k);
-	struct tile tile = { scratch, ya, x->pad, p->in_w, x->ld };
-
-	read_value(t, x->in[0], -1, c->n, 1, ya, yb, tile_at(&tile, ya, 0), tile.w);
-	return tile;
-}
-
 /* Rows of the weights with the channels padded. */
 static void pad_weights(const struct node *x, const float *w, float *out)
 {
@@ -128,14 +95,14 @@ static void depthwise_forward(struct task *t)
 	int ky, kx, kh, kw = inside_row(x, t->in->w, &kx);
 
 	pad_weights(x, t->params + x->weight, weight);
-	clear_borders(&(struct tile){ values, 0, x->pad, p.in_w, x->ld }, p.in_rows, t->in->w);
+	tile_clear(values, p.in_rows, x->pad, t->in->w, p.in_w, x->ld);
 	for (struct chunk c = bands(t, &p); chunk_next(&c);) {
-		struct tile in = value_tile(t, &p, &c, values);
+		struct tile in = tile_values(t, &c, values);
 
 		for (int y = c.y0; y < c.y1; y++) {
 			kh = inside(y * x->stride - x->pad, x->k, t->in->h, &ky);
 			t->net->kernels->depthwise(&(struct dw_rows){ .out = raw_at(t, t->id, c.n, y),
-				.in = tile_at(&in, y * x->stride - x->pad + ky, kx - x->pad), .weight = weight + (ky * x->k + kx) * x->ld,
+				.in = tile_at(&in, 0, y * x->stride - x->pad + ky, kx - x->pad), .weight = weight + (ky * x->k + kx) * x->ld,
 				.count = x->w, .out_step = 1, .in_step = x->stride, .in_row = in.w, .weight_row = x->k, .kh = kh, .kw = kw,
 				.ld = x->ld });
 		}
@@ -172,7 +139,7 @@ static void input_row(const struct task *t, const struct tile *d, int n, int y, 
 		int count = (in->w - p + x->stride - 1) / x->stride;
 
 		if (kh > 0 && fx.count > 0)
-			t->net->kernels->depthwise(&(struct dw_rows){ .out = out, .in = tile_at(d, fy.origin + ky, fx.origin),
+			t->net->kernels->depthwise(&(struct dw_rows){ .out = out, .in = tile_at(d, 0, fy.origin + ky, fx.origin),
 				.weight = weight + ky * fx.count * x->ld, .count = count, .out_step = x->stride, .in_step = 1, .in_row = d->w,
 				.weight_row = fx.count, .kh = kh, .kw = fx.count, .ld = x->ld, .add = !x->first[0] });
 		else if (x->first[0])
@@ -213,8 +180,8 @@ static void weight_rows(const struct task *t, const struct chunk *c, const struc
 		while (y0 < y1 && (y1 - 1) * x->stride - x->pad + ky >= t->in->h)
 			y1--;
 		if (y0 < y1)
-			t->net->kernels->depthwise_weight(&(struct dw_rows){ .out = tile_at(d, y0, 0),
-				.in = tile_at(in, y0 * x->stride - x->pad + ky, kx - x->pad), .rows = y1 - y0, .count = x->w, .out_row = d->w,
+			t->net->kernels->depthwise_weight(&(struct dw_rows){ .out = tile_at(d, 0, y0, 0),
+				.in = tile_at(in, 0, y0 * x->stride - x->pad + ky, kx - x->pad), .rows = y1 - y0, .count = x->w, .out_row = d->w,
 				.in_step = x->stride, .in_row = in->w * x->stride, .kw = kw, .ld = x->ld }, weight + (ky * x->k + kx) * x->ld);
 	}
 }
@@ -224,13 +191,13 @@ static struct tile gradient_tile(const struct task *t, const struct plan *p, con
 {
 	const struct node *x = t->x;
 	int ya = MAX(0, c->y0 - x->k), yb = MIN(x->h, c->y1 + x->k);
-	struct tile tile = { scratch, ya, p->d_left, p->d_w, x->ld };
+	struct tile tile = { scratch, 1, yb - ya, ya, p->d_left, p->d_w, x->ld };
 
 	if (!gradient_is_stored(x))
-		read_gradient(t, c->n, 1, ya, yb, tile_at(&tile, ya, 0), tile.w);
+		read_gradient(t, c->n, 1, ya, yb, tile_at(&tile, 0, ya, 0), tile.w);
 	else
 		for (int y = ya; y < yb; y++)
-			memcpy(tile_at(&tile, y, 0), d_at(t, t->id, c->n, y), (size_t)x->w * x->ld * sizeof(float));
+			memcpy(tile_at(&tile, 0, y, 0), d_at(t, t->id, c->n, y), (size_t)x->w * x->ld * sizeof(float));
 	return tile;
 }
 
@@ -245,10 +212,10 @@ static void depthwise_backward(struct task *t)
 	pad_weights(x, t->params + x->weight, weight);
 	phase_weights(x, weight, phases);
 	memset(sum, 0, filter * sizeof(float));
-	clear_borders(&(struct tile){ values, 0, x->pad, p.in_w, x->ld }, p.in_rows, t->in->w);
-	clear_borders(&(struct tile){ gradients, 0, p.d_left, p.d_w, x->ld }, p.d_rows, x->w);
+	tile_clear(values, p.in_rows, x->pad, t->in->w, p.in_w, x->ld);
+	tile_clear(gradients, p.d_rows, p.d_left, x->w, p.d_w, x->ld);
 	for (struct chunk c = bands(t, &p); chunk_next(&c);) {
-		struct tile in = value_tile(t, &p, &c, values), d = gradient_tile(t, &p, &c, gradients);
+		struct tile in = tile_values(t, &c, values), d = gradient_tile(t, &p, &c, gradients);
 
 		weight_rows(t, &c, &in, &d, sum);
 		input_rows(t, &c, &d, phases);

@@ -64,7 +64,7 @@ const struct op op_meanpool = { { "meanpool", "mean over the image", NULL }, mea
 
 /* --- maximum --- */
 
-#define TAPS_MAX 49
+#define TAPS_MAX (KERNEL_MAX * KERNEL_MAX)
 
 static int max_target(const struct node *in)
 {

@@ -134,6 +134,40 @@ void read_value(const struct task *t, int node, int gate, int n, int images, int
 	}
 }
 
+/* --- tiles --- */
+
+float *tile_at(const struct tile *t, int image, int y, int x)
+{
+	return t->base + (((int64_t)image * t->rows + y - t->top) * t->w + x + t->left) * t->ld;
+}
+
+void tile_clear(float *base, int64_t rows, int left, int w, int width, int ld)
+{
+	for (int64_t y = 0; y < rows; y++, base += (int64_t)width * ld) {
+		memset(base, 0, (size_t)left * ld * sizeof(float));
+		memset(base + (int64_t)(left + w) * ld, 0, (size_t)(width - left - w) * ld * sizeof(float));
+	}
+}
+
+int tile_width(const struct node *x, const struct node *in)
+{
+	return MAX(in->w + x->pad, (x->w - 1) * x->stride + x->k - x->pad) + x->pad;
+}
+
+struct tile tile_values(const struct task *t, const struct chunk *c, float *base)
+{
+	const struct node *x = t->x, *in = t->in;
+	bool whole = c->y1 - c->y0 == x->h;
+	int ya = whole ? 0 : MAX(0, c->y0 * x->stride - x->pad);
+	int yb = whole ? in->h : MIN(in->h, (c->y1 - 1) * x->stride - x->pad + x->k);
+	struct tile tile = { base, c->images, yb - ya, ya, x->pad, tile_width(x, in), in->ld };
+
+	read_value(t, x->in[0], x->gate, c->n, c->images, ya, yb, tile_at(&tile, 0, ya, 0), tile.w);
+	return tile;
+}
+
+/* --- statistics --- */
+
 void add_moments(const struct task *t, const float *x, int64_t rows, int split)
 {
 	int ld = t->x->ld;
@@ -218,7 +252,7 @@ void finish_images(const struct task *t, int slot, int node, int n, int images)
 	for (int64_t r = 0, step; r < rows; r += step) {
 		step = MIN(256, rows - r);
 		memset(sum, 0, 2 * x->ld * sizeof(float));
-		t->net->kernels->finish(d + r * x->ld, raw + r * x->ld, step, x->ld, &f, x->act, sum, dots);
+		t->net->kernels->finish(d + r * x->ld, raw + r * x->ld, step, x->ld, &f, x->act, sum, dots, NULL);
 		fold(t, slot, split, x, sum, dots);
 	}
 }
@@ -234,10 +268,12 @@ void finish(const struct task *t, int slot, int n, int images)
 		return;
 	}
 	for (int i = n; i < n + images; i++) {
-		float *sums = t->p->state[node].images + (int64_t)i * 2 * x->ld;
+		float *sums = t->p->state[node].images + (int64_t)i * 2 * x->ld, *gates = d_at(t, gate, i, 0);
 
-		t->net->kernels->finish_gated(d_at(t, node, i, 0), raw_at(t, node, i, 0), (int64_t)x->h * x->w, x->ld, &f, x->act, sums,
-					      sums + x->ld, d_at(t, gate, i, 0));
+		memset(sums, 0, 2 * x->ld * sizeof(float));
+		memset(gates, 0, x->ld * sizeof(float));
+		t->net->kernels->finish(d_at(t, node, i, 0), raw_at(t, node, i, 0), (int64_t)x->h * x->w, x->ld, &f, x->act, sums,
+					sums + x->ld, gates);
 		finish_images(t, 1, gate, i, 1);
 	}
 }
