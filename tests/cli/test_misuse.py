@@ -10,9 +10,10 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 import lines
 from lines import ROOT, Line, check, content, folder, images, safetensors, skip, until
 
-AUGMENT = ["augment", "-q", "-j1", "--size", "32", "--recipe", "moco-cifar", "--batch", "8", "--epochs", "3", "-s", "9"]
+AUGMENT = ["augment", "-q", "-j1", "--size", "32", "--recipe", "moco-cifar", "--batch", "8", "--epochs", "6", "-s", "9"]
 ENCODE = ["encode", "-q", "-j1", "-a", "mobilenet_v3_small", "--small", "--dim", "16", "--save-every", "4", "-o", "run"]
 LOSS = ["loss", "-q", "-j1", "moco:k=64"]
+EVAL = ["augment", "-q", "-j1", "--eval", "--size", "32", "--batch", "8"]
 CHECKPOINT = "run/checkpoint.safetensors"
 
 
@@ -55,7 +56,7 @@ def test_data():
                                        ("fewer images than a batch", "few", "fewer images", ["5", "8"])):
             spoken(name, Line(AUGMENT + [data], ENCODE, LOSS, cwd=d).wait(20), row, *parts)
             nothing_begun(name, d)
-        line = Line(["augment", "-q", "--eval", "nowhere"], ENCODE[:-2] + ["--eval"], ["probe", "knn"], cwd=d).wait(20)
+        line = Line(EVAL + ["nowhere"], ENCODE[:-2] + ["--eval"], ["probe", "knn"], cwd=d).wait(20)
         spoken("a wrong folder to evaluate", line, "no such file", "nowhere")
 
 
@@ -87,9 +88,9 @@ def test_words():
             spoken(name, Line(*commands, cwd=d).wait(20), "unknown architecture", *parts, who=who)
             nothing_begun(name, d)
         spoken("a queue that is no multiple of the batch", Line(augment, ENCODE, ["loss", "moco:k=60"], cwd=d).wait(20), "queue no multiple", "60")
-        spoken("an unknown probe", Line(["augment", "-q", "--eval", "data"], ENCODE[:-2] + ["--eval"], ["probe", "knm"], cwd=d).wait(20),
+        spoken("an unknown probe", Line(EVAL + ["data"], ENCODE[:-2] + ["--eval"], ["probe", "knm"], cwd=d).wait(20),
                "unknown architecture", "knm", "knn", who="probe")
-        missing = Line(["augment", "-q", "--eval", "data"], ["encode", "-q", "--eval", "-w", "no.safetensors"], ["probe", "knn"], cwd=d).wait(20)
+        missing = Line(EVAL + ["data"], ["encode", "-q", "--eval", "-w", "no.safetensors"], ["probe", "knn"], cwd=d).wait(20)
         check("weights that are not there", len(missing.words) == 1 and missing.words[0].startswith("encode: ") and
               "no.safetensors" in missing.words[0] and missing.code in (1, 2), f"{missing.codes} {missing.stderr}")
 
@@ -98,7 +99,7 @@ def test_words():
 
 
 class Begun:
-    """A folder with data and a run of 9 steps, and what the same line gives when nothing is in its way."""
+    """A folder with data and a run of 18 steps, and what the same line gives when nothing is in its way."""
 
     def __init__(self, d):
         images(f"{d}/data", 24)
