@@ -17,35 +17,35 @@ STD = np.array([0.229, 0.224, 0.225], np.float32)
 TRAIN, KEY, EVAL = range(3)
 
 
-def _declare(name, restype, *argtypes):
+def declare(name, restype, *argtypes):
     function = getattr(lib, name)
     function.restype, function.argtypes = restype, argtypes
 
 
 P = c_void_p
-_declare("shim_name", c_char_p, c_int, c_int)
-_declare("shim_net", P, c_char_p, c_int, c_char_p, c_int, c_int, c_int, c_int, c_double, P, P, c_char_p)
-_declare("shim_net_tensor", c_int, P, c_int, P, P)
-_declare("shim_net_export", None, P, c_int, P, P)
-_declare("shim_net_import", None, P, c_int, P, P)
-_declare("net_free", None, P)
-_declare("net_params", c_int64, P)
-_declare("net_buffers", c_int64, P)
-_declare("net_feature_dim", c_int, P)
-_declare("net_init", None, P, c_uint64, P, P)
-_declare("pass_new", P, P, c_int, c_int)
-_declare("pass_free", None, P)
-_declare("pass_feature", P, P)
-_declare("pass_head", P, P)
-_declare("net_forward", None, P, P, P, P, P, P, c_int, c_int)
-_declare("net_backward", None, P, P, P, P, P, P)
-_declare("ema_update", None, c_int64, c_double, P, P)
-_declare("shim_loss", P, c_char_p, c_int, c_int, c_uint64, P)
-_declare("shim_loss_step", c_double, P, c_int64, P, P, P, P)
-_declare("objective_free", None, P)
-_declare("shim_optim_step", c_int, c_char_p, c_double, c_int64, c_int64, P, P, P)
-_declare("shim_optim_slots", c_int, c_char_p)
-_declare("shim_rate", c_double, c_char_p, c_double, c_int64, c_int64, c_double)
+declare("shim_name", c_char_p, c_int, c_int)
+declare("shim_net", P, c_char_p, c_int, c_char_p, c_int, c_int, c_int, c_int, c_double, P, P, c_char_p)
+declare("shim_net_tensor", c_int, P, c_int, P, P)
+declare("shim_net_export", None, P, c_int, P, P)
+declare("shim_net_import", None, P, c_int, P, P)
+declare("net_free", None, P)
+declare("net_params", c_int64, P)
+declare("net_buffers", c_int64, P)
+declare("net_feature_dim", c_int, P)
+declare("net_init", None, P, c_uint64, P, P)
+declare("pass_new", P, P, c_int, c_int)
+declare("pass_free", None, P)
+declare("pass_feature", P, P)
+declare("pass_head", P, P)
+declare("net_forward", None, P, P, P, P, P, P, c_int, c_int)
+declare("net_backward", None, P, P, P, P, P, P)
+declare("ema_update", None, c_int64, c_double, P, P)
+declare("shim_loss", P, c_char_p, c_int, c_int, c_uint64, P)
+declare("shim_loss_step", c_double, P, c_int64, P, P, P, P)
+declare("objective_free", None, P)
+declare("shim_optim_step", c_int, c_char_p, c_double, c_int64, c_int64, P, P, P)
+declare("shim_optim_slots", c_int, c_char_p)
+declare("shim_rate", c_double, c_char_p, c_double, c_int64, c_int64, c_double)
 
 
 def _names(table):
@@ -86,8 +86,12 @@ class Net:
         if getattr(self, "handle", None):
             lib.net_free(self.handle)
 
+    def vectors(self):
+        """Room for parameters and for running statistics."""
+        return self.zeros(), aligned(lib.net_buffers(self.handle))
+
     def init(self, seed):
-        params, buffers = self.zeros(), aligned(lib.net_buffers(self.handle))
+        params, buffers = self.vectors()
         lib.net_init(self.handle, seed, ptr(params), ptr(buffers))
         return params, buffers
 
@@ -105,7 +109,7 @@ class Net:
         return named
 
     def load(self, named):
-        params, buffers = self.zeros(), aligned(lib.net_buffers(self.handle))
+        params, buffers = self.vectors()
         for i, t in enumerate(self.tensors):
             lib.shim_net_import(self.handle, i, ptr(np.ascontiguousarray(named[t.name])), ptr(buffers if t.buffer else params))
         return params, buffers

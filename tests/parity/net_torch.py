@@ -7,6 +7,9 @@ Two precisions can be compared only where the network is differentiable: one ReL
 equals under a max-pool, and a gradient differs by parts in a thousand, with either side right. clear() moves weights and
 views to a point where every kink is far away; from there f32 must agree to rounding.
 """
+import copy
+import functools
+
 import numpy as np
 
 from net_ct import MEAN, STD
@@ -45,8 +48,8 @@ def make_head(kind, width, dim):
     return nn.Sequential(*layers[:-1])
 
 
-def backbone(arch, small):
-    """torchvision's network whose forward gives the feature."""
+@functools.lru_cache(maxsize=None)
+def _backbone(arch, small):
     model = getattr(torchvision.models, arch)(weights=None)
     if arch.startswith("resnet"):
         model.fc = nn.Identity()
@@ -61,13 +64,16 @@ def backbone(arch, small):
     return model
 
 
+def backbone(arch, small):
+    """torchvision's network whose forward gives the feature; drawing its weights takes longer than copying them."""
+    return copy.deepcopy(_backbone(arch, small))
+
+
 class Reference(nn.Module):
     def __init__(self, arch, small, kind, dim):
         super().__init__()
         self.body = backbone(arch, small)
-        with torch.no_grad():
-            width = self.body.eval()(torch.zeros(1, 3, 64, 64)).shape[1]
-        self.head = make_head(kind, width, dim)
+        self.head = make_head(kind, [m for m in self.body.modules() if hasattr(m, "weight")][-1].weight.shape[0], dim)
 
     def forward(self, x):
         feature = self.body(x)
@@ -160,7 +166,7 @@ def clear_ties(model, views, order):
         for r, a in zip(row.tolist(), at.tolist()):
             wide = (w - 1) // 2 + 1
             i, j = 4 * (a // wide), 4 * (a % wide)
-            views[order[r], min(i, views.shape[1] - 1), min(j, views.shape[2] - 1)] ^= 16
+            views[order[r], min(i, views.shape[1] - 1), min(j, views.shape[2] - 1)] += np.uint8(37)
         if len(row) == 0:
             return 0
     return len(row)

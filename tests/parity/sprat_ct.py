@@ -102,12 +102,13 @@ def safetensors_read(path):
 
 
 def safetensors_write(path, tensors, meta=None):
-    header, data = {"__metadata__": meta} if meta else {}, b""
+    header, at = {"__metadata__": meta} if meta else {}, 0
     for name, array in tensors.items():
         code = next(c for c, t in _TYPES.items() if t == array.dtype)
-        header[name] = {"dtype": code, "shape": list(array.shape), "data_offsets": [len(data), len(data) + array.nbytes]}
-        data += np.ascontiguousarray(array).tobytes()
+        header[name] = {"dtype": code, "shape": list(array.shape), "data_offsets": [at, at + array.nbytes]}
+        at += array.nbytes
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
     with open(path, "wb") as f:
-        f.write(len(text).to_bytes(8, "little") + text + data)
+        f.write(len(text).to_bytes(8, "little") + text)
+        f.writelines(array.tobytes() for array in tensors.values())

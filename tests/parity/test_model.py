@@ -1,0 +1,123 @@
+"""test_model - weights as files: torchvision's own read by us, ours by torchvision, and a word for every file that does not fit"""
+import functools
+import sys
+import tempfile
+from ctypes import c_char_p, c_int
+
+import numpy as np
+
+from net_ct import ARCHS, EVAL, Net, P, Pass, declare, lib, ptr
+from net_torch import backbone, normalised
+from sprat_ct import check, done, relative, safetensors_read, safetensors_write, why
+
+import torch
+import torchvision
+
+declare("shim_model_save", c_int, P, c_char_p, c_char_p, P, P)
+declare("shim_model_load", c_int, P, c_char_p, c_char_p, c_int, P, P)
+REQUIRED, OPTIONAL = 0, 1
+TYPES = {"f32": torch.float32, "f64": torch.float64, "f16": torch.float16, "bf16": torch.bfloat16}
+
+
+def save(net, path, params, buffers, prefix=""):
+    return lib.shim_model_save(net.handle, path.encode(), prefix.encode(), ptr(params), ptr(buffers))
+
+
+def load(net, path, head=OPTIONAL, prefix=""):
+    """(answer, parameters, buffers), which start as NaN where the file gives nothing."""
+    params, buffers = net.vectors()
+    params[:], buffers[:] = np.nan, np.nan
+    return lib.shim_model_load(net.handle, path.encode(), prefix.encode(), head, ptr(params), ptr(buffers)), params, buffers
+
+
+@functools.lru_cache(maxsize=None)
+def published(arch):
+    """A whole torchvision network, classifier and all, whose BN has seen something."""
+    torch.manual_seed(0)
+    model = getattr(torchvision.models, arch)(weights=None)
+    with torch.no_grad():
+        for m in model.modules():
+            if isinstance(m, torch.nn.BatchNorm2d):
+                for t, low, high in ((m.weight, 0.5, 1.5), (m.bias, -0.3, 0.3), (m.running_mean, -0.3, 0.3), (m.running_var, 0.5, 2)):
+                    t.uniform_(low, high)
+    return model.state_dict()
+
+
+def as_file(path, state, dtype, prefix=""):
+    """Writes state with its floating tensors in another type; gives them back as that type holds them."""
+    held = {n: t.to(dtype) if t.is_floating_point() else t for n, t in state.items()}
+    raw = {n: t.view(torch.int16).numpy().view(np.uint16) if t.dtype == torch.bfloat16 else t.numpy() for n, t in held.items()}
+    safetensors_write(path, {prefix + n: a for n, a in raw.items()})
+    return {n: t.double() if t.is_floating_point() else t for n, t in held.items()}
+
+
+def theirs(arch, small, state, views, dtype):
+    model = backbone(arch, small)
+    names = set(model.state_dict())
+    model.load_state_dict({n: t for n, t in state.items() if n in names}, strict=True)
+    with torch.no_grad():
+        return model.eval().to(dtype)(normalised(views, dtype)).double().numpy()
+
+
+def ours(net, params, buffers, views):
+    return Pass(net, len(views), False).forward(params, buffers, views, None, EVAL)[0]
+
+
+def test_reading(arch, path, views):
+    net, state = Net(arch, False, "none", 0, views.shape[1:3]), published(arch)
+    for name, dtype in TYPES.items():
+        held = as_file(path, state, dtype)
+        answer, params, buffers = load(net, path)
+        if check(f"{arch}: torchvision's weights as {name} are read", answer == 0, f"{answer} {why()}"):
+            reference = theirs(arch, False, held, views, torch.float64)
+            error, allowed = relative(ours(net, params, buffers, views), reference), max(
+                1e-4, 2 * relative(theirs(arch, False, held, views, torch.float32), reference))
+            check(f"{arch}: and give torchvision's features, {name}", error < allowed, f"{error:.1e}")
+    as_file(path, state, torch.float32, "model.")
+    check(f"{arch}: a prefix is found", load(net, path, prefix="model.")[0] == 0, why())
+
+
+def test_writing(arch, path, views):
+    for small in (False, True):
+        net, label = Net(arch, small, "wide", 16, views.shape[1:3]), f"{arch}{' --small' if small else ''}"
+        params, buffers = net.init(3)
+        check(f"{label}: we write", save(net, path, params, buffers) == 0, why())
+        answer, again, again_buffers = load(net, path, REQUIRED)
+        same = answer == 1 and (again == params).all() and (again_buffers == buffers).all()
+        check(f"{label}: and read the same back, head and all", same, f"{answer} {why()}")
+        state = {n: torch.from_numpy(a.copy()) for n, a in safetensors_read(path)[0].items()}
+        error = relative(ours(net, params, buffers, views), theirs(arch, small, state, views, torch.float64))
+        check(f"{label}: torchvision loads the file and gives the same features", error < 1e-4, f"{error:.1e}")
+
+
+def test_misfits(arch, path):
+    net, state = Net(arch, False, "linear", 16, (64, 64)), published(arch)
+    name = next(n for n in state if n.endswith("running_var"))
+    whole = {n: t.numpy() for n, t in state.items()}
+
+    def refused(label, tensors, *words, head=OPTIONAL):
+        safetensors_write(path, tensors)
+        answer = load(net, path, head)[0]
+        check(f"{arch}: {label} is refused by name", answer == -1 and all(w in why() for w in words + (path,)), f"{answer} {why()}")
+
+    refused("a missing tensor", {n: a for n, a in whole.items() if n != name}, f"'{name}'")
+    refused("another shape", dict(whole, **{name: whole[name][1:]}), f"'{name}'", f"[{len(whole[name]) - 1}]", f"[{len(whole[name])}]")
+    refused("a tensor of integers", dict(whole, **{name: whole[name].astype(np.int64)}), f"'{name}'", "i64")
+    refused("a file without the head that is needed", whole, "'head.", head=REQUIRED)
+    refused("half a head", dict(whole, **{"head.0.bias": np.zeros(16, np.float32)}), "'head.0.weight'")
+    other = ARCHS[(ARCHS.index(arch) + 1) % len(ARCHS)]
+    refused(f"a file of {other}", {n: t.numpy() for n, t in published(other).items()}, "architecture")
+
+
+def main():
+    views = np.random.default_rng(8).integers(0, 256, (4, 80, 64, 3), dtype=np.uint8)
+    with tempfile.TemporaryDirectory() as folder:
+        for arch in ARCHS:
+            test_reading(arch, folder + "/theirs.safetensors", views)
+            test_writing(arch, folder + "/ours.safetensors", views)
+            test_misfits(arch, folder + "/misfit.safetensors")
+    return done()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
