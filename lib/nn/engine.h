@@ -18,6 +18,7 @@
  *	sum dz = sum_n gate[n] * sum_hw d  +  pooled[n] * sum_hw act'(z)       and the same with xhat
  *
  * Each thread owns a contiguous range of images and goes through them in chunks that fit in L2; sums are reduced in thread order.
+ * Threads meet only where batch norm needs the sums of all (run.c).
  */
 #ifndef NN_ENGINE_H
 #define NN_ENGINE_H
@@ -81,7 +82,7 @@ struct net {
 	double bn_eps, bn_momentum;
 };
 
-/* What a pass keeps of a node. Per-channel vectors are (splits, ld). */
+/* What a pass keeps of a node. Per-channel vectors are (splits, ld), each thread with a copy of its own, p->channels apart. */
 struct state {
 	float *raw, *d;
 	float *scale, *shift, *xscale, *xshift;
@@ -99,26 +100,27 @@ struct pass {
 	const uint8_t *views;
 	const int32_t *order;
 	struct state *state;
-	float *arena, *small;
-	size_t arena_size, small_size;   /* in floats */
+	float *arena, *vectors, *images;   /* raw and d; per-channel vectors; sums over images */
+	size_t arena_size, channels, images_size;   /* in floats */
 	float **scratch;         /* of each thread */
-	float **partial;         /* weight gradients of thread 1 and up; [0] is NULL */
+	float **partial;         /* (2, partial_size): weight gradients of thread 1 and up; [0] is NULL */
 	size_t scratch_size, partial_size;
-	double *sums;            /* (threads, 2 slots, splits, 2, ldmax): column sums of the operation at work */
+	double *sums;            /* (2, threads, 2 slots, splits, 2, ldmax): column sums, see run.c */
 	int ldmax;
 	float *feature, *head;
 };
 
-/* One thread's share of one operation. */
+/* One thread's share of the pass; x, in and id name the operation at work. */
 struct task {
 	const struct net *net;
 	struct pass *p;
 	const struct node *x, *in;       /* the node and its first input */
 	int id, thread, n0, n1;
 	const float *params;
-	float *weight_grad;              /* where this thread adds its part of the weight's gradient */
+	float *weight_grad, *bias_grad;  /* where this thread adds its part of the weight's and the bias's gradient */
 	float *scratch;
 	float *vectors;                  /* VECTORS of ldmax, for per-channel values */
+	double *sums;                    /* (2 slots, splits, 2, ldmax): this thread's column sums */
 };
 #define VECTORS 4
 
@@ -161,15 +163,19 @@ bool gradient_is_stored(const struct node *x);
 void finish(const struct task *t, int slot, int n, int images);
 /* The same for any node without a gate; the images are of one split. */
 void finish_images(const struct task *t, int slot, int node, int n, int images);
-/* What image n's stored gradient of t's node is multiplied by, and what is added at every pixel before act'; (ld) each. */
-void image_vectors(const struct task *t, int n, float *gate, float *pooled);
+/* Column sums of dz and dz*xhat over image n of t's node, gated or pooled. */
+void add_image_sums(const struct task *t, int n);
 
-/* Two rows of sums, ld apart, of one thread, slot (which input's) and split. */
-double *sums_of(const struct pass *p, int thread, int slot, int split);
+/* Two rows of column sums, ld apart, of one slot (which input's) and split, in a thread's sums. */
+double *sums_at(const struct pass *p, double *sums, int slot, int split);
+/* A thread's copy of a per-channel vector. */
+float *own(const struct task *t, float *vector);
 float *raw_at(const struct task *t, int node, int n, int y);
 float *d_at(const struct task *t, int node, int n, int y);
 /* Column sums of rows just written to raw: BN statistics of this thread. */
 void add_moments(const struct task *t, const float *x, int64_t rows, int split);
+/* Column sums of rows of the gradient of raw, where the node has a bias. */
+void add_bias(const struct task *t, const float *dy, int64_t rows);
 
 /* --- drawing up a net: layers of arch.c call these; names are torchvision's --- */
 struct builder {

@@ -41,8 +41,8 @@ struct kernels {
 	/* The same with d = gate*d + pooled*act'(z), where gate (NULL: 1), pooled (ld) and d (NULL: 0) are of one image. */
 	void (*grad_pooled)(float *dst, const float *d, const float *raw, int64_t rows, int ld, const float *c, const struct affine *f,
 			    enum act act, const float *gate, const float *pooled);
-	/* In place d *= act'(z); adds to the column sums of d (sum), of d*xhat (dots) and, where gates is not NULL, of (d before) *
-	 * act(z). Sums that f has nothing for are left alone. */
+	/* In place d *= act'(z); where f has xhat, adds to the column sums of d (sum) and of d*xhat (dots), and where gates is not
+	 * NULL, of (d before) * act(z). */
 	void (*finish)(float *d, const float *raw, int64_t rows, int ld, const struct affine *f, enum act act, float *sum, float *dots,
 		       float *gates);
 	/* Column sums over one image of act(z), and where slopes is not NULL of act'(z) and act'(z)*xhat; (ld) each, added. */

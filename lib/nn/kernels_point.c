@@ -237,10 +237,10 @@ INLINE void finish_block(float *restrict d, const float *restrict raw, int ld, c
 			if (normed)
 				q += v * (x * xscale[c] + xshift[c]);
 		}
-		if (scaled)
+		if (normed) {
 			sum[c] += s;
-		if (normed)
 			dots[c] += q;
+		}
 		if (gated)
 			gates[c] += g;
 	}

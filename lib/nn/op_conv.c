@@ -244,6 +244,7 @@ static void conv_backward(struct task *t)
 
 		if (dy == gradient)
 			read_gradient(t, c.n, c.images, c.y0, c.y1, gradient, x->w);
+		add_bias(t, dy, m);
 		load_input(t, &c, &p, &in);
 		weight_gradient(t, &c, &p, &in, dy, m);
 		if (t->in->op == OP_VIEW)

@@ -217,6 +217,8 @@ static void depthwise_backward(struct task *t)
 	for (struct chunk c = bands(t, &p); chunk_next(&c);) {
 		struct tile in = tile_values(t, &c, values), d = gradient_tile(t, &p, &c, gradients);
 
+		for (int y = c.y0; y < c.y1; y++)
+			add_bias(t, tile_at(&d, 0, y, 0), x->w);
 		weight_rows(t, &c, &in, &d, sum);
 		input_rows(t, &c, &d, phases);
 	}

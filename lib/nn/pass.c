@@ -8,6 +8,8 @@
 
 #include <omp.h>
 
+#define PARTIAL_FLOATS (1 << 20)   /* weight gradients of a thread between two meetings, at least */
+
 struct piece {
 	int64_t size, at;        /* floats; -1: not placed yet */
 	int start, end;
@@ -113,29 +115,61 @@ static void plan_arena(struct pass *p)
 	free(list);
 }
 
-/* Per-channel and per-image vectors; at == NULL only counts. */
-static size_t lay_vectors(struct pass *p, float *at)
+/* A part of a vector that is laid out piece by piece; base == NULL only counts. */
+static float *take(float *base, size_t *used, size_t size)
+{
+	float *at = base ? base + *used : NULL;
+
+	*used += size;
+	return size ? at : NULL;
+}
+
+/* Per-channel vectors of one thread. */
+static size_t lay_channels(struct pass *p, float *base)
 {
 	size_t used = 0;
 
 	for (int i = 1; i < p->net->count; i++) {
 		const struct node *x = &p->net->nodes[i];
 		struct state *s = &p->state[i];
-		size_t vector = (size_t)p->net->config.bn_splits * x->ld, image = (size_t)p->batch * 2 * x->ld;
-		struct { float **to; size_t size; } parts[] = {
-			{ &s->scale, x->gamma >= 0 || x->bias >= 0 ? vector : 0 }, { &s->shift, x->gamma >= 0 || x->bias >= 0 ? vector : 0 },
-			{ &s->xscale, x->gamma >= 0 ? vector : 0 }, { &s->xshift, x->gamma >= 0 ? vector : 0 },
-			{ &s->c, x->gamma >= 0 && p->grad ? 3 * vector : 0 },
-			{ &s->images, x->gated >= 0 && p->grad ? image : 0 }, { &s->slopes, x->pool >= 0 && p->grad ? image : 0 },
-		};
+		size_t vector = (size_t)p->net->config.bn_splits * x->ld, norm = x->gamma >= 0 ? vector : 0;
 
-		for (int k = 0; k < ARRAY_SIZE(parts); k++) {
-			if (at && parts[k].size)
-				*parts[k].to = at + used;
-			used += parts[k].size;
-		}
+		s->scale = take(base, &used, x->bias >= 0 ? vector : norm);
+		s->shift = take(base, &used, x->bias >= 0 ? vector : norm);
+		s->xscale = take(base, &used, norm);
+		s->xshift = take(base, &used, norm);
+		s->c = take(base, &used, p->grad ? 3 * norm : 0);
 	}
 	return used;
+}
+
+static size_t lay_images(struct pass *p, float *base)
+{
+	size_t used = 0;
+
+	for (int i = 1; i < p->net->count && p->grad; i++) {
+		const struct node *x = &p->net->nodes[i];
+		size_t sums = (size_t)p->batch * 2 * x->ld;
+
+		p->state[i].images = take(base, &used, x->gated >= 0 ? sums : 0);
+		p->state[i].slopes = take(base, &used, x->pool >= 0 ? sums : 0);
+	}
+	return used;
+}
+
+static void plan_vectors(struct pass *p)
+{
+	p->channels = lay_channels(p, NULL);
+	p->vectors = xaligned(p->threads * p->channels * sizeof(float));
+	lay_channels(p, p->vectors);
+	p->images_size = lay_images(p, NULL);
+	p->images = xaligned(p->images_size * sizeof(float));
+	lay_images(p, p->images);
+}
+
+static size_t sums_bytes(const struct pass *p)
+{
+	return sizeof(double) * 2 * p->threads * 2 * p->net->config.bn_splits * 2 * p->ldmax;
 }
 
 static void plan_threads(struct pass *p)
@@ -146,18 +180,19 @@ static void plan_threads(struct pass *p)
 		const struct node *x = &net->nodes[i];
 
 		p->scratch_size = MAX(p->scratch_size, ops[x->op]->scratch(x, &net->nodes[x->in[0]], p->grad));
-		p->partial_size = MAX(p->partial_size, p->grad ? x->weights : 0);
+		p->partial_size = MAX(p->partial_size, (size_t)x->weights + x->ld);
 		p->ldmax = MAX(p->ldmax, x->ld);
 	}
 	p->scratch_size = (p->scratch_size + LANES - 1) / LANES * LANES;
+	p->partial_size = MAX(p->partial_size, PARTIAL_FLOATS);
 	p->scratch = xcalloc(p->threads, sizeof(*p->scratch));
 	p->partial = xcalloc(p->threads, sizeof(*p->partial));
 	for (int t = 0; t < p->threads; t++) {
 		p->scratch[t] = xaligned((p->scratch_size + VECTORS * p->ldmax) * sizeof(float));
 		if (t && p->grad)
-			p->partial[t] = xaligned(p->partial_size * sizeof(float));
+			p->partial[t] = xaligned(2 * p->partial_size * sizeof(float));
 	}
-	p->sums = xaligned(sizeof(double) * p->threads * 2 * net->config.bn_splits * 2 * p->ldmax);
+	p->sums = xaligned(sums_bytes(p));
 }
 
 struct pass *pass_new(const struct net *net, int batch, bool grad)
@@ -170,9 +205,7 @@ struct pass *pass_new(const struct net *net, int batch, bool grad)
 	p->threads = omp_get_max_threads();
 	p->state = xcalloc(net->count, sizeof(*p->state));
 	plan_arena(p);
-	p->small_size = lay_vectors(p, NULL);
-	p->small = xaligned(p->small_size * sizeof(float));
-	lay_vectors(p, p->small);
+	plan_vectors(p);
 	plan_threads(p);
 	p->feature = xaligned((size_t)batch * net_feature_dim(net) * sizeof(float));
 	if (net->head >= 0)
@@ -192,7 +225,8 @@ void pass_free(struct pass *p)
 	free(p->partial);
 	free(p->sums);
 	free(p->arena);
-	free(p->small);
+	free(p->vectors);
+	free(p->images);
 	free(p->feature);
 	free(p->head);
 	free(p->state);
@@ -201,11 +235,11 @@ void pass_free(struct pass *p)
 
 size_t pass_bytes(const struct pass *p)
 {
-	size_t floats = p->arena_size + p->small_size + p->threads * (p->scratch_size + VECTORS * p->ldmax) +
-			(p->grad ? (p->threads - 1) * p->partial_size : 0) +
-			(size_t)p->batch * (net_feature_dim(p->net) + (p->head ? p->net->config.dim : 0));
+	size_t thread = p->channels + p->scratch_size + VECTORS * p->ldmax;
+	size_t outputs = (size_t)p->batch * (net_feature_dim(p->net) + (p->head ? p->net->config.dim : 0));
+	size_t partial = p->grad ? (p->threads - 1) * 2 * p->partial_size : 0;
 
-	return floats * sizeof(float) + sizeof(double) * p->threads * 4 * p->net->config.bn_splits * p->ldmax;
+	return (p->arena_size + p->images_size + p->threads * thread + partial + outputs) * sizeof(float) + sums_bytes(p);
 }
 
 const float *pass_feature(const struct pass *p)

@@ -56,6 +56,16 @@ float *d_at(const struct task *t, int node, int n, int y)
 	return t->p->state[node].d + ((int64_t)n * x->h + y) * x->w * x->ld;
 }
 
+float *own(const struct task *t, float *vector)
+{
+	return vector + t->thread * t->p->channels;
+}
+
+double *sums_at(const struct pass *p, double *sums, int slot, int split)
+{
+	return sums + ((size_t)slot * p->net->config.bn_splits + split) * 2 * p->ldmax;
+}
+
 struct affine affine_of(const struct task *t, int node, int split)
 {
 	const struct node *x = &t->net->nodes[node];
@@ -64,7 +74,8 @@ struct affine affine_of(const struct task *t, int node, int split)
 
 	if (!s->scale)
 		return (struct affine){ 0 };
-	return (struct affine){ s->scale + o, s->shift + o, s->xscale ? s->xscale + o : NULL, s->xshift ? s->xshift + o : NULL };
+	return (struct affine){ own(t, s->scale) + o, own(t, s->shift) + o, s->xscale ? own(t, s->xscale) + o : NULL,
+		s->xshift ? own(t, s->xshift) + o : NULL };
 }
 
 /* --- forward --- */
@@ -172,7 +183,7 @@ void add_moments(const struct task *t, const float *x, int64_t rows, int split)
 {
 	int ld = t->x->ld;
 	float *sum = t->vectors, *squares = sum + ld;
-	double *out = sums_of(t->p, t->thread, 0, split);
+	double *out = sums_at(t->p, t->sums, 0, split);
 
 	if (t->x->gamma < 0 || t->p->mode == NET_EVAL)
 		return;
@@ -185,9 +196,23 @@ void add_moments(const struct task *t, const float *x, int64_t rows, int split)
 	}
 }
 
+void add_bias(const struct task *t, const float *dy, int64_t rows)
+{
+	const struct affine none = { 0 };
+	int ld = t->x->ld;
+
+	if (t->x->bias < 0)
+		return;
+	memset(t->vectors, 0, ld * sizeof(float));
+	t->net->kernels->pool(dy, rows, ld, &none, ACT_NONE, t->vectors, NULL, NULL);
+	for (int c = 0; c < t->x->c; c++)
+		t->bias_grad[c] += t->vectors[c];
+}
+
 /* --- backward --- */
 
-void image_vectors(const struct task *t, int n, float *gate, float *pooled)
+/* What image n's stored gradient is multiplied by, and what is added at every pixel before act'; (ld) each. */
+static void image_vectors(const struct task *t, int n, float *gate, float *pooled)
 {
 	const struct node *x = t->x;
 	const float *d = x->pool >= 0 ? d_at(t, x->pool, n, 0) : NULL;
@@ -212,7 +237,7 @@ void read_gradient(const struct task *t, int n, int images, int y0, int y1, floa
 	const struct node *x = t->x;
 	const struct kernels *k = t->net->kernels;
 	int split = split_of(t->p, n);
-	const float *c = t->p->state[t->id].c + (int64_t)split * 3 * x->ld;
+	const float *c = own(t, t->p->state[t->id].c) + (int64_t)split * 3 * x->ld;
 	struct affine f = affine_of(t, t->id, split);
 	bool by_image = x->pool >= 0 || x->gated >= 0;
 	struct stretch s = stretch_of(x, images, y0, y1, pitch, by_image);
@@ -230,10 +255,26 @@ void read_gradient(const struct task *t, int n, int images, int y0, int y1, floa
 	}
 }
 
+void add_image_sums(const struct task *t, int n)
+{
+	const struct node *x = t->x;
+	const struct state *s = &t->p->state[t->id];
+	const float *d = x->gated >= 0 ? s->images + (int64_t)n * 2 * x->ld : NULL;
+	const float *slopes = x->pool >= 0 ? s->slopes + (int64_t)n * 2 * x->ld : NULL;
+	float *gate = t->vectors, *pooled = gate + x->ld;
+	double *out = sums_at(t->p, t->sums, 0, split_of(t->p, n));
+
+	image_vectors(t, n, gate, pooled);
+	for (int i = 0; i < 2; i++)
+		for (int c = 0; c < x->c; c++)
+			out[i * x->ld + c] += (d ? (double)gate[c] * d[i * x->ld + c] : 0) +
+					      (slopes ? (double)pooled[c] * slopes[i * x->ld + c] : 0);
+}
+
 /* Folds column sums of at most a few hundred rows into the thread's double sums. */
 static void fold(const struct task *t, int slot, int split, const struct node *x, const float *sum, const float *dots)
 {
-	double *out = sums_of(t->p, t->thread, slot, split);
+	double *out = sums_at(t->p, t->sums, slot, split);
 
 	for (int c = 0; c < x->c; c++) {
 		out[c] += sum[c];
@@ -253,7 +294,8 @@ void finish_images(const struct task *t, int slot, int node, int n, int images)
 		step = MIN(256, rows - r);
 		memset(sum, 0, 2 * x->ld * sizeof(float));
 		t->net->kernels->finish(d + r * x->ld, raw + r * x->ld, step, x->ld, &f, x->act, sum, dots, NULL);
-		fold(t, slot, split, x, sum, dots);
+		if (x->gamma >= 0)
+			fold(t, slot, split, x, sum, dots);
 	}
 }
 
@@ -274,6 +316,6 @@ void finish(const struct task *t, int slot, int n, int images)
 		memset(gates, 0, x->ld * sizeof(float));
 		t->net->kernels->finish(d_at(t, node, i, 0), raw_at(t, node, i, 0), (int64_t)x->h * x->w, x->ld, &f, x->act, sums,
 					sums + x->ld, gates);
-		finish_images(t, 1, gate, i, 1);
+		finish_images(t, 0, gate, i, 1);
 	}
 }

@@ -1,137 +1,219 @@
-/* run.c - forward and backward over the nodes: one parallel region an operation, what little is serial between them */
+/*
+ * run.c - forward and backward over the nodes: one parallel region each
+ *
+ * Every thread takes its images through all operations. Threads meet (a barrier) only where batch norm needs the column sums of
+ * all: after a normalised node forward, after the last part of a normalised node's gradient backward. What follows from the sums
+ * every thread computes for itself. Sums and the parts of weight gradients have two buffers used in turn: what was written
+ * before a meeting is read after it, and overwritten only after the next one.
+ */
 #include "lib/nn/engine.h"
 
 #include <math.h>
 #include <omp.h>
 
-double *sums_of(const struct pass *p, int thread, int slot, int split)
+/* A weight gradient that waits for the next meeting to be added up. */
+struct pending {
+	int node;
+	int64_t at;              /* in the threads' partial buffers */
+};
+
+struct worker {
+	struct task t;
+	float *buffers, *grads;
+	int meetings;
+	struct pending pending[NODES_MAX];
+	int waiting;
+	int64_t used;            /* of the partial buffer in turn */
+};
+
+/* --- workers --- */
+
+static size_t sums_stride(const struct pass *p)
 {
-	return p->sums + (((size_t)thread * 2 + slot) * p->net->config.bn_splits + split) * 2 * p->ldmax;
+	return (size_t)2 * p->net->config.bn_splits * 2 * p->ldmax;
 }
 
-static void clear_sums(struct pass *p)
+/* Column sums that a thread wrote before meeting number. */
+static double *thread_sums(const struct pass *p, int meeting, int thread)
 {
-	memset(p->sums, 0, sizeof(double) * p->threads * 4 * p->net->config.bn_splits * p->ldmax);
+	return p->sums + ((size_t)(meeting % 2) * p->threads + thread) * sums_stride(p);
 }
 
-/* Sum over threads, in their order, of channel c of row r. */
-static double total(const struct pass *p, int slot, int split, int at)
+static void open_worker(struct worker *w, struct pass *p, const float *params, float *buffers, float *grads)
 {
+	int thread = omp_get_thread_num();
+
+	if (omp_get_num_threads() != p->threads)
+		bug("%d threads where the pass was made for %d", omp_get_num_threads(), p->threads);
+	w->t = (struct task){ .net = p->net, .p = p, .thread = thread, .n0 = (int)((int64_t)p->rows * thread / p->threads),
+		.n1 = (int)((int64_t)p->rows * (thread + 1) / p->threads), .params = params, .scratch = p->scratch[thread],
+		.vectors = p->scratch[thread] + p->scratch_size };
+	w->buffers = thread ? NULL : buffers;
+	w->grads = grads;
+	w->meetings = w->waiting = 0;
+	w->used = 0;
+}
+
+static void take_node(struct worker *w, int node)
+{
+	struct task *t = &w->t;
+
+	t->id = node;
+	t->x = &t->net->nodes[node];
+	t->in = &t->net->nodes[MAX(0, t->x->in[0])];
+	t->sums = thread_sums(t->p, w->meetings, t->thread);
+}
+
+static void clear_sums(struct worker *w)
+{
+	memset(w->t.sums, 0, sums_stride(w->t.p) * sizeof(double));
+}
+
+/* Sum over threads, in their order, of what they wrote before the last meeting. */
+static double total(const struct worker *w, int slot, int split, int at)
+{
+	const struct pass *p = w->t.p;
 	double s = 0;
 
 	for (int t = 0; t < p->threads; t++)
-		s += sums_of(p, t, slot, split)[at];
+		s += sums_at(p, thread_sums(p, w->meetings - 1, t), slot, split)[at];
 	return s;
 }
 
-static struct task task_of(struct pass *p, int node, const float *params, int thread)
+/* Adds the other threads' parts of n gradients to the first's, each thread a slice. */
+static void add_parts(const struct worker *w, float *grad, int64_t at, int64_t n)
 {
-	const struct node *x = &p->net->nodes[node];
+	const struct pass *p = w->t.p;
+	int64_t from = n * w->t.thread / p->threads, to = n * (w->t.thread + 1) / p->threads;
 
-	return (struct task){ .net = p->net, .p = p, .x = x, .in = &p->net->nodes[x->in[0]], .id = node, .thread = thread,
-		.n0 = (int)((int64_t)p->rows * thread / p->threads), .n1 = (int)((int64_t)p->rows * (thread + 1) / p->threads),
-		.params = params, .scratch = p->scratch[thread], .vectors = p->scratch[thread] + p->scratch_size };
+	for (int t = 1; t < p->threads; t++)
+		p->net->kernels->add(grad + from, p->partial[t] + at + from, to - from);
+}
+
+static void meet(struct worker *w)
+{
+	const struct net *net = w->t.net;
+
+#pragma omp barrier
+	for (int i = 0; i < w->waiting; i++) {
+		const struct node *x = &net->nodes[w->pending[i].node];
+
+		add_parts(w, w->grads + x->weight, w->pending[i].at, x->weights);
+		if (x->bias >= 0)
+			add_parts(w, w->grads + x->bias, w->pending[i].at + x->weights, x->c);
+	}
+	w->waiting = 0;
+	w->used = 0;
+	w->meetings++;
+}
+
+static int64_t split_pixels(const struct pass *p, const struct node *x, int split)
+{
+	return (int64_t)(split_start(p, split + 1) - split_start(p, split)) * x->h * x->w;
 }
 
 /* --- scale and shift of every node --- */
 
-static void set_channel(struct state *s, int64_t at, float gamma, float beta, double mean, double istd)
+static void set_channel(const struct worker *w, int split, int c, double mean, double istd)
 {
-	s->scale[at] = (float)(gamma * istd);
-	s->shift[at] = (float)(beta - gamma * mean * istd);
-	s->xscale[at] = (float)istd;
-	s->xshift[at] = (float)(-mean * istd);
+	const struct node *x = w->t.x;
+	const struct state *s = &w->t.p->state[w->t.id];
+	int64_t at = (int64_t)split * x->ld + c;
+	float gamma = w->t.params[x->gamma + c], beta = w->t.params[x->beta + c];
+
+	own(&w->t, s->scale)[at] = (float)(gamma * istd);
+	own(&w->t, s->shift)[at] = (float)(beta - gamma * mean * istd);
+	own(&w->t, s->xscale)[at] = (float)istd;
+	own(&w->t, s->xshift)[at] = (float)(-mean * istd);
 }
 
 /* From the batch: the statistics of each split; running ones move by their mean over the splits (variance unbiased, as PyTorch). */
-static void norm_from_batch(struct pass *p, int node, const float *params, float *buffers)
+static void norm_from_batch(const struct worker *w)
 {
-	const struct net *net = p->net;
-	const struct node *x = &net->nodes[node];
+	const struct net *net = w->t.net;
+	const struct node *x = w->t.x;
 	int splits = net->config.bn_splits;
+	double m = net->bn_momentum;
 
 	for (int c = 0; c < x->c; c++) {
-		double mean_sum = 0, var_sum = 0;
+		double means = 0, vars = 0;
 
 		for (int s = 0; s < splits; s++) {
-			double n = (double)(split_start(p, s + 1) - split_start(p, s)) * x->h * x->w;
-			double mean = n ? total(p, 0, s, c) / n : 0, var = n ? fmax(0, total(p, 0, s, x->ld + c) / n - mean * mean) : 0;
+			double n = (double)split_pixels(w->t.p, x, s), mean = n ? total(w, 0, s, c) / n : 0;
+			double var = n ? fmax(0, total(w, 0, s, x->ld + c) / n - mean * mean) : 0;
 
-			set_channel(&p->state[node], (int64_t)s * x->ld + c, params[x->gamma + c], params[x->beta + c], mean,
-				    1 / sqrt(var + net->bn_eps));
-			mean_sum += mean;
-			var_sum += var * n / fmax(1, n - 1);
+			set_channel(w, s, c, mean, 1 / sqrt(var + net->bn_eps));
+			means += mean / splits;
+			vars += var * n / fmax(1, n - 1) / splits;
 		}
-		buffers[x->mean + c] = (float)((1 - net->bn_momentum) * buffers[x->mean + c] + net->bn_momentum * mean_sum / splits);
-		buffers[x->var + c] = (float)((1 - net->bn_momentum) * buffers[x->var + c] + net->bn_momentum * var_sum / splits);
+		if (w->buffers) {
+			w->buffers[x->mean + c] = (float)((1 - m) * w->buffers[x->mean + c] + m * means);
+			w->buffers[x->var + c] = (float)((1 - m) * w->buffers[x->var + c] + m * vars);
+		}
 	}
 }
 
-static void norm_from_running(struct pass *p, int node, const float *params, const float *buffers)
+static void norm_from_running(const struct worker *w, const float *buffers)
 {
-	const struct node *x = &p->net->nodes[node];
+	const struct node *x = w->t.x;
 
-	for (int s = 0; s < p->net->config.bn_splits; s++)
+	for (int s = 0; s < w->t.net->config.bn_splits; s++)
 		for (int c = 0; c < x->c; c++)
-			set_channel(&p->state[node], (int64_t)s * x->ld + c, params[x->gamma + c], params[x->beta + c], buffers[x->mean + c],
-				    1 / sqrt(buffers[x->var + c] + p->net->bn_eps));
+			set_channel(w, s, c, buffers[x->mean + c], 1 / sqrt(buffers[x->var + c] + w->t.net->bn_eps));
 }
 
-static void set_bias(struct pass *p, int node, const float *params)
+static void set_bias(const struct worker *w)
 {
-	const struct node *x = &p->net->nodes[node];
+	const struct node *x = w->t.x;
+	const struct state *st = &w->t.p->state[w->t.id];
 
-	for (int s = 0; s < p->net->config.bn_splits; s++)
+	for (int s = 0; s < w->t.net->config.bn_splits; s++)
 		for (int c = 0; c < x->c; c++) {
-			p->state[node].scale[(int64_t)s * x->ld + c] = 1;
-			p->state[node].shift[(int64_t)s * x->ld + c] = params[x->bias + c];
+			own(&w->t, st->scale)[(int64_t)s * x->ld + c] = 1;
+			own(&w->t, st->shift)[(int64_t)s * x->ld + c] = w->t.params[x->bias + c];
 		}
 }
 
 /* --- forward --- */
 
-/* The value of a node, channels without padding, rows in the views' order. */
-static void copy_output(struct pass *p, int node, float *out)
+/* The value of the node at work, channels without padding, rows in the views' order. */
+static void copy_output(const struct task *t, float *out)
 {
-	const struct node *x = &p->net->nodes[node];
+	const struct node *x = t->x;
 	int64_t pixels = (int64_t)x->h * x->w;
 
-#pragma omp parallel num_threads(p->threads)
-	{
-		struct task t = task_of(p, node, NULL, omp_get_thread_num());
+	for (int n = t->n0; n < t->n1; n++) {
+		float *to = out + (t->p->order ? t->p->order[n] : n) * pixels * x->c;
+		struct affine f = affine_of(t, t->id, split_of(t->p, n));
 
-		for (int n = t.n0; n < t.n1; n++) {
-			float *to = out + (p->order ? p->order[n] : n) * pixels * x->c;
-
-			for (int64_t i = 0; i < pixels; i++, to += x->c) {
-				struct affine f = affine_of(&t, node, split_of(p, n));
-
-				p->net->kernels->read(t.vectors, raw_at(&t, node, n, 0) + i * x->ld, 1, x->ld, &f, NULL, x->act, false);
-				memcpy(to, t.vectors, x->c * sizeof(float));
-			}
+		for (int64_t i = 0; i < pixels; i++, to += x->c) {
+			t->net->kernels->read(t->vectors, raw_at(t, t->id, n, 0) + i * x->ld, 1, x->ld, &f, NULL, x->act, false);
+			memcpy(to, t->vectors, x->c * sizeof(float));
 		}
 	}
 }
 
-static void forward_node(struct pass *p, int node, const float *params, float *buffers)
+static void forward_node(struct worker *w, int node, const float *buffers)
 {
-	const struct node *x = &p->net->nodes[node];
-	bool batch = x->gamma >= 0 && p->mode != NET_EVAL;
+	struct pass *p = w->t.p;
+	const struct net *net = w->t.net;
 
-	if (batch)
-		clear_sums(p);
-#pragma omp parallel num_threads(p->threads)
-	{
-		struct task t = task_of(p, node, params, omp_get_thread_num());
-
-		ops[x->op]->forward(&t);
+	take_node(w, node);
+	if (w->t.x->gamma >= 0)
+		clear_sums(w);
+	ops[w->t.x->op]->forward(&w->t);
+	if (w->t.x->bias >= 0)
+		set_bias(w);
+	if (w->t.x->gamma >= 0 && p->mode == NET_EVAL)
+		norm_from_running(w, buffers);
+	if (w->t.x->gamma >= 0 && p->mode != NET_EVAL) {
+		meet(w);
+		norm_from_batch(w);
 	}
-	if (batch)
-		norm_from_batch(p, node, params, buffers);
-	else if (x->gamma >= 0)
-		norm_from_running(p, node, params, buffers);
-	else if (x->bias >= 0)
-		set_bias(p, node, params);
+	if (node == net->feature)
+		copy_output(&w->t, p->feature);
+	if (node == net->head)
+		copy_output(&w->t, p->head);
 }
 
 void net_forward(const struct net *net, struct pass *p, const float *params, float *buffers, const uint8_t *views, const int32_t *order,
@@ -145,77 +227,41 @@ void net_forward(const struct net *net, struct pass *p, const float *params, flo
 	p->mode = mode;
 	p->views = views;
 	p->order = order;
-	for (int i = 1; i < net->count; i++) {
-		forward_node(p, i, params, buffers);
-		if (i == net->feature)
-			copy_output(p, i, p->feature);
+#pragma omp parallel num_threads(p->threads)
+	{
+		struct worker w;
+
+		open_worker(&w, p, params, buffers, NULL);
+		for (int i = 1; i < net->count; i++)
+			forward_node(&w, i, buffers);
 	}
-	if (net->head >= 0)
-		copy_output(p, net->head, p->head);
 }
 
 /* --- backward --- */
 
-/* A gradient from outside becomes the first part of a node's d; NULL: zeros. */
-static void start_gradient(struct pass *p, int node, const float *from)
+/* From the column sums of the node in slot: gradients of gamma and beta, and what read_gradient() needs. */
+static void settle(const struct worker *w, int node, int slot)
 {
-	const struct node *x = &p->net->nodes[node];
-	int64_t pixels = (int64_t)x->h * x->w;
-
-	memset(p->state[node].d, 0, (size_t)p->rows * pixels * x->ld * sizeof(float));
-	for (int n = 0; from && n < p->rows; n++) {
-		const float *row = from + (p->order ? p->order[n] : n) * pixels * x->c;
-
-		for (int64_t i = 0; i < pixels; i++)
-			memcpy(p->state[node].d + (n * pixels + i) * x->ld, row + i * x->c, x->c * sizeof(float));
-	}
-}
-
-/* Column sums of dz and dz*xhat of a gated or pooled node, from its sums over each image. */
-static void image_sums(const struct task *t, int n, double *out)
-{
-	const struct node *x = t->x;
-	const struct state *s = &t->p->state[t->id];
-	const float *d = x->stored ? s->images + (int64_t)n * 2 * x->ld : NULL, *slopes = s->slopes + (int64_t)n * 2 * x->ld;
-	float *gate = t->vectors, *pooled = gate + x->ld;
-
-	image_vectors(t, n, gate, pooled);
-	for (int c = 0; c < x->c; c++) {
-		double g = gate[c], q = pooled[c];
-
-		out[c] += (d ? g * d[c] : 0) + (x->pool >= 0 ? q * slopes[c] : 0);
-		out[x->ld + c] += (d ? g * d[x->ld + c] : 0) + (x->pool >= 0 ? q * slopes[x->ld + c] : 0);
-	}
-}
-
-/* From the column sums: gradients of gamma, beta or bias, and what read_gradient() needs. slot: where the sums are. */
-static void settle(struct pass *p, int node, int slot, const float *params, float *grads)
-{
+	const struct pass *p = w->t.p;
 	const struct node *x = &p->net->nodes[node];
 	const struct state *st = &p->state[node];
 
 	for (int s = 0; s < p->net->config.bn_splits; s++) {
-		double n = (double)(split_start(p, s + 1) - split_start(p, s)) * x->h * x->w;
+		double n = (double)split_pixels(p, x, s);
 
-		for (int c = 0; c < x->c; c++) {
-			double dz = total(p, slot, s, c), dots, istd, scale;
+		for (int c = 0; c < x->c && n; c++) {
 			int64_t at = (int64_t)s * x->ld + c;
-			float *out = st->c + (int64_t)s * 3 * x->ld + c;
+			double dz = total(w, slot, s, c), dots = total(w, slot, s, x->ld + c), istd = own(&w->t, st->xscale)[at];
+			double scale = w->t.params[x->gamma + c] * istd;
+			float *out = own(&w->t, st->c) + (int64_t)s * 3 * x->ld + c;
 
-			if (x->bias >= 0)
-				grads[x->bias + c] += (float)dz;
-			if (x->gamma < 0)
-				continue;
-			dots = total(p, slot, s, x->ld + c);
-			grads[x->beta + c] += (float)dz;
-			grads[x->gamma + c] += (float)dots;
-			if (n == 0)
-				continue;
-			istd = st->xscale[at];
-			scale = params[x->gamma + c] * istd;
 			out[0] = (float)scale;
 			out[x->ld] = (float)(-scale * istd * dots / n);
-			out[2 * x->ld] = (float)(-scale * (dz + st->xshift[at] * dots) / n);
+			out[2 * x->ld] = (float)(-scale * (dz + own(&w->t, st->xshift)[at] * dots) / n);
+			if (w->t.thread == 0) {
+				w->grads[x->beta + c] += (float)dz;
+				w->grads[x->gamma + c] += (float)dots;
+			}
 		}
 	}
 }
@@ -226,81 +272,101 @@ static bool deferred(const struct node *x)
 }
 
 /* Sums of a gated or pooled node: only now are the gradients of its gate and its mean known. */
-static void settle_deferred(struct pass *p, int node, const float *params, float *grads)
+static void settle_deferred(struct worker *w)
 {
-	clear_sums(p);
-#pragma omp parallel num_threads(p->threads)
-	{
-		struct task t = task_of(p, node, params, omp_get_thread_num());
-
-		for (int n = t.n0; n < t.n1; n++)
-			image_sums(&t, n, sums_of(p, t.thread, 0, split_of(p, n)));
-	}
-	settle(p, node, 0, params, grads);
+	clear_sums(w);
+	for (int n = w->t.n0; n < w->t.n1; n++)
+		add_image_sums(&w->t, n);
+	meet(w);
+	settle(w, w->t.id, 0);
+	take_node(w, w->t.id);
 }
 
-/* Adds the other threads' weight gradients to the first's, each thread a slice. */
-static void reduce_weights(struct pass *p, const struct node *x, int thread, float *grad)
+/* Where this thread's part of the weight's gradient goes: the first thread adds to the gradient itself. */
+static void open_gradients(struct worker *w)
 {
-	int64_t from = x->weights * thread / p->threads, to = x->weights * (thread + 1) / p->threads;
+	struct task *t = &w->t;
+	struct pass *p = t->p;
+	int64_t n = t->x->weights + t->x->ld;
 
-	for (int t = 1; t < p->threads; t++)
-		p->net->kernels->add(grad + from, p->partial[t] + from, to - from);
-}
-
-static void backward_node(struct pass *p, int node, const float *params, float *grads)
-{
-	const struct net *net = p->net;
-	const struct node *x = &net->nodes[node];
-
-	if (deferred(x))
-		settle_deferred(p, node, params, grads);
-	clear_sums(p);
-#pragma omp parallel num_threads(p->threads)
-	{
-		struct task t = task_of(p, node, params, omp_get_thread_num());
-
-		t.weight_grad = t.thread ? p->partial[t.thread] : grads + x->weight;
-		if (t.thread && x->weights)
-			memset(t.weight_grad, 0, x->weights * sizeof(float));
-		ops[x->op]->backward(&t);
-		if (x->weights && p->threads > 1) {
-#pragma omp barrier
-			reduce_weights(p, x, t.thread, grads + x->weight);
-		}
-	}
-	for (int s = 0; s < 2 && x->in[s] >= 0; s++)
-		if (x->last[s] && !deferred(&net->nodes[x->in[s]]) && p->state[x->in[s]].scale)
-			settle(p, x->in[s], s, params, grads);
-	if (x->gate >= 0)
-		settle(p, x->gate, 1, params, grads);
-}
-
-/* The gradient of an output that nothing inside reads is complete at once. */
-static void start_output(struct pass *p, int node, const float *from, const float *params, float *grads)
-{
-	start_gradient(p, node, from);
-	if (p->net->nodes[node].last_reader > node)
+	if (!t->x->weights)
 		return;
-	clear_sums(p);
-#pragma omp parallel num_threads(p->threads)
-	{
-		struct task t = task_of(p, node, params, omp_get_thread_num());
-
-		for (int n = t.n0; n < t.n1; n++)
-			finish_images(&t, 0, node, n, 1);
+	if (w->used + n > (int64_t)p->partial_size) {
+		meet(w);
+		take_node(w, t->id);
 	}
-	if (p->state[node].scale)
-		settle(p, node, 0, params, grads);
+	t->weight_grad = w->grads + t->x->weight;
+	t->bias_grad = w->grads + t->x->bias;
+	w->pending[w->waiting++] = (struct pending){ t->id, (w->meetings % 2) * p->partial_size + w->used };
+	if (t->thread) {
+		t->weight_grad = p->partial[t->thread] + w->pending[w->waiting - 1].at;
+		t->bias_grad = t->weight_grad + t->x->weights;
+		memset(t->weight_grad, 0, n * sizeof(float));
+	}
+	w->used += (n + LANES - 1) / LANES * LANES;
+}
+
+static void backward_node(struct worker *w, int node)
+{
+	const struct node *nodes = w->t.net->nodes, *x;
+	bool complete[2] = { false, false };
+
+	take_node(w, node);
+	x = w->t.x;
+	if (deferred(x))
+		settle_deferred(w);
+	open_gradients(w);
+	for (int s = 0; s < 2 && x->in[s] >= 0; s++)
+		complete[s] = x->last[s] && nodes[x->in[s]].gamma >= 0 && !deferred(&nodes[x->in[s]]);
+	if (complete[0] || complete[1])
+		clear_sums(w);
+	ops[x->op]->backward(&w->t);
+	if (complete[0] || complete[1])
+		meet(w);
+	for (int s = 0; s < 2; s++)
+		if (complete[s])
+			settle(w, x->in[s], s);
+}
+
+/* A gradient from outside (NULL: zeros) becomes the first part of a node's d; where nothing inside reads the node, the only one. */
+static void start_output(struct worker *w, int node, const float *from)
+{
+	struct task *t = &w->t;
+	int64_t pixels;
+
+	take_node(w, node);
+	clear_sums(w);
+	pixels = (int64_t)t->x->h * t->x->w;
+	for (int n = t->n0; n < t->n1; n++) {
+		float *d = d_at(t, node, n, 0);
+		const float *row = from ? from + (t->p->order ? t->p->order[n] : n) * pixels * t->x->c : NULL;
+
+		memset(d, 0, pixels * t->x->ld * sizeof(float));
+		for (int64_t i = 0; row && i < pixels; i++)
+			memcpy(d + i * t->x->ld, row + i * t->x->c, t->x->c * sizeof(float));
+		if (t->x->last_reader == node)
+			finish_images(t, 0, node, n, 1);
+	}
+	if (t->x->last_reader == node && t->x->gamma >= 0) {
+		meet(w);
+		settle(w, node, 0);
+	}
 }
 
 void net_backward(const struct net *net, struct pass *p, const float *params, const float *d_feature, const float *d_head, float *grads)
 {
 	if (p->mode != NET_TRAIN || p->net != net)
 		bug("backward without a forward pass in training mode");
-	start_output(p, net->feature, d_feature, params, grads);
-	if (net->head >= 0)
-		start_output(p, net->head, d_head, params, grads);
-	for (int i = net->count - 1; i > 0; i--)
-		backward_node(p, i, params, grads);
+#pragma omp parallel num_threads(p->threads)
+	{
+		struct worker w;
+
+		open_worker(&w, p, params, NULL, grads);
+		start_output(&w, net->feature, d_feature);
+		if (net->head >= 0)
+			start_output(&w, net->head, d_head);
+		for (int i = net->count - 1; i > 0; i--)
+			backward_node(&w, i);
+		meet(&w);
+	}
 }
