@@ -6,8 +6,8 @@
 #include <omp.h>
 
 enum {
-	QUERIES = 128,                 /* of a tile */
-	BLOCK = 512,                   /* training samples of a tile */
+	QUERIES = 256,                 /* of a tile */
+	BLOCK = 256,                   /* training samples of a tile */
 	ODD = KNN_BEST / 2 + 1,        /* k = 1, 3, .. KNN_BEST */
 };
 
