@@ -1,4 +1,4 @@
-"""test_model - weights as files: torchvision's own read by us, ours by torchvision, and a word for every file that does not fit"""
+"""test_model - weights as files: torchvision's read by us, ours by torchvision, a word for every file that does not fit"""
 import functools
 import sys
 import tempfile
@@ -38,7 +38,8 @@ def published(arch):
     with torch.no_grad():
         for m in model.modules():
             if isinstance(m, torch.nn.BatchNorm2d):
-                for t, low, high in ((m.weight, 0.5, 1.5), (m.bias, -0.3, 0.3), (m.running_mean, -0.3, 0.3), (m.running_var, 0.5, 2)):
+                for t, low, high in ((m.running_var, 0.5, 2), (m.running_mean, -0.3, 0.3),
+                                     (m.weight, 0.5, 1.5), (m.bias, -0.3, 0.3)):
                     t.uniform_(low, high)
     return model.state_dict()
 
@@ -98,10 +99,12 @@ def test_misfits(arch, path):
     def refused(label, tensors, *words, head=OPTIONAL):
         safetensors_write(path, tensors)
         answer = load(net, path, head)[0]
-        check(f"{arch}: {label} is refused by name", answer == -1 and all(w in why() for w in words + (path,)), f"{answer} {why()}")
+        named = all(w in why() for w in words + (path,))
+        check(f"{arch}: {label} is refused by name", answer == -1 and named, f"{answer} {why()}")
 
     refused("a missing tensor", {n: a for n, a in whole.items() if n != name}, f"'{name}'")
-    refused("another shape", dict(whole, **{name: whole[name][1:]}), f"'{name}'", f"[{len(whole[name]) - 1}]", f"[{len(whole[name])}]")
+    short, width = whole[name][1:], len(whole[name])
+    refused("another shape", dict(whole, **{name: short}), f"'{name}'", f"[{width - 1}]", f"[{width}]")
     refused("a tensor of integers", dict(whole, **{name: whole[name].astype(np.int64)}), f"'{name}'", "i64")
     refused("a file without the head that is needed", whole, "'head.", head=REQUIRED)
     refused("half a head", dict(whole, **{"head.0.bias": np.zeros(16, np.float32)}), "'head.0.weight'")

@@ -162,6 +162,7 @@ RECIPE = dict(lr=0.01, momentum=0.9, wd=0.05, ema=0.9, t=1.0, shuffled=True)
 STEPS, SIZE = 5, 40
 
 
+@functools.lru_cache(maxsize=1)
 def moco_input(case):
     """Every convolution is scaled to one norm. BN makes that harmless, and the steps balanced: as drawn, the small first
     convolution of ResNet moves by a third in five steps, and one ReLU input within rounding of zero becomes an error of percents
