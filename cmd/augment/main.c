@@ -122,6 +122,8 @@ static int answer(struct stage *s, struct maker *m, const struct request *q, str
 	record_set_int(batch, "part", part);
 	record_set_int(batch, "parts", parts);
 	record_set_int(batch, "epoch", maker_epoch(m, step));
+	if (stage_signal(s))
+		record_set_int(batch, "stop", stage_signal(s));
 	for (int i = 0; i < want->name_count; i++)
 		record_add(batch, made[i]);
 	return stage_answer(s, q, batch);

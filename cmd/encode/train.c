@@ -13,6 +13,7 @@ struct training {
 	struct run run;
 	struct record *schema, *names, *views;  /* names: asked for upstream; views: of the step being trained */
 	int view_count, batch;
+	bool given[TRAINER_VIEWS];              /* whose q the loss has */
 	int64_t steps_per_epoch, end, save_every;
 	int64_t asked;                          /* steps wanted upstream so far */
 	int64_t incarnation;
@@ -231,7 +232,8 @@ static void embed(struct training *r, int64_t step, const struct record *want, s
 			int rows = (int)x->shape[0];
 			const float *q = trainer_query(&r->t, i, tensor_u8(x), rows);
 
-			if (wants(want, "q", i))
+			r->given[i] = wants(want, "q", i);
+			if (r->given[i])
 				add_output(answer, "q", i, rows, r->t.c.net.dim, q);
 			if (wants(want, "feature", i))
 				add_output(answer, "feature", i, rows, net_feature_dim(r->t.net), trainer_feature(&r->t, i));
@@ -287,9 +289,11 @@ static int apply(struct training *r, const struct record *grad, int64_t step)
 
 		snprintf(name, sizeof(name), "d:q%d", i);
 		d = record_find(grad, name);
-		if (!d)
+		if (!r->given[i])
 			continue;
-		rows = view_of(r, i) ? view_of(r, i)->shape[0] : 0;
+		if (!d)
+			return fail("the loss sent no '%s' in step %lld", name, (long long)step + 1);
+		rows = view_of(r, i)->shape[0];
 		if (d->dtype != F32 || d->rank != 2 || d->shape[0] != rows || d->shape[1] != r->t.c.net.dim)
 			return fail("the loss sent '%s' in a shape that does not fit 'q%d'", name, i);
 		trainer_backward(&r->t, i, tensor_f32(d));
@@ -365,7 +369,7 @@ static int nothing_to_do(struct training *r)
 	note("'%s' is finished: %lld steps are done, nothing was written", r->run.dir, (long long)r->run.step);
 	if (result <= 0)
 		return result;
-	return stage_answer(r->s, &q, r->schema);
+	return run_check(&r->run, q.record) < 0 ? -1 : stage_answer(r->s, &q, r->schema);
 }
 
 static int run_line(struct training *r)

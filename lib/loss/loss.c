@@ -129,10 +129,10 @@ static int restore_one(struct tensor *into, const struct tensor *from)
 	char have[64], want[64];
 
 	if (!from)
-		return fail("the saved run has no '%s': it was trained with another loss", into->name);
+		return fail_code(EXIT_USAGE, "the saved run has no '%s': it was trained with another loss", into->name);
 	if (!tensor_same_spec(into, from))
-		return fail("'%s' of the saved run is %s, not %s: give loss the parameters of that run, or start over with encode --fresh",
-			    into->name, tensor_spec(from, have, sizeof(have)), tensor_spec(into, want, sizeof(want)));
+		return fail_code(EXIT_USAGE, "'%s' of the saved run is %s, not %s: give loss the parameters of that run, or start over with encode --fresh",
+				 into->name, tensor_spec(from, have, sizeof(have)), tensor_spec(into, want, sizeof(want)));
 	own(into, false);
 	memcpy(into->data, from->data, tensor_bytes(into));
 	return 0;
@@ -174,7 +174,7 @@ static int check_finite(int64_t step, const struct tensor *t)
 
 	if (bad == 0)
 		return 0;
-	return fail("step %lld: %lld of %lld values of '%s' are not finite: try a lower learning rate", (long long)step, (long long)bad,
+	return fail("step %lld: %lld of %lld values of '%s' are not finite: try a lower learning rate", (long long)step + 1, (long long)bad,
 		    (long long)tensor_count(t), t->name);
 }
 
@@ -184,9 +184,9 @@ static int take_input(struct loss_input *in, int64_t step, const struct tensor *
 	char have[64], want[64];
 
 	if (!t)
-		return fail("step %lld: '%s' is missing", (long long)step, in->value.name);
+		return fail("step %lld: '%s' is missing", (long long)step + 1, in->value.name);
 	if (!tensor_same_spec(t, &in->value))
-		return fail("step %lld: '%s' is %s, not %s", (long long)step, t->name, tensor_spec(t, have, sizeof(have)),
+		return fail("step %lld: '%s' is %s, not %s", (long long)step + 1, t->name, tensor_spec(t, have, sizeof(have)),
 			    tensor_spec(&in->value, want, sizeof(want)));
 	in->value.data = t->data;
 	own(&in->gradient, false);
@@ -213,7 +213,7 @@ int objective_step(struct objective *o, int64_t step, const struct tensor *batch
 	o->loss->evaluate(o);
 	objective_set(o, "std", feature_std(o));
 	if (!isfinite(objective_scalar(o, "loss")))
-		return fail("step %lld: the loss is not finite: try a lower learning rate", (long long)step);
+		return fail("step %lld: the loss is not finite: try a lower learning rate", (long long)step + 1);
 	for (int i = 0; i < o->input_count; i++)
 		if (check_finite(step, &o->inputs[i].gradient) < 0)
 			return -1;

@@ -118,6 +118,13 @@ int downstream_record(struct stage *s, int client, struct record *r)
 	return 0;
 }
 
+void downstream_silence(struct stage *s, int client)
+{
+	if (s->clients[client].state == CLIENT_OPEN)
+		s->open_clients--;
+	s->clients[client].state = CLIENT_DONE;
+}
+
 /* The last connection ended: every client that had not said goodbye is gone. */
 void downstream_gone(struct stage *s)
 {

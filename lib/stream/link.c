@@ -162,7 +162,7 @@ static void *open_socket(struct links *l, int type, const char *endpoint)
 	if (strncmp(endpoint, "tcp:", 4) == 0) { /* a lost host is only seen by its silence */
 		set_int(s, ZMQ_HEARTBEAT_IVL, HEARTBEAT_MS);
 		set_int(s, ZMQ_HEARTBEAT_TIMEOUT, HEARTBEAT_TIMEOUT_MS);
-		set_int(s, ZMQ_IPV6, 1);
+		set_int(s, ZMQ_IPV6, strchr(endpoint, '[') != NULL);
 	}
 	return s;
 }
@@ -287,7 +287,7 @@ int links_connect(struct links *l, const char *endpoint, const char *curve)
 
 void links_disconnect(struct links *l, int peer)
 {
-	close_peer(&l->peers[peer], 1000);
+	close_peer(&l->peers[peer], 0); /* it is gone: what waits for it would only delay our end */
 }
 
 /* --- sending --- */

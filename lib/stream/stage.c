@@ -8,7 +8,7 @@
 #include <signal.h>
 #include <unistd.h>
 
-enum { LINGER_MS = 3000 };
+enum { LINGER_MS = 3000 }; /* for last words, to neighbours that are alive */
 
 static volatile sig_atomic_t signal_number;
 static int signal_pipe[2] = { -1, -1 };
@@ -130,6 +130,10 @@ static int take_record(struct stage *s, struct link_event *e)
 	if (stop > 0 && stop < 65)
 		s->signal_seen = (int)stop;
 	if (e->record->kind == KIND_FAULT) {
+		if (e->from_client)
+			downstream_silence(s, e->source);
+		else
+			upstream_silence(s, e->source);
 		stage_pass(s, (int)record_int(e->record, "code", EXIT_FAIL), record_text(e->record, "sentence", "a neighbour failed"));
 		record_free(e->record);
 		return -1;

@@ -72,6 +72,10 @@ int stage_pass(struct stage *s, int code, const char *sentence);
 int stage_gone(struct stage *s, bool silent, const char *sentence);
 
 int upstream_record(struct stage *s, int peer, struct record *r);
+/* The neighbour has said its last word: it is not answered. */
+void upstream_silence(struct stage *s, int peer);
+void downstream_silence(struct stage *s, int client);
+
 void upstream_broken(struct stage *s, int peer);
 int upstream_stdin(struct stage *s);
 /* Reconnects, gives up: called before every wait. *timeout: when it wants to be called again, in milliseconds (-1: never). */

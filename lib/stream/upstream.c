@@ -76,6 +76,14 @@ void upstream_broken(struct stage *s, int peer)
 		s->alone_since = now();
 }
 
+void upstream_silence(struct stage *s, int peer)
+{
+	struct server *v = server_of(s, peer);
+
+	if (v)
+		v->state = SERVER_CLOSED;
+}
+
 /* --- tickets on stdin --- */
 
 static int take_stdin(struct stage *s, const char *text, ssize_t n)
@@ -159,11 +167,12 @@ int upstream_record(struct stage *s, int peer, struct record *r)
 	if (v && r->kind == KIND_BATCH && v->state == SERVER_READY)
 		return take_answer(s, v, r);
 	if (v && r->kind == KIND_END) {
+		upstream_silence(s, peer);
 		s->ended = true;
 		s->end_code = (int)record_int(r, "code", 0);
 	} else if (v && r->kind == KIND_CLOSE) {
 		upstream_broken(s, peer);
-		v->state = SERVER_CLOSED;
+		v->state = SERVER_CLOSED; /* and is not tried again */
 	} else if (v) {
 		fail("the '%s' stage sent '%s' out of turn", v->ticket.stage, kind_name(r->kind));
 		record_free(r);
@@ -369,6 +378,6 @@ int stage_connect(struct stage *s, const struct record *open)
 void upstream_farewell(struct stage *s, const struct record *word)
 {
 	for (int i = 0; i < s->server_count; i++)
-		if (s->servers[i].state <= SERVER_READY && !(s->ended && word->kind == KIND_FAULT))
+		if (s->servers[i].state <= SERVER_READY)
 			links_send(s->links, s->servers[i].peer, word);
 }
