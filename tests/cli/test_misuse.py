@@ -1,4 +1,5 @@
 """What a new user runs into: for each, one sentence in the whole line, the status that docs/errors.md gives, and nothing lost."""
+import glob
 import os
 import pwd
 import signal
@@ -13,7 +14,7 @@ from lines import ROOT, Line, check, content, folder, images, safetensors, skip,
 AUGMENT = ["augment", "-q", "-j1", "--size", "32", "--recipe", "moco-cifar", "--batch", "8", "--epochs", "6", "-s", "9"]
 ENCODE = ["encode", "-q", "-j1", "-a", "mobilenet_v3_small", "--small", "--dim", "16", "--save-every", "4", "-o", "run"]
 LOSS = ["loss", "-q", "-j1", "moco:k=64"]
-EVAL = ["augment", "-q", "-j1", "--eval", "--size", "32", "--batch", "8"]
+EVAL = ["augment", "-q", "-j1", "--eval", "--recipe", "moco-cifar", "--size", "32", "--batch", "8"]
 CHECKPOINT = "run/checkpoint.safetensors"
 
 
@@ -164,6 +165,36 @@ def test_killed(b):
         b.goes_on(f"{stage} killed")
 
 
+def evaluation(d):
+    """An evaluation whose encode serves already and is stopped, so that what happens next happens in the middle."""
+    sockets = f"{d}/sockets"
+    subprocess.run(["rm", "-rf", sockets], check=True)
+    os.mkdir(sockets)
+    line = Line(EVAL + ["many"], ["encode", "-q", "-j1", "-w", "whole/model.safetensors", "--eval"], ["probe", "-q", "metrics"], cwd=d,
+                env=lines.environment(XDG_RUNTIME_DIR=sockets))
+    until(lambda: len(glob.glob(f"{sockets}/*/s")) == 2 or line[-1].poll() is not None)
+    line.kill(1, sig=signal.SIGSTOP)
+    time.sleep(0.3)
+    return line
+
+
+def test_killed_evaluation(b):
+    images(f"{b.d}/many", 300)
+    for i, (stage, who) in enumerate((("augment", "encode"), ("encode", "probe"))):
+        line = evaluation(b.d)
+        line.kill(i)
+        line.kill(1, sig=signal.SIGCONT)
+        line.wait(20)
+        said = [w.split(":")[0] for w in line.words]
+        check(f"an evaluation's {stage} killed", line.code == 3 and said == [who], f"{line.codes} {line.stderr}")
+    line = evaluation(b.d)
+    os.killpg(line[0].pid, signal.SIGINT)
+    line.kill(1, sig=signal.SIGCONT)
+    line.wait(20)
+    check("Ctrl-C to an evaluation", line.code == 130 and len(line.words) == 1, f"{line.codes} {line.stderr}")
+    check("no socket is left behind", len(os.listdir(f"{b.d}/sockets")) == 0, os.listdir(f"{b.d}/sockets"))
+
+
 def test_two_runs(b):
     b.forget()
     first = b.until_saved()
@@ -288,6 +319,6 @@ if __name__ == "__main__":
     test_words()
     with folder() as d:
         b = Begun(d)
-        for test in (test_interrupt, test_killed, test_finished, test_damaged, test_full_disk, test_permission, test_loss_cannot_write, test_two_runs):
+        for test in (test_interrupt, test_killed, test_killed_evaluation, test_finished, test_damaged, test_full_disk, test_permission, test_loss_cannot_write, test_two_runs):
             test(b)
     lines.done()
