@@ -66,6 +66,8 @@ struct node {
 	bool stored;             /* has a d of its own or shares one */
 	int share;               /* node whose d this one shares, itself when it shares none */
 	bool first[2], last[2];  /* this operation is the first, the last to add to d of in[i] */
+	bool complete[2];        /* ... and after it the threads meet for the column sums of in[i] */
+	int forward, backward;   /* meetings before this operation runs: the clock of the arena (pass.c) */
 };
 
 struct net {
@@ -79,6 +81,7 @@ struct net {
 	struct init { double normal, uniform, value; } *inits;   /* beside tensors */
 	int tensor_count, tensor_room;
 	int64_t params, buffers;
+	int turn;                /* meetings before the backward pass */
 	double bn_eps, bn_momentum;
 };
 
@@ -170,6 +173,11 @@ void add_image_sums(const struct task *t, int n);
 double *sums_at(const struct pass *p, double *sums, int slot, int split);
 /* A thread's copy of a per-channel vector. */
 float *own(const struct task *t, float *vector);
+/* Whether the column sums of a node's gradient must wait for its own turn. */
+static inline bool deferred(const struct node *x)
+{
+	return x->pool >= 0 || x->gated >= 0;
+}
 float *raw_at(const struct task *t, int node, int n, int y);
 float *d_at(const struct task *t, int node, int n, int y);
 /* Column sums of rows just written to raw: BN statistics of this thread. */

@@ -102,14 +102,35 @@ void ISA(max)(float *restrict dst, const float *const *tap, int taps, int ld)
 	}
 }
 
+#define WIDTH 64   /* channels whose best taps are kept at once */
+
 void ISA(max_back)(const float *d, const float *const *tap, float *const *to, int taps, int ld)
 {
-	for (int c = 0; c < ld; c++) {
-		int best = -1;
+	for (int c = 0; c < ld; c += WIDTH) {
+		int n = MIN(WIDTH, ld - c), at[WIDTH], first = 0;
+		float best[WIDTH];
 
-		for (int t = 0; t < taps; t++)
-			if (tap[t] && (best < 0 || tap[t][c] > tap[best][c]))
-				best = t;
-		to[best][c] += d[c];
+		while (!tap[first])
+			first++;
+		for (int i = 0; i < n; i++) {
+			best[i] = tap[first][c + i];
+			at[i] = first;
+		}
+		for (int t = first + 1; t < taps; t++) {
+			const float *p = tap[t] ? tap[t] + c : best;
+
+#pragma omp simd
+			for (int i = 0; i < n; i++) {
+				at[i] = p[i] > best[i] ? t : at[i];
+				best[i] = p[i] > best[i] ? p[i] : best[i];
+			}
+		}
+		for (int t = first; t < taps; t++) {
+			if (!to[t])
+				continue;
+#pragma omp simd
+			for (int i = 0; i < n; i++)
+				to[t][c + i] += at[i] == t ? d[c + i] : 0;
+		}
 	}
 }

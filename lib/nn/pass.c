@@ -1,8 +1,9 @@
 /*
  * pass.c - memory of a pass, planned once
  *
- * Raw outputs and gradients have lifetimes on one clock: node i is computed at time i, the outputs are copied at time count, and
- * node i's backward runs at time 2*count - i. Each array takes the lowest place in the arena that is free for its whole life.
+ * Raw outputs and gradients live from the operation that writes them to the last one that reads them. The clock counts meetings of
+ * the threads (net.c): between two of them one thread may be operations ahead of another, so arrays share memory only when a
+ * meeting lies between their lives. Each array takes the lowest place in the arena that is free for its whole life.
  */
 #include "lib/nn/engine.h"
 
@@ -26,30 +27,29 @@ static int64_t node_floats(const struct node *x, int batch)
 static int raw_end(const struct net *net, int i, bool grad)
 {
 	const struct node *x = &net->nodes[i];
-	int end = x->output ? net->count : x->last_reader;
+	int end = x->backward;
 
 	if (!grad)
-		return end;
-	end = 2 * net->count - i;
+		return net->nodes[x->last_reader].forward + x->output;   /* the copy is made after its own meeting */
 	for (int j = 0; j < net->count; j++)
 		if (net->nodes[j].gated == i)
-			end = MAX(end, 2 * net->count - j);   /* its value multiplies that gradient */
+			end = MAX(end, net->nodes[j].backward);          /* its value multiplies that gradient */
 	return end;
 }
 
 static int d_end(const struct net *net, int i)
 {
-	int end = 2 * net->count - i;
+	int end = net->nodes[i].backward;
 
 	for (int j = 0; j < net->count; j++)
 		if (net->nodes[j].pool == i || net->nodes[j].share == i)
-			end = MAX(end, 2 * net->count - j);
+			end = MAX(end, net->nodes[j].backward);
 	return end;
 }
 
 static int d_start(const struct net *net, int i)
 {
-	return net->nodes[i].output ? net->count : 2 * net->count - net->nodes[i].last_reader;
+	return net->nodes[i].output ? net->turn : net->nodes[net->nodes[i].last_reader].backward;
 }
 
 static int list_pieces(struct pass *p, struct piece *list)
@@ -60,7 +60,7 @@ static int list_pieces(struct pass *p, struct piece *list)
 	for (int i = 1; i < net->count; i++) {
 		const struct node *x = &net->nodes[i];
 
-		list[n++] = (struct piece){ node_floats(x, p->batch), -1, i, raw_end(net, i, p->grad), &p->state[i].raw };
+		list[n++] = (struct piece){ node_floats(x, p->batch), -1, x->forward, raw_end(net, i, p->grad), &p->state[i].raw };
 		if (p->grad && x->stored && x->share == i)
 			list[n++] = (struct piece){ node_floats(x, p->batch), -1, d_start(net, i), d_end(net, i), &p->state[i].d };
 	}

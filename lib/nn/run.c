@@ -2,8 +2,8 @@
  * run.c - forward and backward over the nodes: one parallel region each
  *
  * Every thread takes its images through all operations. Threads meet (a barrier) only where batch norm needs the column sums of
- * all: after a normalised node forward, after the last part of a normalised node's gradient backward. What follows from the sums
- * every thread computes for itself. Sums and the parts of weight gradients have two buffers used in turn: what was written
+ * all: after a normalised node forward, after the last part of a normalised node's gradient backward; the arena counts on it (net.c,
+ * pass.c). What follows from the sums every thread computes for itself. Sums and the parts of weight gradients have two buffers used in turn: what was written
  * before a meeting is read after it, and overwritten only after the next one.
  */
 #include "lib/nn/engine.h"
@@ -204,11 +204,12 @@ static void forward_node(struct worker *w, int node, const float *buffers)
 	ops[w->t.x->op]->forward(&w->t);
 	if (w->t.x->bias >= 0)
 		set_bias(w);
-	if (w->t.x->gamma >= 0 && p->mode == NET_EVAL)
-		norm_from_running(w, buffers);
-	if (w->t.x->gamma >= 0 && p->mode != NET_EVAL) {
+	if (w->t.x->gamma >= 0) {
 		meet(w);
-		norm_from_batch(w);
+		if (p->mode == NET_EVAL)
+			norm_from_running(w, buffers);
+		else
+			norm_from_batch(w);
 	}
 	if (node == net->feature)
 		copy_output(&w->t, p->feature);
@@ -266,11 +267,6 @@ static void settle(const struct worker *w, int node, int slot)
 	}
 }
 
-static bool deferred(const struct node *x)
-{
-	return x->pool >= 0 || x->gated >= 0;
-}
-
 /* Sums of a gated or pooled node: only now are the gradients of its gate and its mean known. */
 static void settle_deferred(struct worker *w)
 {
@@ -308,23 +304,20 @@ static void open_gradients(struct worker *w)
 
 static void backward_node(struct worker *w, int node)
 {
-	const struct node *nodes = w->t.net->nodes, *x;
-	bool complete[2] = { false, false };
+	const struct node *x;
 
 	take_node(w, node);
 	x = w->t.x;
 	if (deferred(x))
 		settle_deferred(w);
 	open_gradients(w);
-	for (int s = 0; s < 2 && x->in[s] >= 0; s++)
-		complete[s] = x->last[s] && nodes[x->in[s]].gamma >= 0 && !deferred(&nodes[x->in[s]]);
-	if (complete[0] || complete[1])
+	if (x->complete[0] || x->complete[1])
 		clear_sums(w);
 	ops[x->op]->backward(&w->t);
-	if (complete[0] || complete[1])
+	if (x->complete[0] || x->complete[1])
 		meet(w);
 	for (int s = 0; s < 2; s++)
-		if (complete[s])
+		if (x->complete[s])
 			settle(w, x->in[s], s);
 }
 
