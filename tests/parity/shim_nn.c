@@ -32,7 +32,6 @@ static struct shim *open_shim(struct shim *s, int height, int width, int splits,
 	}
 	s->net = net_new(&s->config);
 	if (!s->net) {
-		fprintf(stderr, "%s\n", why());
 		free(s);
 		return NULL;
 	}
