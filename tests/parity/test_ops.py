@@ -131,7 +131,7 @@ def draw(net, rng):
 def worst(got, want):
     """A tensor that is zero in exact arithmetic (a shift that a later norm takes out) is measured against the largest one."""
     want = {k: want[k].detach().numpy() for k in got}
-    floor = 1e-3 * max(np.linalg.norm(w) for w in want.values())
+    floor = 1e-2 * max(np.linalg.norm(w) for w in want.values())
     errors = {k: relative(got[k], want[k], floor) for k in got}
     name = max(errors, key=errors.get)
     return errors[name], name
