@@ -1,0 +1,74 @@
+"""net_case - what the tests of whole networks work on: a network, a batch of pictures, weights far from every kink"""
+import functools
+from dataclasses import dataclass
+
+import numpy as np
+
+from net_ct import Net
+from net_torch import clear, reference
+from sprat_ct import check
+
+import torch
+
+DIM = 32
+
+
+@dataclass(frozen=True)
+class Case:
+    arch: str
+    small: bool
+    size: int
+    head: str = "linear"
+    splits: int = 1
+    shuffled: bool = False
+    batch: int = 13
+    momentum: float = 0.0
+    width: int = 0          # 0: square
+
+    def __str__(self):
+        return (f"{self.arch}{' --small' if self.small else ''} {self.size}{f'x{self.width}' if self.width else ''} {self.head} "
+                f"splits {self.splits}{' shuffled' if self.shuffled else ''}")
+
+    @property
+    def extent(self):
+        return self.size, self.width or self.size
+
+    def net(self, backend):
+        return Net(self.arch, self.small, self.head, DIM, self.extent, self.splits, self.momentum, backend)
+
+    def reference(self, weights, dtype):
+        return reference(self.arch, self.small, self.head, DIM, weights, dtype, self.splits, self.momentum)
+
+
+def pictures(draw, case):
+    """Smooth random pictures with noise, u8."""
+    smooth = draw.uniform(0, 255, (case.batch, 5, 5, 3))
+    for axis, extent in enumerate(case.extent, 1):
+        at = np.linspace(0, 3.999, extent)
+        i, f = at.astype(int), (at % 1).reshape([-1] + [1] * (3 - axis))
+        smooth = smooth.take(i, axis) * (1 - f) + smooth.take(i + 1, axis) * f
+    return np.clip(smooth + draw.normal(0, 20, smooth.shape), 0, 255).astype(np.uint8)
+
+
+def starting_weights(case, draw):
+    net = case.net("blas")
+    weights = net.export(*net.init(7))
+    for t in net.tensors:
+        if t.norm_or_bias:
+            weights[t.name] += draw.uniform(-0.4, 0.4, t.shape).astype(np.float32)
+    return weights
+
+
+@functools.lru_cache(maxsize=2)
+def situation(case):
+    """(weights, views, order, d_feature, d_head), far from every kink."""
+    draw = np.random.default_rng(1)
+    weights, views = starting_weights(case, draw), pictures(draw, case)
+    order = draw.permutation(case.batch).astype(np.int32)
+    model = case.reference(weights, torch.float64)
+    margin, doubt = clear(model, views, order if case.shuffled else np.arange(case.batch))
+    check(f"{case}: no kink within rounding", margin > 2e-5 and doubt == 0, f"nearest {margin:.1e}, {doubt} windows in doubt")
+    weights.update({n: a.astype(np.float32) for n, a in model.named("parameters").items()})
+    width = case.net("blas").feature_dim
+    d_feature, d_head = (draw.normal(0, 1 / case.batch, (case.batch, w)).astype(np.float32) for w in (width, DIM))
+    return weights, views, order if case.shuffled else None, d_feature, None if case.head == "none" else d_head
