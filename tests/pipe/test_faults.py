@@ -5,15 +5,18 @@ import signal
 import subprocess
 import time
 
+import augment_peer
 import lines
 import msgpack
 import numpy as np
 import zmq
-from lines import Line, check, folder, images
-from peer import Client, Fault, Record, Server, pack, receive
+from lines import Line, check, folder, images, until
+from peer import Client, Fault, Record, Refused, Server, pack, receive
 
 ROWS, DIM = 16, 8
 NOISE = np.random.default_rng(5).normal(0, 1, (ROWS, DIM)).astype(np.float32)
+AUGMENT = ["augment", "-q", "-j1", "--size", "32", "--recipe", "moco-cifar", "--batch", "8", "--epochs", "2", "-s", "1"]
+ENCODE = ["encode", "-q", "-j1", "-a", "mobilenet_v3_small", "--small", "--dim", "16", "--patience", "3", "-o"]
 LOSS = ["loss", "-q", "-j1", "--patience", "3", "moco:k=32"]
 
 
@@ -62,20 +65,23 @@ def frames(header, *rest):
 
 
 class Script:
-    """Plays the server for one client: answers the n-th message by answers[n] (list of frames), then tells what else came."""
+    """Plays the server for one client: answers the n-th message by answers[n] (list of frames), then falls silent, and after
+    three seconds goes. heard: what else came."""
 
-    def __init__(self, command, answers, cwd):
+    def __init__(self, command, answers, cwd, *behind):
         self.server = Server("encode")
-        self.line = Line(command + ["--from", self.server.ticket], cwd=cwd)
+        self.line = Line(command + ["--from", self.server.ticket], *behind, cwd=cwd)
         for answer in answers:
-            who = receive(self.server.socket, 10)[0]
-            self.server.socket.send_multipart([who] + answer)
-        self.line.wait(20)
+            with contextlib.suppress(TimeoutError):
+                who = receive(self.server.socket, 5)[0]
+                self.server.socket.send_multipart([who] + answer)
+        until(lambda: all(p.poll() is not None for p in self.line.procs), 3)
         self.heard = []
         with contextlib.suppress(TimeoutError):
             while True:
                 self.heard.append(msgpack.unpackb(receive(self.server.socket, 0.2)[1]))
         self.server.close()
+        self.line.wait(20)
 
 
 def test_bad_servers():
@@ -116,6 +122,73 @@ def test_bad_servers():
         vanish(d, good, step0)
 
 
+def augment_schema(offers=None, **facts):
+    s = augment_peer.schema()
+    s.scalars.update({f"fact.{k}": v for k, v in facts.items()})
+    s.offers = {**s.offers, **(offers or {})}
+    return pack(s)
+
+
+def views(rows=augment_peer.BATCH, size=augment_peer.SIZE, dtype=np.uint8, step=0, channels=3):
+    picture = np.zeros((rows, size, size, channels), dtype)
+    return pack(Record("batch", {"step": step, "part": 0, "parts": 1, "epoch": 0}, {"view0": picture, "view1": picture}))
+
+
+def test_bad_augments():
+    """encode | loss behind a server that says impossible things."""
+    b, n = augment_peer.BATCH, augment_peer.SIZE
+    schemas = {"a batch of nothing": {"batch": 0}, "a batch of less": {"batch": -8}, "no steps an epoch": {"steps_per_epoch": 0},
+               "a batch that the views do not have": {"batch": 9}, "steps of less than nothing": {"steps": -1, "epochs": -1},
+               "a mean of two numbers": {"mean": "0.5,0.5"}, "a mean of words": {"mean": "light,grey,dark"}, "no std": {"std": ""},
+               "a std of zero": {"std": "0,0,0"}, "no views": {"views": 0}, "a thousand views": {"views": 1000},
+               "a view of one channel": {"offers": {"view0": ("u8", (b, n, n, 1))}}, "a view of floats": {"offers": {"view0": ("f32", (b, n, n, 3))}},
+               "a flat view": {"offers": {"view0": ("u8", (b, n * n * 3))}}, "a view of no height": {"offers": {"view0": ("u8", (b, 0, n, 3))}},
+               "a view of two gigapixels": {"offers": {"view0": ("u8", (b, 46340, 46340, 3)), "view1": ("u8", (b, 46340, 46340, 3))}}}
+    batches = {"fewer rows": views(rows=3), "more rows": views(rows=40), "smaller views": views(size=16), "larger views": views(size=64),
+               "views of integers": views(dtype=np.int32), "views of four channels": views(channels=4), "another step": views(step=1),
+               "no views": pack(Record("batch", {"step": 0, "part": 0, "parts": 1, "epoch": 0}))}
+    with folder() as d:
+        for i, (name, answers) in enumerate([(n, [augment_schema(**s)]) for n, s in schemas.items()] +
+                                            [(n, [augment_schema(), b]) for n, b in batches.items()]):
+            play = Script(ENCODE + [f"run{i}"], answers, d, ["loss", "-q", "-j1", "moco:k=64"])
+            sent = len(answers) == 1 or play.line.words and play.line.words[0].startswith("encode: ") and "vanished" not in play.line.stderr
+            check(f"encode behind an augment that gives {name}", len(play.line.words) == 1 and min(play.line.codes) > 0 and sent,
+                  f"{play.line.codes} {play.line.stderr!r}")
+
+
+def test_bad_encodes():
+    """probe behind a server that says impossible things."""
+    offers = {"feature0": ("f32", (8, 16)), "label": ("i32", (8,)), "split": ("i32", (8,)), "index": ("i64", (8,)), "name": ("u8", (8, 32))}
+    kinds = {"f32": "<f4", "i32": "<i4", "i64": "<i8", "u8": "u1"}
+
+    def greeting(offers=offers, **facts):
+        s = {"version": 1, "incarnation": 1, "stage": "encode", "trained": False,
+             **{f"fact.{k}": v for k, v in {**augment_peer.FACTS, "eval": True, "samples": 8, "steps": 1, "steps_per_epoch": 1, **facts}.items()}}
+        return pack(Record("schema", s, {}, offers))
+
+    def rows(**other):
+        tensors = {n: np.zeros(shape, kinds[d]) for n, (d, shape) in offers.items()}
+        tensors["split"][4:] = 1
+        return pack(Record("batch", {"step": 0, "part": 0, "parts": 1, "epoch": 0}, {**tensors, **other}))
+
+    cases = {"a training stream": [greeting(eval=False)], "no features": [greeting({n: o for n, o in offers.items() if n != "feature0"})],
+             "no split": [greeting({n: o for n, o in offers.items() if n != "split"})], "flat features": [greeting({**offers, "feature0": ("f32", (8,))})],
+             "features of integers": [greeting({**offers, "feature0": ("i32", (8, 16))})], "samples of less": [greeting(samples=-1)],
+             "a trillion samples": [greeting(samples=10**12)], "features of no width": [greeting({**offers, "feature0": ("f32", (8, 0))})],
+             "wider features than offered": [greeting(), rows(feature0=np.zeros((8, 17), "<f4"))],
+             "fewer labels than features": [greeting(), rows(label=np.zeros(3, "<i4"))],
+             "labels of 64 bits": [greeting(), rows(label=np.zeros(8, "<i8"))],
+             "more rows than samples": [greeting(), rows(**{n: np.zeros((80, *shape[1:]), kinds[d]) for n, (d, shape) in offers.items()})],
+             "features that are not finite": [greeting(), rows(feature0=np.full((8, 16), np.nan, "<f4"))],
+             "a split of seven": [greeting(), rows(split=np.full(8, 7, "<i4"))], "labels beyond the classes": [greeting(), rows(label=np.full(8, 2**30, "<i4"))],
+             "an end before the last step": [greeting(), pack(Record("end", {"code": 0}))]}
+    with folder() as d:
+        for name, answers in cases.items():
+            play = Script(["probe", "-q", "-j1", "knn", "metrics"], answers, d)
+            check(f"probe behind an encode that gives {name}", len(play.line.words) == 1 and play.line.code > 0,
+                  f"{play.line.codes} {play.line.stderr!r}")
+
+
 def vanish(d, *answers):
     server = Server("encode")
     line = Line(LOSS + ["--from", server.ticket], cwd=d)
@@ -150,15 +223,13 @@ def test_last_words():
 
 # --- clients that misbehave ---
 
-AUGMENT = ["augment", "-q", "-j1", "--size", "32", "--recipe", "moco-cifar", "--batch", "8", "--epochs", "2", "-s", "1"]
-ENCODE = ["encode", "-q", "-j1", "-a", "mobilenet_v3_small", "--small", "--dim", "16", "--patience", "3", "-o"]
-
-
 def fault_of(action):
     try:
         action()
     except Fault as f:
         return f
+    except (TimeoutError, Refused):
+        pass
     return None
 
 
@@ -217,11 +288,11 @@ def test_bad_clients_of_augment(d):
 def refused_by_encode(name, d, play, code, part):
     """play(client) brings encode to refuse; its checkpoint of the step before must stay."""
     line, ticket = start(d, AUGMENT + ["data"], ENCODE + [name.replace(" ", "-")])
-    client = Client(ticket, "loss", patience=20)
+    client = Client(ticket, "loss", patience=5)
     client.open(loss="test")
     fault = fault_of(lambda: play(client))
     client.socket.close(linger=0)
-    line.wait(20)
+    line.wait(10)
     check(f"encode given {name}", fault is not None and fault.code == code and part in fault.sentence and line.codes[1] == code and
           len(line.words) == 1, f"{fault}, {line.codes}, {line.stderr!r}")
 
@@ -232,6 +303,15 @@ def one_step(client, gradient=None, d_step=0, incarnation=0, name="q0"):
     g = np.zeros_like(b.tensors["q0"]) if gradient is None else gradient
     client.send(Record("grad", {"step": d_step, "incarnation": client.schema.scalars["incarnation"] + incarnation, "loss": 1.0}, {f"d:{name}": g}))
     client.want(1, ["q0", "k1"])
+    client.take()
+
+
+def other_names(client, first, then):
+    """A second want that names something else than the first."""
+    client.want(0, first)
+    b = client.take()
+    client.grad(0, {"q0": np.zeros_like(b.tensors["q0"])}, {"loss": 0.0})
+    client.want(1, then)
     client.take()
 
 
@@ -249,6 +329,10 @@ def test_bad_clients_of_encode(d):
     refused_by_encode("a gradient of another shape", d, lambda c: one_step(c, np.zeros((8, 5), np.float32)), 1, "shape")
     refused_by_encode("a gradient that is not finite", d, lambda c: one_step(c, nan), 1, "step 1")
     refused_by_encode("no gradient at all", d, lambda c: one_step(c, name="q9"), 1, "d:q0")
+    refused_by_encode("half a step", d, lambda c: wanted(c, 0, ["q0", "k1"], 1, 2), 1, "part")
+    refused_by_encode("no name", d, lambda c: wanted(c, 0, []), 1, "name")
+    refused_by_encode("more names than before", d, lambda c: other_names(c, ["q0"], ["q0", "k1"]), 1, "name")
+    refused_by_encode("other names than before", d, lambda c: other_names(c, ["q0", "k1"], ["q0", "label"]), 1, "name")
 
 
 def test_second_loss(d):
@@ -269,6 +353,8 @@ if __name__ == "__main__":
     test_tickets()
     test_bad_servers()
     test_last_words()
+    test_bad_augments()
+    test_bad_encodes()
     with folder() as d:
         images(f"{d}/data", 40)
         test_bad_clients_of_augment(d)
