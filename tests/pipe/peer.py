@@ -193,28 +193,27 @@ def receive(socket, seconds):
 
 
 class Server:
-    """Serves at a unix socket, or at endpoint. Iterating gives (client, record) until the last client said close."""
+    """Serves at a unix socket, or at endpoint. Iterating gives (client, record) until every client has said
+    close or been told the end."""
 
     def __init__(self, stage, endpoint=None, patience=60):
         self.folder = None
         if endpoint is None:
             self.folder = tempfile.mkdtemp(prefix="peer-")
             endpoint = f"ipc://{self.folder}/s"
-        self.patience, self.clients = patience, set()
+        self.patience, self.clients, self.ended = patience, set(), set()
         self.socket = zmq.Context.instance().socket(zmq.ROUTER)
         self.socket.bind(endpoint)
         self.ticket = str(Ticket(stage, self.socket.getsockopt_string(zmq.LAST_ENDPOINT)))
 
     def __iter__(self):
-        while True:
+        while not self.clients or self.clients != self.ended:
             frames = receive(self.socket, self.patience)
             who, record = frames[0], unpack(frames[1:])
             if record.kind == "fault":
                 raise Fault(record.scalars["code"], record.scalars["sentence"])
             if record.kind == "close":
-                self.clients.discard(who)
-                if not self.clients:
-                    return
+                self.ended.add(who)
                 continue
             demand((record.kind == "open") == (who not in self.clients), f"{record.kind} out of turn")
             self.clients.add(who)
@@ -222,6 +221,8 @@ class Server:
 
     def send(self, who, record):
         self.socket.send_multipart([who] + pack(record))
+        if record.kind in ("end", "fault"):  # the last word on this link
+            self.ended.add(who)
 
     def close(self):
         self.socket.close(linger=3000)
