@@ -52,14 +52,44 @@ static int check_input(const struct options *o, const struct safetensors *file, 
 	return 0;
 }
 
+static int check_view(const struct record *schema, int i)
+{
+	const struct tensor *first = record_offered(schema, "view0");
+	char name[32], spec[128];
+	const struct tensor *v;
+
+	snprintf(name, sizeof(name), "view%d", i);
+	v = record_offered(schema, name);
+	if (!first || !v)
+		return fail("the stage in front gives no '%s'", name);
+	if (v->dtype != U8 || v->rank != 4 || v->shape[3] != 3 || v->shape[0] != record_int(schema, "fact.batch", 0) ||
+	    v->shape[1] < 1 || v->shape[2] < 1 || v->shape[1] > 8192 || v->shape[2] > 8192 || !tensor_same_spec(v, first))
+		return fail("the stage in front offers '%s' as %s: encode needs u8[B,h,w,3], B the batch, all views of one size", name,
+			    tensor_spec(v, spec, sizeof(spec)));
+	return 0;
+}
+
+int check_schema(const struct record *schema)
+{
+	static const char *const counts[] = { "fact.batch", "fact.views", "fact.steps_per_epoch", "fact.steps" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(counts); i++)
+		if (record_int(schema, counts[i], 0) < 1 || record_int(schema, counts[i], 0) > INT32_MAX)
+			return fail("the stage in front says %s = %lld, which cannot be", counts[i] + 5, (long long)record_int(schema, counts[i], 0));
+	if (record_int(schema, "fact.views", 0) > RECORD_TENSORS)
+		return fail("the stage in front says views = %lld, which cannot be", (long long)record_int(schema, "fact.views", 0));
+	for (int i = 0; i < record_int(schema, "fact.views", 0); i++)
+		if (check_view(schema, i) < 0)
+			return -1;
+	return 0;
+}
+
 int configure(struct net_config *c, const struct options *o, const struct record *schema, const struct safetensors *file)
 {
 	const char *small = file ? safetensors_meta(file, "small") : NULL, *dim = file ? safetensors_meta(file, "dim") : NULL;
 	const struct tensor *view = record_offered(schema, "view0");
 	int64_t d = o->dim;
 
-	if (!view || view->rank != 4 || view->shape[3] != 3)
-		return fail("the stage in front gives no 'view0' u8[B,h,w,3]");
 	if (choose_arch(c, o, file) < 0)
 		return -1;
 	if (dim)
@@ -75,6 +105,9 @@ int configure(struct net_config *c, const struct options *o, const struct record
 	if (three_numbers(record_text(schema, "fact.mean", "0,0,0"), "mean", c->mean) < 0 ||
 	    three_numbers(record_text(schema, "fact.std", "1,1,1"), "std", c->std) < 0)
 		return -1;
+	for (int i = 0; i < 3; i++)
+		if (!(c->std[i] > 0))
+			return fail("the stage in front sent a deviation of %g: --std needs three numbers above 0", c->std[i]);
 	return check_input(o, file, schema);
 }
 

@@ -22,6 +22,9 @@ int serve(struct stage *s, const struct options *o);
  * given. file: the opened weights or NULL. */
 int configure(struct net_config *c, const struct options *o, const struct record *schema, const struct safetensors *file);
 
+/* Refuses facts and offers that no stage could mean: every view u8 [batch,h,w,3] of one size, counts of at least one. */
+int check_schema(const struct record *schema);
+
 /* Whether name is prefix followed by a view number below views (stored in *view). */
 bool view_name(const char *name, const char *prefix, int views, int *view);
 /* Answers with a fault that says which option would make a name that nobody gives. */

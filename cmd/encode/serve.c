@@ -251,7 +251,7 @@ int serve(struct stage *s, const struct options *o)
 	struct server v = { .s = s, .o = o, .head = o->as ? o->as : "q" };
 	int r;
 
-	if (stage_connect(s, NULL) < 0)
+	if (stage_connect(s, NULL) < 0 || check_schema(stage_schema(s)) < 0)
 		return -1;
 	v.views = (int)record_int(stage_schema(s), "fact.views", 1);
 	v.batch = (int)record_int(stage_schema(s), "fact.batch", 1);

@@ -11,7 +11,7 @@ struct training {
 	const char *backend;
 	struct trainer t;
 	struct run run;
-	struct record *schema, *names, *views;  /* names: asked for upstream; views: of the step being trained */
+	struct record *schema, *wanted, *names, *views;  /* wanted by the loss; names asked for upstream; views of the step in hand */
 	int view_count, batch;
 	bool given[TRAINER_VIEWS];              /* whose q the loss has */
 	int64_t steps_per_epoch, end, save_every;
@@ -122,7 +122,7 @@ static int prepare(struct training *r)
 	char *text;
 	int result;
 
-	if (stage_connect(r->s, NULL) < 0)
+	if (stage_connect(r->s, NULL) < 0 || check_schema(stage_schema(r->s)) < 0)
 		return -1;
 	up = stage_schema(r->s);
 	if (record_bool(up, "fact.eval", false))
@@ -159,6 +159,9 @@ static int translate(struct training *r, const struct record *want)
 	int i;
 
 	r->names = record_new(KIND_WANT);
+	r->wanted = record_new(KIND_WANT);
+	for (int n = 0; n < want->name_count; n++)
+		record_name(r->wanted, want->names[n]);
 	for (int n = 0; n < want->name_count; n++) {
 		const char *name = want->names[n];
 
@@ -185,6 +188,9 @@ static int take_views(struct training *r, int64_t step)
 	record_free(r->views);
 	r->views = NULL;
 	result = stage_take(r->s, &r->views);
+	if (result > 0 && r->views->tensor_count && r->views->tensors[0].shape[0] != r->batch)
+		return fail("the stage in front sent %lld rows in step %lld, not the batch of %d", (long long)r->views->tensors[0].shape[0],
+			    (long long)step + 1, r->batch);
 	if (result == 0)
 		return fail_code(EXIT_GONE, "the stage in front ended before step %lld", (long long)step + 1);
 	for (; result > 0 && r->asked < r->end && stage_room(r->s) > 0; r->asked++) /* the next views are made while we compute */
@@ -301,6 +307,24 @@ static int apply(struct training *r, const struct record *grad, int64_t step)
 	return trainer_update(&r->t, step);
 }
 
+/* Views are asked for ahead, so what a run asks for stays what it was. */
+static int check_want(const struct training *r, const struct record *want, int64_t step)
+{
+	bool same = true;
+
+	if (want->kind != KIND_WANT || record_int(want, "step", -1) != step)
+		return fail("the loss asked for step %lld, but step %lld is due", (long long)record_int(want, "step", -1) + 1, (long long)step + 1);
+	if (record_int(want, "part", 0) != 0 || record_int(want, "parts", 1) != 1)
+		return fail("the loss asked for a part of step %lld: a trained step is asked for whole", (long long)step + 1);
+	if (want->name_count == 0)
+		return fail("the loss asked for no name in step %lld", (long long)step + 1);
+	for (int i = 0; r->wanted && i < want->name_count; i++)
+		same &= record_named(r->wanted, want->names[i]);
+	if (r->wanted && (!same || want->name_count != r->wanted->name_count))
+		return fail("the loss asked for other names in step %lld than before: they stay the same through a run", (long long)step + 1);
+	return 0;
+}
+
 static int train_step(struct training *r, const struct request *q)
 {
 	int64_t step = r->run.step;
@@ -308,8 +332,8 @@ static int train_step(struct training *r, const struct request *q)
 	struct request g;
 	int result;
 
-	if (q->record->kind != KIND_WANT || record_int(q->record, "step", -1) != step)
-		return fail("the loss asked for step %lld, but step %lld is due", (long long)record_int(q->record, "step", -1) + 1, (long long)step + 1);
+	if (check_want(r, q->record, step) < 0)
+		return -1;
 	if (!r->names && translate(r, q->record) < 0)
 		return -1;
 	if (take_views(r, step) < 0 || send_batch(r, q, step, save) < 0)
@@ -397,6 +421,7 @@ int train(struct stage *s, const struct options *o)
 	run_close(&r.run);
 	trainer_release(&r.t);
 	record_free(r.schema);
+	record_free(r.wanted);
 	record_free(r.names);
 	record_free(r.views);
 	return result;

@@ -106,6 +106,11 @@ static int prepare(struct work *w, const char *on)
 	return features_fit(&w->features, w->samples);
 }
 
+static int interrupted(const struct work *w)
+{
+	return fail_code(128 + stage_signal(w->stage), "interrupted: nothing is kept of an evaluation, give the line again");
+}
+
 /* Takes all batches, as many wants open as the line has room for. */
 static int collect(struct work *w)
 {
@@ -116,6 +121,9 @@ static int collect(struct work *w)
 		struct record *batch;
 		int64_t have;
 		int r;
+
+		if (stage_signal(w->stage))
+			return interrupted(w);
 
 		for (; wanted < w->steps && (wanted == step || stage_room(w->stage) > 0); wanted++)
 			if (stage_want(w->stage, wanted, 0, 1, w->names) < 0)
@@ -137,6 +145,8 @@ static int collect(struct work *w)
 static int run_tasks(const struct work *w)
 {
 	for (int i = 0; i < w->task_count; i++) {
+		if (stage_signal(w->stage))
+			return interrupted(w);
 		progress_show(true, "%lld samples: %s", (long long)w->samples, w->tasks[i].spelling);
 		if (probe_run(&w->tasks[i], &w->features, stdout) < 0)
 			return -1;

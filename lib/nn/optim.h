@@ -13,7 +13,7 @@ struct optim {
 	struct entry entry;
 	int slots;
 	const char *slot_names[2];
-	/* One step; decay: NULL, or per parameter vector flags chosen by the caller; step counts from 0. */
+	/* One step with the rate lr; step counts from 0. */
 	void (*step)(const struct choice *c, double lr, int64_t step, int64_t n, float *w, const float *g, float *const *slots);
 };
 extern const struct table optim_table;
@@ -24,6 +24,8 @@ struct schedule {
 	double (*factor)(const struct choice *c, double progress_epochs, double epochs);
 };
 extern const struct table schedule_table;
+/* Refuses texts that the parameters of a schedule cannot mean. -1 after fail() with EXIT_USAGE. */
+int schedule_check(const struct choice *schedule);
 /* Learning rate of a step: base rate times the schedule's factor. epochs: of the whole run. */
 double schedule_rate(const struct choice *schedule, double base, int64_t step, int64_t steps_per_epoch, double epochs);
 

@@ -51,6 +51,21 @@ static const struct schedule schedules[] = {
 };
 const struct table schedule_table = TABLE("schedule", schedules);
 
+int schedule_check(const struct choice *c)
+{
+	const char *by = choice_text(c, "by"), *at = strcmp(c->entry->name, "step") ? "" : choice_text(c, "at");
+	char *end;
+
+	if (strcmp(by, "step") != 0 && strcmp(by, "epoch") != 0)
+		return fail_code(EXIT_USAGE, "schedule '%s': by=%s is neither by=epoch nor by=step", c->entry->name, by);
+	for (; *at; at = *end ? end + 1 : end) {
+		strtod(at, &end);
+		if (end == at || (*end && *end != '+') || (*end && !end[1]))
+			return fail_code(EXIT_USAGE, "schedule '%s': at=%s is no list of epochs such as 60+80", c->entry->name, choice_text(c, "at"));
+	}
+	return 0;
+}
+
 double schedule_rate(const struct choice *choice, double base, int64_t step, int64_t steps_per_epoch, double epochs)
 {
 	const struct schedule *s = (const struct schedule *)choice->entry;
@@ -59,6 +74,6 @@ double schedule_rate(const struct choice *choice, double base, int64_t step, int
 	double at = by_step ? exact : (double)(step / steps_per_epoch);
 
 	if (exact < warmup)      /* the warm-up always moves by steps: its last one is the base rate */
-		return base * (step + 1) / (warmup * steps_per_epoch);
+		return base * MIN(1, (step + 1) / (warmup * steps_per_epoch));
 	return base * s->factor(choice, at, epochs);
 }

@@ -16,6 +16,8 @@ int trainer_init(struct trainer *t, const struct trainer_config *c)
 {
 	memset(t, 0, sizeof(*t));
 	t->c = *c;
+	if (schedule_check(&c->schedule) < 0)
+		return -1;
 	t->net = net_new(&c->net);
 	if (!t->net)
 		return -1;

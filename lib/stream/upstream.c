@@ -140,6 +140,29 @@ static int take_schema(struct stage *s, struct server *v, struct record *r)
 	return differs ? -1 : 0;
 }
 
+/* An answer holds what was asked for, as the schema offered it; only the first dimension may be smaller. */
+static int check_answer(const struct stage *s, const struct server *v, const struct want *w, const struct record *r)
+{
+	for (int i = 0; i < w->request->name_count; i++) {
+		const char *name = w->request->names[i];
+		const struct tensor *t = record_find(r, name), *offer = record_offered(s->schema, name);
+		struct tensor like;
+		char a[128], b[128];
+
+		if (!t)
+			return fail("the '%s' stage sent no '%s' in step %lld", v->ticket.stage, name, (long long)w->step + 1);
+		if (!offer)
+			continue;
+		like = *offer;
+		if (t->rank > 0 && like.rank > 0 && t->shape[0] >= 1 && t->shape[0] <= like.shape[0])
+			like.shape[0] = t->shape[0];
+		if (!tensor_same_spec(t, &like) || t->shape[0] != record_find(r, w->request->names[0])->shape[0])
+			return fail("the '%s' stage sent '%s' as %s, but offered %s", v->ticket.stage, name, tensor_spec(t, a, sizeof(a)),
+				    tensor_spec(offer, b, sizeof(b)));
+	}
+	return 0;
+}
+
 static int take_answer(struct stage *s, struct server *v, struct record *r)
 {
 	for (int i = 0; i < s->want_count; i++) {
@@ -149,6 +172,10 @@ static int take_answer(struct stage *s, struct server *v, struct record *r)
 			continue;
 		if (record_int(r, "step", -1) != w->step || record_int(r, "part", 0) != w->part)
 			break;
+		if (check_answer(s, v, w, r) < 0) {
+			record_free(r);
+			return -1;
+		}
 		w->answer = r;
 		v->open_wants--;
 		return 0;
