@@ -13,11 +13,11 @@ enum {
 	SMALL = 10000,                 /* up to so many samples, and ... */
 	LIGHT = 100000000,             /* ... so many products a pass, every fold is scored */
 	BASIS = 8192,                  /* samples that the covariance is estimated from, at most */
-	ITERATIONS = 60,               /* of the solver, for one lambda */
+	ITERATIONS = 60,               /* of the solver, for one lambda of the path */
+	FINAL_ITERATIONS = 300,        /* for the lambda that the path has chosen */
 	PATIENCE = 3,                  /* lambdas without progress that end the path */
 };
-#define TOLERANCE 2e-5                  /* of the final fit */
-#define PATH_TOLERANCE 2e-4             /* of those that are only scored */
+#define TOLERANCE 2e-5   /* looser fits along the path cost two points on features of a briefly trained network */
 #define LAMBDA_FIRST 1e-1
 #define LAMBDA_LAST 1e-11
 #define LAMBDA_STEP 0.31622776601683794
@@ -302,7 +302,7 @@ static struct score fit_one(struct fit *f, float *w, double lambda, int left_out
 		f->lambda = lambda;
 	}
 	f->left_out = left_out;
-	lbfgs_run(f->solver, w, ITERATIONS, left_out < 0 ? TOLERANCE : PATH_TOLERANCE);
+	lbfgs_run(f->solver, w, left_out < 0 ? FINAL_ITERATIONS : ITERATIONS, TOLERANCE);
 	return held_out(f);
 }
 
