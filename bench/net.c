@@ -42,8 +42,16 @@ static double flops(const struct net *net)
 
 static int prepare(struct bench *b, char **argv, const char *backend)
 {
-	struct net_config c = { .arch = arch_find(argv[1]), .small = !strcmp(argv[4], "small"), .head = "simple", .dim = 128,
-		.height = atoi(argv[2]), .width = atoi(argv[2]), .bn_splits = 1, .mean = { .5, .5, .5 }, .std = { .2, .2, .2 }, .backend = backend };
+	struct net_config c = { .arch = arch_find(argv[1]),
+				.small = !strcmp(argv[4], "small"),
+				.head = "simple",
+				.dim = 128,
+				.height = atoi(argv[2]),
+				.width = atoi(argv[2]),
+				.bn_splits = 1,
+				.mean = { .5, .5, .5 },
+				.std = { .2, .2, .2 },
+				.backend = backend };
 	size_t size;
 
 	b->batch = atoi(argv[3]);
@@ -144,7 +152,7 @@ int main(int argc, char **argv)
 	       strcmp(argv[4], "small") ? "false" : "true", net_configuration(b.net)->backend, median(ms[PARTS], steps));
 	for (int k = 0; k < PARTS; k++)
 		printf(",\"%s\":%.1f", part_names[k], median(ms[k], steps));
-	printf(",\"cpu_ms\":%.1f,\"gflops\":%.1f,\"pass_mb\":%.0f}\n", median(cpu, steps), 4 * flops(b.net) * b.batch / median(ms[PARTS], steps) * 1e-6,
-	       (pass_bytes(b.query) + pass_bytes(b.key)) / 1e6);
+	printf(",\"cpu_ms\":%.1f,\"gflops\":%.1f,\"pass_mb\":%.0f}\n", median(cpu, steps),
+	       4 * flops(b.net) * b.batch / median(ms[PARTS], steps) * 1e-6, (pass_bytes(b.query) + pass_bytes(b.key)) / 1e6);
 	return 0;
 }

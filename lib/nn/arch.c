@@ -1,8 +1,8 @@
 /*
  * arch.c - the layers of each family and the tables made of them
  *
- * Names, shapes and initialisation are torchvision's (0.14), without the classifier's last layer. To add an architecture: rows and
- * one line of archs[]; a new kind of block is a function and one line of layers[].
+ * Names, shapes and initialisation are torchvision's (0.14), without the classifier's last layer. To add an architecture: rows
+ * and one line of archs[]; a new kind of block is a function and one line of layers[].
  */
 #include "lib/nn/arch.h"
 #include "lib/nn/engine.h"
@@ -28,8 +28,14 @@ static void conv_layer(struct builder *b, const int *v, bool depthwise, const ch
 
 	format(conv, sizeof(conv), "row%d.%s", b->row, kind);
 	format(norm, sizeof(norm), "row%d.norm", b->row);
-	build_conv(b, &(struct conv_spec){ .out = depthwise ? 0 : v[0], .k = v[shift], .stride = v[shift + 1], .pad = v[shift + 2],
-		.act = v[shift + 3], .depthwise = depthwise, .conv = conv, .norm = v[shift + 4] ? norm : NULL });
+	build_conv(b, &(struct conv_spec){ .out = depthwise ? 0 : v[0],
+					   .k = v[shift],
+					   .stride = v[shift + 1],
+					   .pad = v[shift + 2],
+					   .act = v[shift + 3],
+					   .depthwise = depthwise,
+					   .conv = conv,
+					   .norm = v[shift + 4] ? norm : NULL });
 }
 
 static void conv(struct builder *b, const int *v)
@@ -82,8 +88,13 @@ static void resnet_stem(struct builder *b, const int *v)
 {
 	bool small = b->net->config.small;
 
-	build_conv(b, &(struct conv_spec){ .out = v[0], .k = small ? 3 : 7, .stride = small ? 1 : 2, .pad = small ? 1 : 3, .act = ACT_RELU,
-		.conv = "conv1", .norm = "bn1" });
+	build_conv(b, &(struct conv_spec){ .out = v[0],
+					   .k = small ? 3 : 7,
+					   .stride = small ? 1 : 2,
+					   .pad = small ? 1 : 3,
+					   .act = ACT_RELU,
+					   .conv = "conv1",
+					   .norm = "bn1" });
 	if (!small)
 		build_maxpool(b, 3, 2, 1);
 }
@@ -286,8 +297,10 @@ static const struct row mobilenet_v3_large[] = {
 #define ARCH(name, summary, eps, momentum, linear) { { #name, summary, NULL }, name, ARRAY_SIZE(name), eps, momentum, linear }
 static const struct arch archs[] = {
 	ARCH(resnet18, "ResNet-18 (He et al. 2016), feature 512, 11.2 M parameters", 1e-5, 0.1, INIT_UNIFORM),
-	ARCH(mobilenet_v3_small, "MobileNetV3 small (Howard et al. 2019), feature 1024, 1.5 M parameters", 1e-3, 0.01, INIT_NORMAL),
-	ARCH(mobilenet_v3_large, "MobileNetV3 large (Howard et al. 2019), feature 1280, 4.2 M parameters", 1e-3, 0.01, INIT_NORMAL),
+	ARCH(mobilenet_v3_small, "MobileNetV3 small (Howard et al. 2019), feature 1024, 1.5 M parameters", 1e-3, 0.01,
+	     INIT_NORMAL),
+	ARCH(mobilenet_v3_large, "MobileNetV3 large (Howard et al. 2019), feature 1280, 4.2 M parameters", 1e-3, 0.01,
+	     INIT_NORMAL),
 };
 const struct table arch_table = TABLE("architecture", archs);
 

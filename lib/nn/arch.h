@@ -10,7 +10,8 @@
  *		{ LAYER_MEANPOOL, { 0 } },
  *		{ LAYER_LINEAR, { 32, ACT_HARDSWISH } },
  *	};
- *	static const struct arch arch = { .entry = { "tiny", "for a test", NULL }, .rows = tiny, .count = 3, .bn_eps = 1e-5, .bn_momentum = 0.1 };
+ *	static const struct arch arch = { .entry = { "tiny", "for a test", NULL }, .rows = tiny, .count = 3, .bn_eps = 1e-5,
+ *	                                  .bn_momentum = 0.1 };
  */
 #ifndef NN_ARCH_H
 #define NN_ARCH_H
@@ -28,7 +29,7 @@ enum {
 	LAYER_MAXPOOL,    /* k, stride, pad */
 	LAYER_MEANPOOL,   /* over the whole image */
 	LAYER_SQUEEZE,    /* width, inner act, outer act: squeeze-and-excitation, the gate of the next layer */
-	LAYER_SUM,        /* row, act: adds the output of that earlier row (-1: of the view, impossible) */
+	LAYER_SUM,        /* row, act: adds the output of that earlier row (counted from 0) */
 	LAYERS
 };
 

@@ -14,8 +14,8 @@
 
 struct backend {
 	struct entry entry;
-	void (*gemm)(bool trans_a, bool trans_b, int m, int n, int k, const float *a, int lda, const float *b, int ldb, float beta,
-		     float *c, int ldc);
+	void (*gemm)(bool trans_a, bool trans_b, int m, int n, int k, const float *a, int lda, const float *b, int ldb,
+		     float beta, float *c, int ldc);
 	const char *(*version)(void);
 };
 

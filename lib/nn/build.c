@@ -11,7 +11,8 @@ static struct node *add_node(struct builder *b, enum op_code op, int in, int h, 
 	if (net->count == NODES_MAX)
 		bug("more than %d nodes", NODES_MAX);
 	if ((h < 1 || w < 1) && !b->failed) {
-		fail_code(EXIT_USAGE, "images of %dx%d are too small for '%s'", net->config.width, net->config.height, net->arch->entry.name);
+		fail_code(EXIT_USAGE, "images of %dx%d are too small for '%s'", net->config.width, net->config.height,
+			  net->arch->entry.name);
 		b->failed = true;
 	}
 	x = &net->nodes[net->count];
@@ -22,7 +23,8 @@ static struct node *add_node(struct builder *b, enum op_code op, int in, int h, 
 }
 
 /* Adds a tensor PREFIX.SUFFIX and returns its offset in its flat vector. */
-static int64_t add_tensor(struct builder *b, const char *prefix, const char *suffix, int rank, const int64_t *shape, struct init init)
+static int64_t add_tensor(struct builder *b, const char *prefix, const char *suffix, int rank, const int64_t *shape,
+			  struct init init)
 {
 	struct net *net = b->net;
 	struct net_tensor *t;
@@ -83,7 +85,8 @@ void build_conv(struct builder *b, const struct conv_spec *s)
 	b->gate = -1;
 	x->weights = out * shape[1] * s->k * s->k;
 	/* Kaiming, fan-out; PyTorch counts all outputs of a depthwise convolution too */
-	x->weight = add_tensor(b, s->conv, "weight", 4, shape, (struct init){ .normal = sqrt(2.0 / ((double)out * s->k * s->k)) });
+	x->weight = add_tensor(b, s->conv, "weight", 4, shape,
+			       (struct init){ .normal = sqrt(2.0 / ((double)out * s->k * s->k)) });
 	if (s->norm)
 		add_norm(b, x, s->norm);
 	else

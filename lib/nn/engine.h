@@ -12,8 +12,8 @@
  *	dz = gate * d + pooled * act'(z)       pooled: the gradient of a mean-pool reader, the same over an image, never stored
  *	draw = gamma*istd * (dz - mean(dz) - xhat * mean(dz * xhat)) = c0*dz + c1*raw + c2
  *
- * The column sums of dz and dz*xhat are taken by whoever adds the last part of d, while the rows are hot ("finish"). For a gated or
- * pooled node they follow from sums over each image, so no further pass over the activations is needed:
+ * The column sums of dz and dz*xhat are taken by whoever adds the last part of d, while the rows are hot ("finish"). For a gated
+ * or pooled node they follow from sums over each image, so no further pass over the activations is needed:
  *
  *	sum dz = sum_n gate[n] * sum_hw d  +  pooled[n] * sum_hw act'(z)       and the same with xhat
  *
@@ -143,7 +143,8 @@ int split_of(const struct pass *p, int image);
 
 /* --- values and gradients of nodes --- */
 struct affine affine_of(const struct task *t, int node, int split);
-/* Rows y0..y1 of images n.. of a node's value into dst, pixels ld apart (the view's 3), rows pitch pixels apart; gate: node or -1. */
+/* Rows y0..y1 of images n.. of a node's value into dst, pixels ld apart (the view's 3), rows pitch pixels apart; gate: a node,
+ * or -1 for none. */
 void read_value(const struct task *t, int node, int gate, int n, int images, int y0, int y1, float *dst, int pitch);
 /* Rows of images in scratch, with borders left and right: row y of image i at (i*rows + y - top), pixel x at (x + left). */
 struct tile {

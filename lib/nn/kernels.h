@@ -2,7 +2,8 @@
  * kernels.h - the loops over activations that no library does well, compiled once for every instruction set
  *
  * An activation array is rows x ld floats, ld = channels rounded up to 16: rows start on cache lines and no loop has a
- * remainder. What lies in the padding is of no meaning to anybody; no kernel mixes channels. Per-channel vectors have ld elements.
+ * remainder. What lies in the padding is of no meaning to anybody; no kernel mixes channels. Per-channel vectors have ld
+ * elements.
  *
  *	const struct kernels *k = kernels_find();          the best this machine has, or what SPRAT_ISA=base|avx2|avx512 forces
  *	k->read(tile, raw, rows, ld, &affine, NULL, ACT_HARDSWISH, false);
@@ -31,7 +32,8 @@ struct dw_rows {
 struct kernels {
 	const char *name;
 	/* dst = act(z) * gate, or += when add; gate (ld) or NULL. */
-	void (*read)(float *dst, const float *src, int64_t rows, int ld, const struct affine *f, const float *gate, enum act act, bool add);
+	void (*read)(float *dst, const float *src, int64_t rows, int ld, const struct affine *f, const float *gate, enum act act,
+		     bool add);
 	/* u8 pixels to (x/255 - mean)/std given as scale and shift of each channel; n pixels of 3. */
 	void (*read_view)(float *dst, const uint8_t *src, int64_t n, const float scale[3], const float shift[3]);
 	/* Column sums of x - x[0] and of its square, (ld) each: the first row as origin keeps the variance exact. */
@@ -39,14 +41,15 @@ struct kernels {
 	/* dst = c[0]*d + c[1]*raw + c[2]: the gradient through batch norm; c is (3, ld). */
 	void (*grad)(float *dst, const float *d, const float *raw, int64_t rows, int ld, const float *c);
 	/* The same with d = gate*d + pooled*act'(z), where gate (NULL: 1), pooled (ld) and d (NULL: 0) are of one image. */
-	void (*grad_pooled)(float *dst, const float *d, const float *raw, int64_t rows, int ld, const float *c, const struct affine *f,
-			    enum act act, const float *gate, const float *pooled);
-	/* In place d *= act'(z); where f has xhat, adds to the column sums of d (sum) and of d*xhat (dots), and where gates is not
-	 * NULL, of (d before) * act(z). */
-	void (*finish)(float *d, const float *raw, int64_t rows, int ld, const struct affine *f, enum act act, float *sum, float *dots,
-		       float *gates);
+	void (*grad_pooled)(float *dst, const float *d, const float *raw, int64_t rows, int ld, const float *c,
+			    const struct affine *f, enum act act, const float *gate, const float *pooled);
+	/* In place d *= act'(z); where f has xhat, adds to the column sums of d (sum) and of d*xhat (dots), and where gates is
+	 * not NULL, of (d before) * act(z). */
+	void (*finish)(float *d, const float *raw, int64_t rows, int ld, const struct affine *f, enum act act, float *sum,
+		       float *dots, float *gates);
 	/* Column sums over one image of act(z), and where slopes is not NULL of act'(z) and act'(z)*xhat; (ld) each, added. */
-	void (*pool)(const float *raw, int64_t rows, int ld, const struct affine *f, enum act act, float *sum, float *slopes, float *dots);
+	void (*pool)(const float *raw, int64_t rows, int ld, const struct affine *f, enum act act, float *sum, float *slopes,
+		     float *dots);
 	/* dst = max over the k*k pixels at tap[] (NULL: outside), all of ld floats. */
 	void (*max)(float *dst, const float *const *tap, int taps, int ld);
 	/* The first tap that holds the maximum gets d added: to[t] beside tap[t]. */

@@ -76,8 +76,8 @@ void ISA(read)(float *, const float *, int64_t, int, const struct affine *, cons
 void ISA(read_view)(float *, const uint8_t *, int64_t, const float[3], const float[3]);
 void ISA(moments)(const float *, int64_t, int, float *, float *);
 void ISA(grad)(float *, const float *, const float *, int64_t, int, const float *);
-void ISA(grad_pooled)(float *, const float *, const float *, int64_t, int, const float *, const struct affine *, enum act, const float *,
-		      const float *);
+void ISA(grad_pooled)(float *, const float *, const float *, int64_t, int, const float *, const struct affine *, enum act,
+		      const float *, const float *);
 void ISA(finish)(float *, const float *, int64_t, int, const struct affine *, enum act, float *, float *, float *);
 void ISA(pool)(const float *, int64_t, int, const struct affine *, enum act, float *, float *, float *);
 void ISA(max)(float *, const float *const *, int, int);

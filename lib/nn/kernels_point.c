@@ -36,7 +36,8 @@ INLINE void read_block(float *restrict dst, const float *restrict src, int ld, c
 	}
 }
 
-INLINE void read_any(float *dst, const float *src, int64_t rows, int ld, const struct affine *f, const float *gate, enum act act, bool add)
+INLINE void read_any(float *dst, const float *src, int64_t rows, int ld, const struct affine *f, const float *gate, enum act act,
+		     bool add)
 {
 #define READ(row, n, scaled, gated, add) read_block(dst + (row) * ld, src + (row) * ld, ld, f, gate, act, scaled, gated, add, n)
 #define ADDED(row, n) READ(row, n, true, false, true)
@@ -56,7 +57,8 @@ INLINE void read_any(float *dst, const float *src, int64_t rows, int ld, const s
 		BY_BLOCKS(rows, RAW);
 }
 
-void ISA(read)(float *dst, const float *src, int64_t rows, int ld, const struct affine *f, const float *gate, enum act act, bool add)
+void ISA(read)(float *dst, const float *src, int64_t rows, int ld, const struct affine *f, const float *gate, enum act act,
+	       bool add)
 {
 #define ONE(a) read_any(dst, src, rows, ld, f, gate, a, add)
 	FOR_ACT(act, ONE)
@@ -80,8 +82,8 @@ void ISA(read_view)(float *restrict dst, const uint8_t *restrict src, int64_t n,
 
 /* --- column sums --- */
 
-INLINE void moments_block(const float *restrict x, int ld, const float *restrict origin, float *restrict sum, float *restrict squares,
-			  int rows)
+INLINE void moments_block(const float *restrict x, int ld, const float *restrict origin, float *restrict sum,
+			  float *restrict squares, int rows)
 {
 #pragma omp simd
 	for (int c = 0; c < WHOLE(ld); c++) {
@@ -111,7 +113,8 @@ void ISA(moments)(const float *x, int64_t rows, int ld, float *sum, float *squar
 INLINE void pool_block(const float *restrict raw, int ld, const struct affine *f, enum act act, float *restrict sum,
 		       float *restrict slopes, float *restrict dots, bool scaled, bool sloped, int rows)
 {
-	const float *restrict scale = f->scale, *restrict shift = f->shift, *restrict xscale = f->xscale, *restrict xshift = f->xshift;
+	const float *restrict scale = f->scale, *restrict shift = f->shift;
+	const float *restrict xscale = f->xscale, *restrict xshift = f->xshift;
 
 #pragma omp simd
 	for (int c = 0; c < WHOLE(ld); c++) {
@@ -135,7 +138,8 @@ INLINE void pool_block(const float *restrict raw, int ld, const struct affine *f
 	}
 }
 
-INLINE void pool_any(const float *raw, int64_t rows, int ld, const struct affine *f, enum act act, float *sum, float *slopes, float *dots)
+INLINE void pool_any(const float *raw, int64_t rows, int ld, const struct affine *f, enum act act, float *sum, float *slopes,
+		     float *dots)
 {
 #define SLOPED(row, n) pool_block(raw + (row) * ld, ld, f, act, sum, slopes, dots, true, true, n)
 #define SUMMED(row, n) pool_block(raw + (row) * ld, ld, f, act, sum, NULL, NULL, true, false, n)
@@ -148,7 +152,8 @@ INLINE void pool_any(const float *raw, int64_t rows, int ld, const struct affine
 		BY_BLOCKS(rows, SUMMED_RAW);
 }
 
-void ISA(pool)(const float *raw, int64_t rows, int ld, const struct affine *f, enum act act, float *sum, float *slopes, float *dots)
+void ISA(pool)(const float *raw, int64_t rows, int ld, const struct affine *f, enum act act, float *sum, float *slopes,
+	       float *dots)
 {
 #define ONE(a) pool_any(raw, rows, ld, f, a, sum, slopes, dots)
 	FOR_ACT(act, ONE)
@@ -157,7 +162,8 @@ void ISA(pool)(const float *raw, int64_t rows, int ld, const struct affine *f, e
 
 /* --- reading backward --- */
 
-INLINE void grad_block(float *restrict dst, const float *restrict d, const float *restrict raw, int ld, const float *restrict k, int rows)
+INLINE void grad_block(float *restrict dst, const float *restrict d, const float *restrict raw, int ld, const float *restrict k,
+		       int rows)
 {
 	const float *restrict k1 = k + ld, *restrict k2 = k1 + ld;
 
@@ -176,9 +182,9 @@ void ISA(grad)(float *dst, const float *d, const float *raw, int64_t rows, int l
 #undef CALL
 }
 
-INLINE void grad_pooled_block(float *restrict dst, const float *restrict d, const float *restrict raw, int ld, const float *restrict k,
-			      const struct affine *f, enum act act, const float *restrict gate, const float *restrict pooled, bool stored,
-			      int rows)
+INLINE void grad_pooled_block(float *restrict dst, const float *restrict d, const float *restrict raw, int ld,
+			      const float *restrict k, const struct affine *f, enum act act, const float *restrict gate,
+			      const float *restrict pooled, bool stored, int rows)
 {
 	const float *restrict k1 = k + ld, *restrict k2 = k1 + ld, *restrict scale = f->scale, *restrict shift = f->shift;
 
@@ -195,8 +201,8 @@ INLINE void grad_pooled_block(float *restrict dst, const float *restrict d, cons
 	}
 }
 
-INLINE void grad_pooled_any(float *dst, const float *d, const float *raw, int64_t rows, int ld, const float *k, const struct affine *f,
-			    enum act act, const float *gate, const float *pooled)
+INLINE void grad_pooled_any(float *dst, const float *d, const float *raw, int64_t rows, int ld, const float *k,
+			    const struct affine *f, enum act act, const float *gate, const float *pooled)
 {
 #define STORED(row, n) grad_pooled_block(dst + (row) * ld, d + (row) * ld, raw + (row) * ld, ld, k, f, act, gate, pooled, true, n)
 #define POOLED(row, n) grad_pooled_block(dst + (row) * ld, NULL, raw + (row) * ld, ld, k, f, act, NULL, pooled, false, n)
@@ -216,10 +222,12 @@ void ISA(grad_pooled)(float *dst, const float *d, const float *raw, int64_t rows
 
 /* --- writing backward --- */
 
-INLINE void finish_block(float *restrict d, const float *restrict raw, int ld, const struct affine *f, enum act act, float *restrict sum,
-			 float *restrict dots, float *restrict gates, bool scaled, bool normed, bool gated, int rows)
+INLINE void finish_block(float *restrict d, const float *restrict raw, int ld, const struct affine *f, enum act act,
+			 float *restrict sum, float *restrict dots, float *restrict gates, bool scaled, bool normed, bool gated,
+			 int rows)
 {
-	const float *restrict scale = f->scale, *restrict shift = f->shift, *restrict xscale = f->xscale, *restrict xshift = f->xshift;
+	const float *restrict scale = f->scale, *restrict shift = f->shift;
+	const float *restrict xscale = f->xscale, *restrict xshift = f->xshift;
 
 #pragma omp simd
 	for (int c = 0; c < WHOLE(ld); c++) {
@@ -227,7 +235,8 @@ INLINE void finish_block(float *restrict d, const float *restrict raw, int ld, c
 
 #pragma GCC unroll 8
 		for (int r = 0; r < rows; r++) {
-			float x = raw[r * ld + c], z = scaled ? x * scale[c] + shift[c] : x, v = d[r * ld + c] * act_slope(act, z);
+			float x = raw[r * ld + c], z = scaled ? x * scale[c] + shift[c] : x;
+			float v = d[r * ld + c] * act_slope(act, z);
 
 			if (gated)
 				g += d[r * ld + c] * act_value(act, z);
@@ -246,8 +255,8 @@ INLINE void finish_block(float *restrict d, const float *restrict raw, int ld, c
 	}
 }
 
-INLINE void finish_any(float *d, const float *raw, int64_t rows, int ld, const struct affine *f, enum act act, float *sum, float *dots,
-		       float *gates)
+INLINE void finish_any(float *d, const float *raw, int64_t rows, int ld, const struct affine *f, enum act act, float *sum,
+		       float *dots, float *gates)
 {
 #define FINISH(row, n, scaled, normed, gated) \
 	finish_block(d + (row) * ld, raw + (row) * ld, ld, f, act, sum, dots, gates, scaled, normed, gated, n)

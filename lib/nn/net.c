@@ -62,7 +62,8 @@ static bool may_share(const struct net *net, const struct node *sum, int s)
 {
 	const struct node *in = &net->nodes[sum->in[s]];
 
-	if (!sum->stored || !sum->first[s] || in->output || in->gated >= 0 || in->pool >= 0 || (sum->last[s] && in->act != ACT_NONE))
+	if (!sum->stored || !sum->first[s] || in->output || in->gated >= 0 || in->pool >= 0 ||
+	    (sum->last[s] && in->act != ACT_NONE))
 		return false;
 	if (s == 0)
 		return sum->last[0];
@@ -143,7 +144,8 @@ struct net *net_new(const struct net_config *c)
 
 	net->config = *c;
 	net->arch = c->arch;
-	if (check_config(c) < 0 || !(net->kernels = kernels_find()) || !(net->backend = backend_find(c->backend)) || net_build(net) < 0) {
+	if (check_config(c) < 0 || !(net->kernels = kernels_find()) || !(net->backend = backend_find(c->backend)) ||
+	    net_build(net) < 0) {
 		net_free(net);
 		return NULL;
 	}
@@ -195,6 +197,7 @@ int net_tensors(const struct net *net, const struct net_tensor **list)
 
 void net_init(const struct net *net, uint64_t seed, float *params, float *buffers)
 {
+#pragma omp parallel for schedule(dynamic)
 	for (int i = 0; i < net->tensor_count; i++) {
 		const struct net_tensor *t = &net->tensors[i];
 		const struct init *init = &net->inits[i];

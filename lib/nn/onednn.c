@@ -18,7 +18,8 @@ const char *onednn_version(void)
 	static char text[64];
 	const dnnl_version_t *v = dnnl_version();
 
-	format(text, sizeof(text), "oneDNN %d.%d.%d isa %x", v->major, v->minor, v->patch, (unsigned)dnnl_get_effective_cpu_isa());
+	format(text, sizeof(text), "oneDNN %d.%d.%d isa %x", v->major, v->minor, v->patch,
+	       (unsigned)dnnl_get_effective_cpu_isa());
 	return text;
 }
 #endif

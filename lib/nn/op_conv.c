@@ -72,8 +72,8 @@ static inline void copy_taps(float *to, const float *from, int k, int c, int ld)
 }
 
 /* Rows of taps ky .. ky+n-1 of the patches of output row y. */
-static float *gather_row(const struct tile *tile, const struct node *x, const struct node *in, int image, int y, int ky, int n, int pitch,
-			 const float *zeros, float *patches)
+static float *gather_row(const struct tile *tile, const struct node *x, const struct node *in, int image, int y, int ky, int n,
+			 int pitch, const float *zeros, float *patches)
 {
 	const float *row[KERNEL_MAX];
 
@@ -84,7 +84,8 @@ static float *gather_row(const struct tile *tile, const struct node *x, const st
 	}
 	for (int o = 0; o < x->w; o++, patches += pitch)
 		for (int i = 0; i < n; i++)
-			copy_taps(patches + i * x->k * in->c, row[i] ? row[i] + (int64_t)o * x->stride * in->ld : zeros, x->k, in->c, in->ld);
+			copy_taps(patches + i * x->k * in->c, row[i] ? row[i] + (int64_t)o * x->stride * in->ld : zeros, x->k,
+				  in->c, in->ld);
 	return patches;
 }
 
@@ -104,7 +105,8 @@ static void scatter_taps(const struct task *t, float *row, int at, const float *
 
 	if (in->c == in->ld) {
 		if (last > first)
-			t->net->kernels->add(row + (int64_t)(at + first) * in->ld, from + first * in->c, (int64_t)(last - first) * in->c);
+			t->net->kernels->add(row + (int64_t)(at + first) * in->ld, from + first * in->c,
+					     (int64_t)(last - first) * in->c);
 		return;
 	}
 	for (int i = first; i < last; i++)
@@ -160,8 +162,8 @@ static void load_input(const struct task *t, const struct chunk *c, const struct
 }
 
 /* The left factor for rows of taps ky .. ky+n-1; *pitch between its rows. */
-static const float *left_factor(const struct task *t, const struct chunk *c, const struct plan *p, const struct input *in, int ky, int n,
-				int *pitch)
+static const float *left_factor(const struct task *t, const struct chunk *c, const struct plan *p, const struct input *in, int ky,
+				int n, int *pitch)
 {
 	*pitch = p->plain ? t->in->ld : p->pitch;
 	if (p->plain)
@@ -187,8 +189,8 @@ static void conv_forward(struct task *t)
 
 			n = MIN(p.group, x->k - ky);
 			left = left_factor(t, &c, &p, &in, ky, n, &pitch);
-			t->net->backend->gemm(false, false, m, x->c, n * row, left, pitch, t->params + x->weight + (int64_t)ky * row * x->c,
-					      x->c, ky > 0, out, x->ld);
+			t->net->backend->gemm(false, false, m, x->c, n * row, left, pitch,
+					      t->params + x->weight + (int64_t)ky * row * x->c, x->c, ky > 0, out, x->ld);
 		}
 		add_moments(t, out, m, c.split);
 	}
@@ -196,8 +198,8 @@ static void conv_forward(struct task *t)
 
 /* --- backward --- */
 
-static void weight_gradient(const struct task *t, const struct chunk *c, const struct plan *p, const struct input *in, const float *dy,
-			    int m)
+static void weight_gradient(const struct task *t, const struct chunk *c, const struct plan *p, const struct input *in,
+			    const float *dy, int m)
 {
 	const struct node *x = t->x;
 	int row = x->k * t->in->c, pitch;
@@ -212,21 +214,24 @@ static void weight_gradient(const struct task *t, const struct chunk *c, const s
 	}
 }
 
-static void input_gradient(const struct task *t, const struct chunk *c, const struct plan *p, float *patches, const float *dy, int m)
+static void input_gradient(const struct task *t, const struct chunk *c, const struct plan *p, float *patches, const float *dy,
+			   int m)
 {
 	const struct node *x = t->x, *in = t->in;
 	const float *w = t->params + x->weight;
 	int row = x->k * in->c;
 
 	if (p->plain) {
-		t->net->backend->gemm(false, true, m, in->c, x->c, dy, x->ld, w, x->c, !x->first[0], d_at(t, x->in[0], c->n, c->y0), in->ld);
+		t->net->backend->gemm(false, true, m, in->c, x->c, dy, x->ld, w, x->c, !x->first[0],
+				      d_at(t, x->in[0], c->n, c->y0), in->ld);
 		return;
 	}
 	if (x->first[0] && c->y0 == 0)
 		memset(d_at(t, x->in[0], c->n, 0), 0, (size_t)c->images * in->h * in->w * in->ld * sizeof(float));
 	for (int ky = 0, n; ky < x->k; ky += n) {
 		n = MIN(p->group, x->k - ky);
-		t->net->backend->gemm(false, true, m, n * row, x->c, dy, x->ld, w + (int64_t)ky * row * x->c, x->c, 0, patches, p->pitch);
+		t->net->backend->gemm(false, true, m, n * row, x->c, dy, x->ld, w + (int64_t)ky * row * x->c, x->c, 0, patches,
+				      p->pitch);
 		scatter(t, c, p, ky, n, patches);
 	}
 }

@@ -101,10 +101,18 @@ static void depthwise_forward(struct task *t)
 
 		for (int y = c.y0; y < c.y1; y++) {
 			kh = inside(y * x->stride - x->pad, x->k, t->in->h, &ky);
-			t->net->kernels->depthwise(&(struct dw_rows){ .out = raw_at(t, t->id, c.n, y),
-				.in = tile_at(&in, 0, y * x->stride - x->pad + ky, kx - x->pad), .weight = weight + (ky * x->k + kx) * x->ld,
-				.count = x->w, .out_step = 1, .in_step = x->stride, .in_row = in.w, .weight_row = x->k, .kh = kh, .kw = kw,
-				.ld = x->ld });
+			t->net->kernels->depthwise(
+				&(struct dw_rows){ .out = raw_at(t, t->id, c.n, y),
+						   .in = tile_at(&in, 0, y * x->stride - x->pad + ky, kx - x->pad),
+						   .weight = weight + (ky * x->k + kx) * x->ld,
+						   .count = x->w,
+						   .out_step = 1,
+						   .in_step = x->stride,
+						   .in_row = in.w,
+						   .weight_row = x->k,
+						   .kh = kh,
+						   .kw = kw,
+						   .ld = x->ld });
 		}
 		add_moments(t, raw_at(t, t->id, c.n, c.y0), (int64_t)(c.y1 - c.y0) * x->w, c.split);
 	}
@@ -121,7 +129,7 @@ static void phase_weights(const struct node *x, const float *w, float *out)
 
 			for (int i = fy.count - 1; i >= 0; i--)
 				for (int j = fx.count - 1; j >= 0; j--, out += x->ld)
-					memcpy(out, w + (int64_t)((fy.first + i * x->stride) * x->k + fx.first + j * x->stride) * x->ld,
+					memcpy(out, w + ((fy.first + i * x->stride) * x->k + fx.first + j * x->stride) * x->ld,
 					       x->ld * sizeof(float));
 		}
 }
@@ -139,9 +147,18 @@ static void input_row(const struct task *t, const struct tile *d, int n, int y, 
 		int count = (in->w - p + x->stride - 1) / x->stride;
 
 		if (kh > 0 && fx.count > 0)
-			t->net->kernels->depthwise(&(struct dw_rows){ .out = out, .in = tile_at(d, 0, fy.origin + ky, fx.origin),
-				.weight = weight + ky * fx.count * x->ld, .count = count, .out_step = x->stride, .in_step = 1, .in_row = d->w,
-				.weight_row = fx.count, .kh = kh, .kw = fx.count, .ld = x->ld, .add = !x->first[0] });
+			t->net->kernels->depthwise(&(struct dw_rows){ .out = out,
+								      .in = tile_at(d, 0, fy.origin + ky, fx.origin),
+								      .weight = weight + ky * fx.count * x->ld,
+								      .count = count,
+								      .out_step = x->stride,
+								      .in_step = 1,
+								      .in_row = d->w,
+								      .weight_row = fx.count,
+								      .kh = kh,
+								      .kw = fx.count,
+								      .ld = x->ld,
+								      .add = !x->first[0] });
 		else if (x->first[0])
 			for (int i = 0; i < count; i++)
 				zero(out + (int64_t)i * x->stride * x->ld, 1, x->ld);
@@ -180,9 +197,17 @@ static void weight_rows(const struct task *t, const struct chunk *c, const struc
 		while (y0 < y1 && (y1 - 1) * x->stride - x->pad + ky >= t->in->h)
 			y1--;
 		if (y0 < y1)
-			t->net->kernels->depthwise_weight(&(struct dw_rows){ .out = tile_at(d, 0, y0, 0),
-				.in = tile_at(in, 0, y0 * x->stride - x->pad + ky, kx - x->pad), .rows = y1 - y0, .count = x->w, .out_row = d->w,
-				.in_step = x->stride, .in_row = in->w * x->stride, .kw = kw, .ld = x->ld }, weight + (ky * x->k + kx) * x->ld);
+			t->net->kernels->depthwise_weight(
+				&(struct dw_rows){ .out = tile_at(d, 0, y0, 0),
+						   .in = tile_at(in, 0, y0 * x->stride - x->pad + ky, kx - x->pad),
+						   .rows = y1 - y0,
+						   .count = x->w,
+						   .out_row = d->w,
+						   .in_step = x->stride,
+						   .in_row = in->w * x->stride,
+						   .kw = kw,
+						   .ld = x->ld },
+				weight + (ky * x->k + kx) * x->ld);
 	}
 }
 

@@ -23,8 +23,8 @@ static void mean_image(const struct task *t, int n, float *out, float *slopes)
 		memset(slopes, 0, 2 * in->ld * sizeof(float));
 	for (int64_t r = 0; r < rows; r += 256) {
 		memset(part, 0, 3 * in->ld * sizeof(float));
-		t->net->kernels->pool(raw + r * in->ld, MIN(256, rows - r), in->ld, &f, in->act, part, slopes ? part + in->ld : NULL,
-				      part + 2 * in->ld);
+		t->net->kernels->pool(raw + r * in->ld, MIN(256, rows - r), in->ld, &f, in->act, part,
+				      slopes ? part + in->ld : NULL, part + 2 * in->ld);
 		t->net->kernels->add(out, part, in->ld);
 		if (slopes)
 			t->net->kernels->add(slopes, part + in->ld, 2 * in->ld);
@@ -97,7 +97,9 @@ static int window_taps(const struct node *x, const struct node *in, float *base,
 		for (int kx = 0; kx < x->k; kx++, count++) {
 			int y = oy * x->stride - x->pad + ky, xx = ox * x->stride - x->pad + kx;
 
-			tap[count] = y < 0 || y >= in->h || xx < 0 || xx >= in->w ? NULL : base + ((int64_t)(y - ya) * in->w + xx) * in->ld;
+			bool inside = y >= 0 && y < in->h && xx >= 0 && xx < in->w;
+
+			tap[count] = inside ? base + ((int64_t)(y - ya) * in->w + xx) * in->ld : NULL;
 		}
 	return count;
 }
@@ -125,7 +127,8 @@ static void max_forward(struct task *t)
 			for (int o = 0; o < x->w; o++) {
 				int taps = window_taps(x, t->in, t->scratch, band_start(t, &c), y, o, tap);
 
-				t->net->kernels->max(raw_at(t, t->id, c.n, y) + (int64_t)o * x->ld, (const float *const *)tap, taps, x->ld);
+				t->net->kernels->max(raw_at(t, t->id, c.n, y) + (int64_t)o * x->ld, (const float *const *)tap,
+						     taps, x->ld);
 			}
 	}
 }
@@ -146,7 +149,8 @@ static void max_backward(struct task *t)
 				int taps = window_taps(x, in, t->scratch, band_start(t, &c), y, o, tap);
 
 				window_taps(x, in, image, 0, y, o, to);
-				t->net->kernels->max_back(d_at(t, t->id, c.n, y) + (int64_t)o * x->ld, (const float *const *)tap, to, taps, x->ld);
+				t->net->kernels->max_back(d_at(t, t->id, c.n, y) + (int64_t)o * x->ld, (const float *const *)tap,
+							  to, taps, x->ld);
 			}
 		if (c.y1 == x->h && x->last[0])
 			finish(t, 0, c.n, 1);

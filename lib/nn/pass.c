@@ -1,8 +1,8 @@
 /*
  * pass.c - memory of a pass, planned once
  *
- * Raw outputs and gradients live from the operation that writes them to the last one that reads them. The clock counts meetings of
- * the threads (net.c): between two of them one thread may be operations ahead of another, so arrays share memory only when a
+ * Raw outputs and gradients live from the operation that writes them to the last one that reads them. The clock counts meetings
+ * of the threads (net.c): between two of them one thread may be operations ahead of another, so arrays share memory only when a
  * meeting lies between their lives. Each array takes the lowest place in the arena that is free for its whole life.
  */
 #include "lib/nn/engine.h"
@@ -60,9 +60,11 @@ static int list_pieces(struct pass *p, struct piece *list)
 	for (int i = 1; i < net->count; i++) {
 		const struct node *x = &net->nodes[i];
 
-		list[n++] = (struct piece){ node_floats(x, p->batch), -1, x->forward, raw_end(net, i, p->grad), &p->state[i].raw };
+		list[n++] = (struct piece){ node_floats(x, p->batch), -1, x->forward, raw_end(net, i, p->grad),
+					    &p->state[i].raw };
 		if (p->grad && x->stored && x->share == i)
-			list[n++] = (struct piece){ node_floats(x, p->batch), -1, d_start(net, i), d_end(net, i), &p->state[i].d };
+			list[n++] = (struct piece){ node_floats(x, p->batch), -1, d_start(net, i), d_end(net, i),
+						    &p->state[i].d };
 	}
 	return n;
 }

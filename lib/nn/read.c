@@ -22,7 +22,9 @@ struct chunk chunks(const struct task *t, int h, int w, int target)
 	int64_t image = (int64_t)h * w;
 	int bands = (int)((image + target - 1) / target);
 
-	return (struct chunk){ .n = t->n0, .end = t->n1, .h = h, .rows = (h + bands - 1) / bands, .group = MAX(1, target / image), .p = t->p };
+	return (struct chunk){
+		.n = t->n0, .end = t->n1, .h = h, .rows = (h + bands - 1) / bands, .group = MAX(1, target / image), .p = t->p
+	};
 }
 
 bool chunk_next(struct chunk *c)
@@ -100,7 +102,8 @@ static void read_views(const struct task *t, int n, int images, int y0, int y1, 
 		int64_t view = t->p->order ? t->p->order[i] : i;
 
 		for (int y = y0; y < y1; y += dense ? y1 - y0 : 1, dst += 3 * pitch * (pixels / c->width))
-			t->net->kernels->read_view(dst, t->p->views + (view * c->height + y) * c->width * 3, pixels, scale, shift);
+			t->net->kernels->read_view(dst, t->p->views + (view * c->height + y) * c->width * 3, pixels, scale,
+						   shift);
 	}
 }
 
@@ -248,8 +251,8 @@ void read_gradient(const struct task *t, int n, int images, int y0, int y1, floa
 			image_vectors(t, i, t->vectors, t->vectors + x->ld);
 		for (int y = y0; y < y1; y += s.rows, dst += (int64_t)s.images * s.rows * pitch * x->ld)
 			if (by_image)
-				k->grad_pooled(dst, x->stored ? d_at(t, t->id, i, y) : NULL, raw_at(t, t->id, i, y), rows, x->ld, c, &f,
-					       x->act, t->vectors, t->vectors + x->ld);
+				k->grad_pooled(dst, x->stored ? d_at(t, t->id, i, y) : NULL, raw_at(t, t->id, i, y), rows, x->ld,
+					       c, &f, x->act, t->vectors, t->vectors + x->ld);
 			else
 				k->grad(dst, d_at(t, t->id, i, y), raw_at(t, t->id, i, y), rows, x->ld, c);
 	}

@@ -2,9 +2,9 @@
  * run.c - forward and backward over the nodes: one parallel region each
  *
  * Every thread takes its images through all operations. Threads meet (a barrier) only where batch norm needs the column sums of
- * all: after a normalised node forward, after the last part of a normalised node's gradient backward; the arena counts on it (net.c,
- * pass.c). What follows from the sums every thread computes for itself. Sums and the parts of weight gradients have two buffers used in turn: what was written
- * before a meeting is read after it, and overwritten only after the next one.
+ * all: after a normalised node forward, after the last part of a normalised node's gradient backward; the arena counts on it
+ * (net.c, pass.c). What follows from the sums every thread computes for itself. Sums and the parts of weight gradients have two
+ * buffers used in turn: what was written before a meeting is read after it, and overwritten only after the next one.
  */
 #include "lib/nn/engine.h"
 
@@ -127,7 +127,7 @@ static void set_channel(const struct worker *w, int split, int c, double mean, d
 	own(&w->t, s->xshift)[at] = (float)(-mean * istd);
 }
 
-/* From the batch: the statistics of each split; running ones move by their mean over the splits (variance unbiased, as PyTorch). */
+/* From the batch: the statistics of each split; running ones move by their mean over the splits (variances unbiased). */
 static void norm_from_batch(const struct worker *w)
 {
 	const struct net *net = w->t.net;
@@ -217,8 +217,8 @@ static void forward_node(struct worker *w, int node, const float *buffers)
 		copy_output(&w->t, p->head);
 }
 
-void net_forward(const struct net *net, struct pass *p, const float *params, float *buffers, const uint8_t *views, const int32_t *order,
-		 int rows, enum net_mode mode)
+void net_forward(const struct net *net, struct pass *p, const float *params, float *buffers, const uint8_t *views,
+		 const int32_t *order, int rows, enum net_mode mode)
 {
 	if (rows < 1 || rows > p->batch || p->net != net)
 		bug("forward of %d rows in a pass for %d", rows, p->batch);
@@ -321,7 +321,7 @@ static void backward_node(struct worker *w, int node)
 			settle(w, x->in[s], s);
 }
 
-/* A gradient from outside (NULL: zeros) becomes the first part of a node's d; where nothing inside reads the node, the only one. */
+/* A gradient from outside (NULL: zeros) is the first part of a node's d, and the only one where nothing inside reads the node. */
 static void start_output(struct worker *w, int node, const float *from)
 {
 	struct task *t = &w->t;
@@ -346,7 +346,8 @@ static void start_output(struct worker *w, int node, const float *from)
 	}
 }
 
-void net_backward(const struct net *net, struct pass *p, const float *params, const float *d_feature, const float *d_head, float *grads)
+void net_backward(const struct net *net, struct pass *p, const float *params, const float *d_feature, const float *d_head,
+		  float *grads)
 {
 	if (p->mode != NET_TRAIN || p->net != net)
 		bug("backward without a forward pass in training mode");

@@ -49,7 +49,9 @@ struct shim *nn_rows(const int *rows, int count, double eps, double momentum, in
 		s->rows[i].layer = rows[i * (1 + ROW_INTEGERS)];
 		memcpy(s->rows[i].v, rows + i * (1 + ROW_INTEGERS) + 1, sizeof(s->rows[i].v));
 	}
-	s->arch = (struct arch){ .entry = { "rows", "from a test", NULL }, .rows = s->rows, .count = count, .bn_eps = eps, .bn_momentum = momentum };
+	s->arch = (struct arch){
+		.entry = { "rows", "from a test", NULL }, .rows = s->rows, .count = count, .bn_eps = eps, .bn_momentum = momentum
+	};
 	s->config.arch = &s->arch;
 	s->config.head = "none";
 	return open_shim(s, height, width, splits, batch, backend);
