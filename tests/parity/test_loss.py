@@ -209,7 +209,7 @@ def test_refusals():
     o = Objective("moco:k=40", 4, 6)
     x = embeddings(np.random.default_rng(1), o.needs, 4, 6)
     x[0][1, 2] = np.nan
-    check("a value that is not finite is refused with its step", o.step(x, 17) < 0 and "step 17" in why() and "q0" in why(), why())
+    check("a value that is not finite is refused with its step", o.step(x, 17) < 0 and "step 18" in why() and "q0" in why(), why())
     other = Objective("moco:k=80", 4, 6)
     check("a state of another size is refused", lib.shim_objective_copy_state(other.handle, o.handle) < 0 and "loss.queue" in why(), why())
 
