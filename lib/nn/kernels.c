@@ -1,7 +1,7 @@
 /*
  * kernels.c - which set of loops runs here
  *
- * kernels_point.c and kernels_window.c are compiled once for each instruction set, their names made different by ISA().
+ * kernels_*.c are compiled once for each instruction set, their names made different by ISA().
  */
 #include "lib/nn/kernels_isa.h"
 
