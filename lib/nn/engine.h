@@ -67,7 +67,6 @@ struct node {
 	int share;               /* node whose d this one shares, itself when it shares none */
 	bool first[2], last[2];  /* this operation is the first, the last to add to d of in[i] */
 	bool complete[2];        /* ... and after it the threads meet for the column sums of in[i] */
-	int forward, backward;   /* meetings before this operation runs: the clock of the arena (pass.c) */
 };
 
 struct net {
@@ -81,13 +80,12 @@ struct net {
 	struct init { double normal, uniform, value; } *inits;   /* beside tensors */
 	int tensor_count, tensor_room;
 	int64_t params, buffers;
-	int turn;                /* meetings before the backward pass */
 	double bn_eps, bn_momentum;
 };
 
 /* What a pass keeps of a node. Per-channel vectors are (splits, ld), each thread with a copy of its own, p->channels apart. */
 struct state {
-	float *raw, *d;
+	float *raw, *d;          /* of the first thread, the others' arena_size apart: raw_at(), d_at() */
 	float *scale, *shift, *xscale, *xshift;
 	float *c;                /* (splits, 3, ld) */
 	float *images;           /* (batch, 2, ld): sums of d and d*xhat over each image, of gated nodes */
@@ -104,7 +102,7 @@ struct pass {
 	const int32_t *order;
 	struct state *state;
 	float *arena, *vectors, *images;   /* raw and d; per-channel vectors; sums over images */
-	size_t arena_size, channels, images_size;   /* in floats */
+	size_t arena_size, channels, images_size;   /* in floats; the first two for each thread */
 	float **scratch;         /* of each thread */
 	float **partial;         /* (2, partial_size): weight gradients of thread 1 and up; [0] is NULL */
 	size_t scratch_size, partial_size;

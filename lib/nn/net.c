@@ -83,26 +83,14 @@ static void link_shares(struct net *net)
 				net->nodes[net->nodes[i].in[s]].share = net->nodes[i].share;
 }
 
-/* When threads meet: run.c does so at exactly these places, and nowhere less. */
+/* Where threads meet after an operation's backward pass. */
 static void link_meetings(struct net *net)
 {
-	const struct node *feature = &net->nodes[net->feature];
-	int met = 0;
-
 	for (int i = 1; i < net->count; i++) {
-		net->nodes[i].forward = met;
-		met += net->nodes[i].gamma >= 0;
-	}
-	net->turn = ++met;
-	met += feature->gamma >= 0 && feature->last_reader == net->feature;
-	for (int i = net->count - 1; i > 0; i--) {
 		struct node *x = &net->nodes[i];
 
 		for (int s = 0; s < 2 && x->in[s] >= 0; s++)
 			x->complete[s] = x->last[s] && net->nodes[x->in[s]].gamma >= 0 && !deferred(&net->nodes[x->in[s]]);
-		met += deferred(x);
-		x->backward = met;
-		met += x->complete[0] || x->complete[1];
 	}
 }
 

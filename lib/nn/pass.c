@@ -1,9 +1,9 @@
 /*
  * pass.c - memory of a pass, planned once
  *
- * Raw outputs and gradients live from the operation that writes them to the last one that reads them. The clock counts meetings
- * of the threads (net.c): between two of them one thread may be operations ahead of another, so arrays share memory only when a
- * meeting lies between their lives. Each array takes the lowest place in the arena that is free for its whole life.
+ * Raw outputs and gradients live from the operation that writes them to the last one that reads them; the clock counts
+ * operations. A thread touches no images but its own, so each has an arena of its own, all laid out alike: however far apart
+ * threads are in their work, none disturbs another. Each array takes the lowest place that is free for its whole life.
  */
 #include "lib/nn/engine.h"
 
@@ -17,39 +17,49 @@ struct piece {
 	float **where;
 };
 
-static int64_t node_floats(const struct node *x, int batch)
+/* Most images that one thread has. */
+static int share(const struct pass *p)
 {
-	return ((int64_t)batch * x->h * x->w * x->ld + LANES - 1) / LANES * LANES;
+	return (p->batch + p->threads - 1) / p->threads;
 }
 
-/* --- lifetimes --- */
+static int64_t node_floats(const struct pass *p, const struct node *x)
+{
+	return ((int64_t)share(p) * x->h * x->w * x->ld + LANES - 1) / LANES * LANES;
+}
+
+/* --- lifetimes: forward operation i runs at i, backward after all of them --- */
+
+static int backward_time(const struct net *net, int i)
+{
+	return 2 * net->count - i;
+}
 
 static int raw_end(const struct net *net, int i, bool grad)
 {
-	const struct node *x = &net->nodes[i];
-	int end = x->backward;
+	int end = backward_time(net, i);
 
 	if (!grad)
-		return net->nodes[x->last_reader].forward + x->output;   /* the copy is made after its own meeting */
+		return net->nodes[i].last_reader;
 	for (int j = 0; j < net->count; j++)
 		if (net->nodes[j].gated == i)
-			end = MAX(end, net->nodes[j].backward);          /* its value multiplies that gradient */
+			end = MAX(end, backward_time(net, j));           /* its value multiplies that gradient */
 	return end;
 }
 
 static int d_end(const struct net *net, int i)
 {
-	int end = net->nodes[i].backward;
+	int end = backward_time(net, i);
 
 	for (int j = 0; j < net->count; j++)
 		if (net->nodes[j].pool == i || net->nodes[j].share == i)
-			end = MAX(end, net->nodes[j].backward);
+			end = MAX(end, backward_time(net, j));
 	return end;
 }
 
 static int d_start(const struct net *net, int i)
 {
-	return net->nodes[i].output ? net->turn : net->nodes[net->nodes[i].last_reader].backward;
+	return net->nodes[i].output ? net->count : backward_time(net, net->nodes[i].last_reader);
 }
 
 static int list_pieces(struct pass *p, struct piece *list)
@@ -60,11 +70,9 @@ static int list_pieces(struct pass *p, struct piece *list)
 	for (int i = 1; i < net->count; i++) {
 		const struct node *x = &net->nodes[i];
 
-		list[n++] = (struct piece){ node_floats(x, p->batch), -1, x->forward, raw_end(net, i, p->grad),
-					    &p->state[i].raw };
+		list[n++] = (struct piece){ node_floats(p, x), -1, i, raw_end(net, i, p->grad), &p->state[i].raw };
 		if (p->grad && x->stored && x->share == i)
-			list[n++] = (struct piece){ node_floats(x, p->batch), -1, d_start(net, i), d_end(net, i),
-						    &p->state[i].d };
+			list[n++] = (struct piece){ node_floats(p, x), -1, d_start(net, i), d_end(net, i), &p->state[i].d };
 	}
 	return n;
 }
@@ -109,7 +117,7 @@ static void plan_arena(struct pass *p)
 		list[k].at = place(list, n, k);
 		p->arena_size = MAX(p->arena_size, list[k].at + list[k].size);
 	}
-	p->arena = xaligned(p->arena_size * sizeof(float));
+	p->arena = xaligned(p->threads * p->arena_size * sizeof(float));
 	for (int k = 0; k < n; k++)
 		*list[k].where = p->arena + list[k].at;
 	for (int i = 1; i < p->net->count; i++)
@@ -237,11 +245,11 @@ void pass_free(struct pass *p)
 
 size_t pass_bytes(const struct pass *p)
 {
-	size_t thread = p->channels + p->scratch_size + VECTORS * p->ldmax;
+	size_t thread = p->arena_size + p->channels + p->scratch_size + VECTORS * p->ldmax;
 	size_t outputs = (size_t)p->batch * (net_feature_dim(p->net) + (p->head ? p->net->config.dim : 0));
 	size_t partial = p->grad ? (p->threads - 1) * 2 * p->partial_size : 0;
 
-	return (p->arena_size + p->images_size + p->threads * thread + partial + outputs) * sizeof(float) + sums_bytes(p);
+	return (p->images_size + p->threads * thread + partial + outputs) * sizeof(float) + sums_bytes(p);
 }
 
 const float *pass_feature(const struct pass *p)

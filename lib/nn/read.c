@@ -44,18 +44,22 @@ bool chunk_next(struct chunk *c)
 
 /* --- addresses --- */
 
-float *raw_at(const struct task *t, int node, int n, int y)
+/* Where row y of image n lies in an array of the thread's arena. */
+static int64_t place(const struct task *t, int node, int n, int y)
 {
 	const struct node *x = &t->net->nodes[node];
 
-	return t->p->state[node].raw + ((int64_t)n * x->h + y) * x->w * x->ld;
+	return t->thread * t->p->arena_size + ((int64_t)(n - t->n0) * x->h + y) * x->w * x->ld;
+}
+
+float *raw_at(const struct task *t, int node, int n, int y)
+{
+	return t->p->state[node].raw + place(t, node, n, y);
 }
 
 float *d_at(const struct task *t, int node, int n, int y)
 {
-	const struct node *x = &t->net->nodes[node];
-
-	return t->p->state[node].d + ((int64_t)n * x->h + y) * x->w * x->ld;
+	return t->p->state[node].d + place(t, node, n, y);
 }
 
 float *own(const struct task *t, float *vector)

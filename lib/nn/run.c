@@ -2,9 +2,9 @@
  * run.c - forward and backward over the nodes: one parallel region each
  *
  * Every thread takes its images through all operations. Threads meet (a barrier) only where batch norm needs the column sums of
- * all: after a normalised node forward, after the last part of a normalised node's gradient backward; the arena counts on it
- * (net.c, pass.c). What follows from the sums every thread computes for itself. Sums and the parts of weight gradients have two
- * buffers used in turn: what was written before a meeting is read after it, and overwritten only after the next one.
+ * all: after a normalised node forward, after the last part of a normalised node's gradient backward. What follows from the sums
+ * every thread computes for itself. Sums and the parts of weight gradients have two buffers used in turn: what was written before
+ * a meeting is read after it, and overwritten only after the next one.
  */
 #include "lib/nn/engine.h"
 
