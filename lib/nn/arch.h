@@ -18,8 +18,8 @@
 
 #include "lib/base/options.h"
 
-/* PyTorch's definitions: hardswish x*relu6(x+3)/6, hardsigmoid relu6(x+3)/6. */
-enum act { ACT_NONE, ACT_RELU, ACT_RELU6, ACT_HARDSWISH, ACT_HARDSIGMOID, ACTS };
+/* PyTorch's definitions: hardswish x*relu6(x+3)/6, hardsigmoid relu6(x+3)/6, silu x*sigmoid(x). */
+enum act { ACT_NONE, ACT_RELU, ACT_RELU6, ACT_HARDSWISH, ACT_HARDSIGMOID, ACT_SILU, ACT_SIGMOID, ACTS };
 
 /* Layers that serve every family; arch.c goes on counting from LAYERS for its own. Integers of a row after the colon. */
 enum {

@@ -38,6 +38,34 @@ INLINE float clamp(float x, float lo, float hi)
 	return hi < x ? hi : x;
 }
 
+/*
+ * e^x to about an ulp where the result is normal, x in [-87.3, 88.7]; beyond, the value at the end. x = n ln 2 + r: 2^n goes into
+ * the exponent's bits, e^r is a polynomial of minimal relative error (3e-9) on |r| <= ln 2 / 2. ln 2 in two parts, the first
+ * with zeros below, so that n times it is exact; adding 1.5 * 2^23 rounds to an integer that stands in the low bits.
+ */
+INLINE float exponential(float x)
+{
+	const float magic = 0x1.8p23f;
+	float t, n, r, q;
+	int32_t bits, shift;
+
+	x = clamp(x, -87.3f, 88.7f);
+	t = x * 0x1.715476p0f + magic;
+	n = t - magic;
+	r = x - n * 0x1.62ep-1f - n * 0x1.0bfbe8p-15f;
+	q = 0.001381454f;
+	q = q * r + 0.008368745f;
+	q = q * r + 0.04166839f;
+	q = q * r + 0.16666521f;
+	q = q * r + 0.49999994f;
+	q = r * r * q + r + 1;
+	memcpy(&bits, &q, 4);
+	memcpy(&shift, &t, 4);
+	bits += (int32_t)((uint32_t)shift << 23);
+	memcpy(&q, &bits, 4);
+	return q;
+}
+
 INLINE float act_value(enum act a, float z)
 {
 	switch (a) {
@@ -45,18 +73,27 @@ INLINE float act_value(enum act a, float z)
 	case ACT_RELU6: return clamp(z, 0, 6);
 	case ACT_HARDSWISH: return z * (clamp(z + 3, 0, 6) * (1.0f / 6));
 	case ACT_HARDSIGMOID: return clamp(z + 3, 0, 6) * (1.0f / 6);
+	case ACT_SILU: return z / (1 + exponential(-z));
+	case ACT_SIGMOID: return 1 / (1 + exponential(-z));
 	default: return z;
 	}
 }
 
-/* Derivatives at the corners as PyTorch has them. */
+/* Derivatives at the corners as PyTorch has them; 1 - s of a sigmoid s is e*s, which does not cancel. */
 INLINE float act_slope(enum act a, float z)
 {
+	float e, s;
+
 	switch (a) {
 	case ACT_RELU: return z > 0 ? 1 : 0;
 	case ACT_RELU6: return z > 0 && z < 6 ? 1 : 0;
 	case ACT_HARDSWISH: return z < -3 ? 0 : z > 3 ? 1 : z * (1.0f / 3) + 0.5f;
 	case ACT_HARDSIGMOID: return z > -3 && z < 3 ? 1.0f / 6 : 0;
+	case ACT_SILU:
+	case ACT_SIGMOID:
+		e = exponential(-z);
+		s = 1 / (1 + e);
+		return a == ACT_SILU ? s * (1 + z * (e * s)) : s * (e * s);
 	default: return 1;
 	}
 }
@@ -68,6 +105,8 @@ INLINE float act_slope(enum act a, float z)
 	case ACT_RELU6: CALL(ACT_RELU6); break; \
 	case ACT_HARDSWISH: CALL(ACT_HARDSWISH); break; \
 	case ACT_HARDSIGMOID: CALL(ACT_HARDSIGMOID); break; \
+	case ACT_SILU: CALL(ACT_SILU); break; \
+	case ACT_SIGMOID: CALL(ACT_SIGMOID); break; \
 	default: CALL(ACT_NONE); break; \
 	}
 

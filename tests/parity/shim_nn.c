@@ -18,6 +18,7 @@ int nn_tensor(struct shim *s, int i, char *name, int *buffer, int64_t *shape);
 void nn_set(struct shim *s, int i, const float *in, float *flat);
 void nn_get(struct shim *s, int i, const float *flat, float *out);
 int nn_ops(void);
+int nn_act(int act, int64_t n, const float *z, float *value, float *slope);
 const char *nn_op_name(int i);
 
 static struct shim *open_shim(struct shim *s, int height, int width, int splits, int batch, const char *backend)
@@ -101,6 +102,21 @@ void nn_get(struct shim *s, int i, const float *flat, float *out)
 
 	net_tensors(s->net, &list);
 	net_export(s->net, &list[i], flat, out);
+}
+
+/* act(z) and act'(z) of n elements, a multiple of LANES, all arrays aligned. */
+int nn_act(int act, int64_t n, const float *z, float *value, float *slope)
+{
+	const struct kernels *k = kernels_find();
+	const struct affine none = { 0 };
+
+	if (!k)
+		return -1;
+	k->read(value, z, n / LANES, LANES, &none, NULL, act, false);
+	for (int64_t i = 0; i < n; i++)
+		slope[i] = 1;
+	k->finish(slope, z, n / LANES, LANES, &none, act, NULL, NULL, NULL);
+	return 0;
 }
 
 int nn_ops(void)

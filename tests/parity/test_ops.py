@@ -15,8 +15,8 @@ import torch
 import torch.nn.functional as F
 
 CONV, DEPTHWISE, LINEAR, MAXPOOL, MEANPOOL, SQUEEZE, SUM = range(7)
-NONE, RELU, RELU6, HSWISH, HSIGMOID = range(5)
-ACTS = [lambda z: z, F.relu, F.relu6, F.hardswish, F.hardsigmoid]
+NONE, RELU, RELU6, HSWISH, HSIGMOID, SILU, SIGMOID = range(7)
+ACTS = [lambda z: z, F.relu, F.relu6, F.hardswish, F.hardsigmoid, F.silu, torch.sigmoid]
 MEAN = np.float32([0.4, 0.45, 0.5])
 STD = np.float32([0.2, 0.22, 0.24])
 EPS, MOMENTUM, TRAIN, KEY, EVAL = 1e-3, 0.2, 0, 1, 2
@@ -196,6 +196,7 @@ CASES = [
     ("max-pool, 2x2, in bands", [stem(NONE, 90), (MAXPOOL, 2, 2, 0)], 70, 50),
     ("max-pool, overlapping, with padding", [stem(HSWISH), (MAXPOOL, 3, 1, 1), (CONV, 9, 1, 1, 0, NONE, 1)], 7, 6),
     ("squeeze", [stem(), (DEPTHWISE, 3, 1, 1, HSWISH, 1), (SQUEEZE, 8, RELU, HSIGMOID), (CONV, 10, 1, 1, 0, NONE, 1)], 7, 5),
+    ("squeeze by sigmoid", [stem(SILU), (DEPTHWISE, 5, 1, 2, SILU, 1), (SQUEEZE, 4, SILU, SIGMOID), (CONV, 10, 1, 1, 0, SILU, 1)], 7, 5),
     ("squeeze before 3x3", [stem(RELU), (SQUEEZE, 5, HSWISH, RELU), (CONV, 10, 3, 1, 1, NONE, 1)], 7, 5),
     ("sum, both shared", [stem(), (CONV, 13, 3, 1, 1, NONE, 1), (SUM, 0, RELU), (CONV, 7, 1, 1, 0, NONE, 1)], 7, 5),
     ("sum of sums", [stem(NONE), (CONV, 13, 1, 1, 0, NONE, 1), (SUM, 0, NONE), (CONV, 13, 3, 1, 1, NONE, 1), (SUM, 2, NONE),
@@ -221,6 +222,24 @@ def run_cases():
     check("every operation of the table has a case", names == covered, f"{names ^ covered}")
 
 
+def test_smooth(isa, act, steep):
+    """Activations made of exponentials, in ulps of float32, and at the ends. steep: where the slope has zeros, hence no ulps."""
+    z = aligned(1 << 18)
+    z[:] = np.linspace(-87, 87, z.size)
+    z[-6:] = -0.0, -1e4, 1e4, -np.inf if act == SIGMOID else -1e25, np.inf, np.nan
+    value, slope = aligned(z.shape), aligned(z.shape)
+    lib.nn_act(act, C.c_int64(z.size), ptr(z), ptr(value), ptr(slope))
+    x = torch.from_numpy(z if steep else -np.abs(z)).double().requires_grad_()  # a sigmoid's slope is even; there PyTorch is exact
+    ACTS[act](x).sum().backward()
+    exact = ACTS[act](torch.from_numpy(z).double()).numpy()
+    for what, got, want in (("value", value, exact), ("slope", slope, x.grad.numpy())):
+        size = np.maximum(np.abs(want), 0.1 if what == "slope" and steep else 1.2e-38)
+        ulps = np.abs(got[:-6] - want[:-6]) / size[:-6] * 2**23
+        check(f"{isa}: {what} of activation {act} over [-87, 87]", ulps.max() < 4, f"{ulps.max():.1f} ulps at {z[ulps.argmax()]}")
+    good = np.allclose(value[-6:-1], exact[-6:-1]) and np.isnan(value[-1]) and np.isnan(slope[-1])
+    check(f"{isa}: the ends of activation {act}", good and np.isfinite(slope[-6:-2]).all(), f"{z[-6:]}: {value[-6:]} {slope[-6:]}")
+
+
 def run_sets():
     """The same on narrower vectors, and what a wrong wish is answered."""
     for isa in ("base", "avx2", "avx512"):
@@ -228,6 +247,8 @@ def run_sets():
         try:
             for title, rows, h, w in CASES[::3]:
                 run(f"{isa}: {title}", rows, h, w, 3, 1, "blas")
+            for act in (SILU, SIGMOID):
+                test_smooth(isa, act, act == SILU)
         except ValueError as e:
             skip(f"{isa}: every third case", str(e))
     os.environ["SPRAT_ISA"] = "mmx"
