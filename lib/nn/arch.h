@@ -2,8 +2,8 @@
  * arch.h - architectures as tables of rows
  *
  * To add an architecture: write its rows in arch.c and add one line to archs[]. net_new() checks shapes; help, parity tests and
- * the man-page check iterate the table. Rows hold a layer and integers only; a layer that only one family uses (a residual
- * block, an inverted bottleneck) is one function and one line of layers[], in arch.c too.
+ * the man-page check iterate the table. Rows hold a layer and integers only; a new layer (a residual block, an inverted
+ * bottleneck) is a number below, one function and one line of layers[] in layers.c.
  *
  *	static const struct row tiny[] = {
  *		{ LAYER_CONV, { 16, 3, 1, 1, ACT_RELU, 1 } },      16 channels, 3x3, stride 1, padding 1, ReLU, batch norm
@@ -21,7 +21,7 @@
 /* PyTorch's definitions: hardswish x*relu6(x+3)/6, hardsigmoid relu6(x+3)/6, silu x*sigmoid(x). */
 enum act { ACT_NONE, ACT_RELU, ACT_RELU6, ACT_HARDSWISH, ACT_HARDSIGMOID, ACT_SILU, ACT_SIGMOID, ACTS };
 
-/* Layers that serve every family; arch.c goes on counting from LAYERS for its own. Integers of a row after the colon. */
+/* Layers that serve every family, then those of single families, with a row's integers. */
 enum {
 	LAYER_CONV,       /* out, k, stride, pad, act, norm (0: a bias instead) */
 	LAYER_DEPTHWISE,  /* k, stride, pad, act, norm */
@@ -30,6 +30,12 @@ enum {
 	LAYER_MEANPOOL,   /* over the whole image */
 	LAYER_SQUEEZE,    /* width, inner act, outer act: squeeze-and-excitation, the gate of the next layer */
 	LAYER_SUM,        /* row, act: adds the output of that earlier row (counted from 0) */
+	RESNET_STEM,      /* out */
+	BASIC,            /* out, blocks, stride of the first */
+	MOBILE_STEM,      /* out, act */
+	INVERTED,         /* k, expanded, out, squeeze?, act, stride */
+	MOBILE_LAST,      /* out, act */
+	CLASSIFIER,       /* out, act */
 	LAYERS
 };
 

@@ -1,4 +1,4 @@
-/* build.c - drawing up a net: the layers of arch.c become nodes and named tensors */
+/* build.c - drawing up a net: layers become nodes and named tensors */
 #include "lib/nn/engine.h"
 
 #include <math.h>

@@ -184,7 +184,7 @@ void add_moments(const struct task *t, const float *x, int64_t rows, int split);
 /* Column sums of rows of the gradient of raw, where the node has a bias. */
 void add_bias(const struct task *t, const float *dy, int64_t rows);
 
-/* --- drawing up a net: layers of arch.c call these; names are torchvision's --- */
+/* --- drawing up a net: layers.c calls these; names are torchvision's --- */
 struct builder {
 	struct net *net;
 	int at;                  /* the node that the next layer reads */
@@ -206,7 +206,7 @@ void build_meanpool(struct builder *b);
 void build_squeeze(struct builder *b, int width, enum act inner, enum act outer, const char *first, const char *second);
 /* at + other, then act. */
 void build_sum(struct builder *b, int other, enum act act);
-void build_arch(struct builder *b);   /* all rows of the net's architecture: arch.c */
+void build_arch(struct builder *b);   /* all rows of the net's architecture: layers.c */
 int net_build(struct net *net);       /* nodes and tensors of the whole net, head included */
 
 #endif

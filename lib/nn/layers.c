@@ -1,0 +1,227 @@
+/*
+ * layers.c - what the layers of arch.h are made of, family by family
+ *
+ * Names, shapes and initialisation are torchvision's (0.14). To add a layer: its number in arch.h, a function and one line of
+ * layers[].
+ */
+#include "lib/nn/engine.h"
+
+/* --- layers for every family --- */
+
+static void conv_layer(struct builder *b, const int *v, bool depthwise, const char *kind)
+{
+	char conv[64], norm[64];
+	int shift = depthwise ? 0 : 1;
+
+	format(conv, sizeof(conv), "row%d.%s", b->row, kind);
+	format(norm, sizeof(norm), "row%d.norm", b->row);
+	build_conv(b, &(struct conv_spec){ .out = depthwise ? 0 : v[0],
+					   .k = v[shift],
+					   .stride = v[shift + 1],
+					   .pad = v[shift + 2],
+					   .act = v[shift + 3],
+					   .depthwise = depthwise,
+					   .conv = conv,
+					   .norm = v[shift + 4] ? norm : NULL });
+}
+
+static void conv(struct builder *b, const int *v)
+{
+	conv_layer(b, v, false, "conv");
+}
+
+static void depthwise(struct builder *b, const int *v)
+{
+	conv_layer(b, v, true, "depthwise");
+}
+
+static void linear(struct builder *b, const int *v)
+{
+	char name[64];
+
+	format(name, sizeof(name), "row%d.linear", b->row);
+	build_linear(b, v[0], v[1], name);
+}
+
+static void maxpool(struct builder *b, const int *v)
+{
+	build_maxpool(b, v[0], v[1], v[2]);
+}
+
+static void meanpool(struct builder *b, const int *v)
+{
+	(void)v;
+	build_meanpool(b);
+}
+
+static void squeeze(struct builder *b, const int *v)
+{
+	char first[64], second[64];
+
+	format(first, sizeof(first), "row%d.fc1", b->row);
+	format(second, sizeof(second), "row%d.fc2", b->row);
+	build_squeeze(b, v[0], v[1], v[2], first, second);
+}
+
+static void sum(struct builder *b, const int *v)
+{
+	build_sum(b, b->outputs[v[0]], v[1]);
+}
+
+/* --- ResNet --- */
+
+/* Small images (He et al. 2016, sec. 4.2; MoCo's CIFAR code): 3x3, stride 1 and no pooling. */
+static void resnet_stem(struct builder *b, const int *v)
+{
+	bool small = b->net->config.small;
+
+	build_conv(b, &(struct conv_spec){ .out = v[0],
+					   .k = small ? 3 : 7,
+					   .stride = small ? 1 : 2,
+					   .pad = small ? 1 : 3,
+					   .act = ACT_RELU,
+					   .conv = "conv1",
+					   .norm = "bn1" });
+	if (!small)
+		build_maxpool(b, 3, 2, 1);
+}
+
+/* conv, norm pair I of a block: PREFIX.convI, PREFIX.bnI. */
+static void resnet_conv(struct builder *b, const char *prefix, int i, int out, int k, int stride, enum act act)
+{
+	char conv_name[64], norm_name[64];
+
+	format(conv_name, sizeof(conv_name), "%s.conv%d", prefix, i);
+	format(norm_name, sizeof(norm_name), "%s.bn%d", prefix, i);
+	build_conv(b, &(struct conv_spec){ .out = out, .k = k, .stride = stride, .pad = k / 2, .act = act, .conv = conv_name,
+		.norm = norm_name });
+}
+
+/* What the block's result is added to: its input, or a 1x1 convolution of it. Leaves b->at alone. */
+static int resnet_shortcut(struct builder *b, const char *prefix, int from, int out, int stride)
+{
+	const struct node *x = &b->net->nodes[from];
+	char conv_name[64], norm_name[64];
+	int main = b->at, shortcut;
+
+	if (x->c == out && stride == 1)
+		return from;
+	format(conv_name, sizeof(conv_name), "%s.downsample.0", prefix);
+	format(norm_name, sizeof(norm_name), "%s.downsample.1", prefix);
+	b->at = from;
+	build_conv(b, &(struct conv_spec){ .out = out, .k = 1, .stride = stride, .conv = conv_name, .norm = norm_name });
+	shortcut = b->at;
+	b->at = main;
+	return shortcut;
+}
+
+static void basic(struct builder *b, const int *v)
+{
+	char prefix[32];
+
+	for (int i = 0; i < v[1]; i++) {
+		int from = b->at, stride = i ? 1 : v[2];
+
+		format(prefix, sizeof(prefix), "layer%d.%d", b->row, i);
+		resnet_conv(b, prefix, 1, v[0], 3, stride, ACT_RELU);
+		resnet_conv(b, prefix, 2, v[0], 3, 1, ACT_NONE);
+		build_sum(b, resnet_shortcut(b, prefix, from, v[0], stride), ACT_RELU);
+	}
+}
+
+/* --- MobileNet --- */
+
+/* A convolution and its norm under PREFIX.0 and PREFIX.1. */
+static void mobile_conv(struct builder *b, const char *prefix, struct conv_spec s)
+{
+	char conv_name[64], norm_name[64];
+
+	format(conv_name, sizeof(conv_name), "%s.0", prefix);
+	format(norm_name, sizeof(norm_name), "%s.1", prefix);
+	s.conv = conv_name;
+	s.norm = norm_name;
+	s.pad = s.k / 2;
+	build_conv(b, &s);
+}
+
+/* Also the last convolution: features.ROW. */
+static void mobile_stem(struct builder *b, const int *v)
+{
+	char prefix[32];
+
+	format(prefix, sizeof(prefix), "features.%d", b->row);
+	mobile_conv(b, prefix, (struct conv_spec){ .out = v[0], .k = 3, .stride = b->net->config.small ? 1 : 2, .act = v[1] });
+}
+
+static void mobile_last(struct builder *b, const int *v)
+{
+	char prefix[32];
+
+	format(prefix, sizeof(prefix), "features.%d", b->row);
+	mobile_conv(b, prefix, (struct conv_spec){ .out = v[0], .k = 1, .stride = 1, .act = v[1] });
+}
+
+/* torchvision's _make_divisible(c, 8): the nearest multiple of 8, but not below 90 %. */
+static int divisible(int c)
+{
+	int n = MAX(8, (c + 4) / 8 * 8);
+
+	return n * 10 < c * 9 ? n + 8 : n;
+}
+
+/* Expand, depthwise, squeeze, project (Howard et al. 2019, fig. 4); the blocks' parts are numbered as they come. */
+static void inverted(struct builder *b, const int *v)
+{
+	int from = b->at, in = b->net->nodes[from].c, part = 0;
+	char prefix[4][48], first[64], second[64];
+
+	for (int i = 0; i < 4; i++)
+		format(prefix[i], sizeof(prefix[i]), "features.%d.block.%d", b->row, i);
+	if (v[1] != in)
+		mobile_conv(b, prefix[part++], (struct conv_spec){ .out = v[1], .k = 1, .stride = 1, .act = v[4] });
+	mobile_conv(b, prefix[part++], (struct conv_spec){ .k = v[0], .stride = v[5], .act = v[4], .depthwise = true });
+	if (v[3]) {
+		format(first, sizeof(first), "%s.fc1", prefix[part]);
+		format(second, sizeof(second), "%s.fc2", prefix[part++]);
+		build_squeeze(b, divisible(v[1] / 4), ACT_RELU, ACT_HARDSIGMOID, first, second);
+	}
+	mobile_conv(b, prefix[part], (struct conv_spec){ .out = v[2], .k = 1, .stride = 1 });
+	if (v[5] == 1 && in == v[2])
+		build_sum(b, from, ACT_NONE);
+}
+
+static void classifier(struct builder *b, const int *v)
+{
+	build_linear(b, v[0], v[1], "classifier.0");
+}
+
+struct layer {
+	struct entry entry;
+	void (*build)(struct builder *b, const int *v);
+};
+static const struct layer layers[] = {
+	[LAYER_CONV] = { { "conv", "convolution, norm or bias, activation", NULL }, conv },
+	[LAYER_DEPTHWISE] = { { "depthwise", "depthwise convolution, norm or bias, activation", NULL }, depthwise },
+	[LAYER_LINEAR] = { { "linear", "product and bias, activation", NULL }, linear },
+	[LAYER_MAXPOOL] = { { "maxpool", "maximum over windows", NULL }, maxpool },
+	[LAYER_MEANPOOL] = { { "meanpool", "mean over the image", NULL }, meanpool },
+	[LAYER_SQUEEZE] = { { "squeeze", "squeeze-and-excitation gate", NULL }, squeeze },
+	[LAYER_SUM] = { { "sum", "sum with an earlier row, activation", NULL }, sum },
+	[RESNET_STEM] = { { "resnet_stem", "7x7/2 and max-pooling, or 3x3", NULL }, resnet_stem },
+	[BASIC] = { { "basic", "ResNet blocks of two 3x3 convolutions", NULL }, basic },
+	[MOBILE_STEM] = { { "mobile_stem", "3x3/2 convolution", NULL }, mobile_stem },
+	[INVERTED] = { { "inverted", "inverted bottleneck with a depthwise convolution", NULL }, inverted },
+	[MOBILE_LAST] = { { "mobile_last", "1x1 convolution", NULL }, mobile_last },
+	[CLASSIFIER] = { { "classifier", "the classifier's hidden layer", NULL }, classifier },
+};
+_Static_assert(ARRAY_SIZE(layers) == LAYERS, "a layer has no row");
+
+void build_arch(struct builder *b)
+{
+	const struct arch *a = b->net->arch;
+
+	for (b->row = 0; b->row < a->count && !b->failed; b->row++) {
+		layers[a->rows[b->row].layer].build(b, a->rows[b->row].v);
+		b->outputs[b->row] = b->at;
+	}
+}
