@@ -18,6 +18,15 @@ static const struct row resnet18[] = {
 	{ LAYER_MEANPOOL, { 0 } },
 };
 
+static const struct row resnet34[] = {
+	{ RESNET_STEM, { 64 } },
+	{ BASIC, { 64, 3, 1 } },
+	{ BASIC, { 128, 4, 2 } },
+	{ BASIC, { 256, 6, 2 } },
+	{ BASIC, { 512, 3, 2 } },
+	{ LAYER_MEANPOOL, { 0 } },
+};
+
 static const struct row mobilenet_v3_small[] = {
 	{ MOBILE_STEM, { 16, HS } },
 	{ INVERTED, { 3, 16, 16, 1, RE, 2 } },
@@ -61,6 +70,7 @@ static const struct row mobilenet_v3_large[] = {
 #define ARCH(name, summary, eps, momentum, linear) { { #name, summary, NULL }, name, ARRAY_SIZE(name), eps, momentum, linear }
 static const struct arch archs[] = {
 	ARCH(resnet18, "ResNet-18 (He et al. 2016), feature 512, 11.2 M parameters", 1e-5, 0.1, INIT_UNIFORM),
+	ARCH(resnet34, "ResNet-34 (He et al. 2016), feature 512, 21.3 M parameters", 1e-5, 0.1, INIT_UNIFORM),
 	ARCH(mobilenet_v3_small, "MobileNetV3 small (Howard et al. 2019), feature 1024, 1.5 M parameters", 1e-3, 0.01,
 	     INIT_NORMAL),
 	ARCH(mobilenet_v3_large, "MobileNetV3 large (Howard et al. 2019), feature 1280, 4.2 M parameters", 1e-3, 0.01,
