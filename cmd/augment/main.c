@@ -1,5 +1,6 @@
 /* augment - the first stage of a line: pictures in, batches of augmented views out */
 #include <malloc.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "lib/base/threads.h"
@@ -11,7 +12,8 @@ enum { NICENESS = 10, PREVIEW_SAMPLES = 32, MAP_FROM = 1 << 20 };
 struct options {
 	struct stage_options stage;
 	struct maker_options maker;
-	const char *holdout, *preview;
+	bool list;
+	const char *labels, *holdout, *preview;
 };
 
 static const struct option_row rows[] = {
@@ -23,6 +25,8 @@ static const struct option_row rows[] = {
 	{ 's', "seed", OPT_INT, offsetof(struct options, maker.seed), 0, 1e15, "N", "seed of every draw, here and further down", NULL },
 	{ 0, "eval", OPT_FLAG, offsetof(struct options, maker.eval), 0, 0, NULL, "one pass in order; view0 by the recipe eval", NULL },
 	{ 0, "split", OPT_TEXT, offsetof(struct options, maker.split), 0, 0, "NAME", "train, test or all", NULL },
+	{ '0', "null", OPT_FLAG, offsetof(struct options, list), 0, 0, NULL, "stdin names the files, a NUL after each", NULL },
+	{ 0, "labels", OPT_TEXT, offsetof(struct options, labels), 0, 0, "FILE", "classes: lines of name, tab, class", NULL },
 	{ 0, "holdout", OPT_TEXT, offsetof(struct options, holdout), 0, 0, "FILE|N", "images that are the test split", NULL },
 	{ 0, "mean", OPT_TEXT, offsetof(struct options, maker.mean), 0, 0, "R,G,B", "for normalisation by encode; the recipe's", NULL },
 	{ 0, "std", OPT_TEXT, offsetof(struct options, maker.std), 0, 0, "R,G,B", "for normalisation by encode; the recipe's", NULL },
@@ -44,14 +48,40 @@ static const struct manual manual = {
 	.rows = rows,
 };
 
-static struct maker *prepare(const struct options *o, char *const *paths, int count)
+/* A data set of many shards holds a file open for each. */
+static void allow_files(void)
 {
-	struct dataset *d = dataset_open(paths, count);
+	struct rlimit limit;
 
-	if (d && o->holdout && dataset_holdout(d, o->holdout) < 0) {
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+		return;
+	limit.rlim_cur = limit.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+static struct dataset *open_data(const struct options *o, char **paths, int count)
+{
+	char *standard[] = { "-" };
+	struct dataset *d;
+
+	if (o->list && count > 0) {
+		fail_code(EXIT_USAGE, "-0 takes the names of all files from stdin, so '%s' is one too many", paths[0]);
+		return NULL;
+	}
+	d = dataset_open(o->list ? standard : paths, o->list ? 1 : count, o->list);
+	if (d && ((o->labels && dataset_label(d, o->labels) < 0) || (o->holdout && dataset_holdout(d, o->holdout) < 0))) {
 		dataset_free(d);
 		return NULL;
 	}
+	return d;
+}
+
+static struct maker *prepare(const struct options *o, char **paths, int count)
+{
+	struct dataset *d;
+
+	allow_files();
+	d = open_data(o, paths, count);
 	return d ? maker_new(&o->maker, d) : NULL;
 }
 

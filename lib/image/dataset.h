@@ -3,11 +3,12 @@
  *
  * Names are paths inside the data set ("airplane/0001.jpg", "train/airplane/0001.jpg"). A first folder called train, val, valid,
  * validation or test is the split; the folder after it is the class, the classes in sorted order are labels 0, 1, ...; a flat
- * file named like ImageNet's (n01440764_tench.JPEG) has its synset as class. WebDataset's NAME.cls gives a number instead. What
- * has no class has label -1. The same files give the same data set from a folder or a tar, whatever the order on disk.
+ * file named like ImageNet's (n01440764_tench.JPEG) has its synset as class. A WebDataset may say the class itself
+ * (webdataset.h), and so may a file of labels; when all classes so given are numbers, they are the labels. What has no class has
+ * label -1. The same files give the same data set from a folder or a tar, whatever the order on disk.
  *
  *	char *paths[] = { "data" };
- *	struct dataset *d = dataset_open(paths, 1);
+ *	struct dataset *d = dataset_open(paths, 1, false);
  *	if (!d || dataset_holdout(d, "5000") < 0)
  *		return -1;
  *	struct bytes scratch = BYTES_INIT;              one a thread
@@ -28,7 +29,8 @@ enum split { SPLIT_TRAIN, SPLIT_TEST };
 
 struct sample {
 	uint64_t offset;     /* of its bytes in the source */
-	uint32_t name;       /* offset in the pool of names */
+	uint32_t name;       /* offset in the pool of texts */
+	uint32_t class;      /* likewise, of a class that was given; 0: found from the name */
 	uint32_t size;
 	int32_t label;       /* -1: unknown */
 	uint16_t source;
@@ -46,14 +48,19 @@ struct dataset {
 	size_t name_max;             /* bytes of the longest name */
 	struct source *sources;
 	int source_count;
-	char *names;
+	char *names;                 /* the pool of texts */
 	size_t names_used, names_room, samples_room;
 };
 
-/* Opens each path, "-" being a tar on stdin. NULL after fail(). */
-struct dataset *dataset_open(char *const *paths, int count);
+/* Opens each path, "-" being stdin: a tar, or a list of the names of picture files with a NUL after each. NULL after fail(). */
+struct dataset *dataset_open(char *const *paths, int count, bool list);
 void dataset_free(struct dataset *d);
 const char *dataset_name(const struct dataset *d, int sample);
+/* A sample's name without the folder of its split. */
+const char *dataset_bare_name(const struct dataset *d, int sample);
+/* Takes the classes from a file of lines NAME<tab>CLASS; samples that it does not name have none. To be called before
+ * dataset_holdout(). */
+int dataset_label(struct dataset *d, const char *path);
 /* Makes training samples the split test: those that the lines of a file name (class/file), or as many as a number says, chosen
  * evenly over the classes by a hash of their names, which no seed changes. */
 int dataset_holdout(struct dataset *d, const char *spec);

@@ -1,86 +1,33 @@
 /* holdout.c - dataset_holdout(): which training samples become the split test */
-#include "lib/image/dataset.h"
+#include "lib/image/lines.h"
 
-struct names {
-	char *text;
-	char **lines;
-	int count;
-	bool *met;
-};
-
-static int compare_lines(const void *a, const void *b)
-{
-	return strcmp(*(char *const *)a, *(char *const *)b);
-}
-
-static int names_read(struct names *n, const char *path)
-{
-	void *data;
-	size_t size;
-	char *rest, *line;
-
-	if (read_file(path, 1 << 30, &data, &size) < 0)
-		return -1;
-	n->text = xrealloc(data, size + 1, 1);
-	n->text[size] = '\0';
-	for (rest = n->text; (line = strsep(&rest, "\r\n")) != NULL;) {
-		if (!*line)
-			continue;
-		if (n->count % 1024 == 0)
-			n->lines = xrealloc(n->lines, n->count + 1024, sizeof(*n->lines));
-		n->lines[n->count++] = line;
-	}
-	if (!n->count) {
-		free(n->text);
-		return fail("unable to hold out '%s': it names nothing", path);
-	}
-	qsort(n->lines, n->count, sizeof(*n->lines), compare_lines);
-	n->met = xcalloc(n->count, sizeof(*n->met));
-	return 0;
-}
-
-static bool names_meet(struct names *n, const char *name)
-{
-	char **at = bsearch(&name, n->lines, n->count, sizeof(*n->lines), compare_lines);
-
-	if (at)
-		n->met[at - n->lines] = true;
-	return at != NULL;
-}
-
-/* Lines may leave the folder of the split out: class/file. */
-static int hold_named(struct dataset *d, struct names *n, const char *path)
+static int missing_names(const struct lines *l, const char *path)
 {
 	int missing = 0, first = -1;
 
-	for (int i = 0; i < d->count; i++) {
-		const char *name = dataset_name(d, i), *inner = strncmp(name, "train/", 6) == 0 ? name + 6 : name;
-
-		if (d->samples[i].split == SPLIT_TRAIN && (names_meet(n, inner) || names_meet(n, name)))
-			d->samples[i].split = SPLIT_TEST;
-	}
-	for (int i = n->count - 1; i >= 0; i--)
-		if (!n->met[i]) {
+	for (int i = l->count - 1; i >= 0; i--)
+		if (!l->met[i]) {
 			missing++;
 			first = i;
 		}
 	if (missing)
-		return fail("unable to hold out '%s' (line of '%s', %d of %d are like it): no such training sample", n->lines[first], path,
-			    missing, n->count);
+		return fail("unable to hold out '%s' (line of '%s', %d of %d are like it): no such training sample", l->keys[first], path,
+			    missing, l->count);
 	return 0;
 }
 
 static int hold_file(struct dataset *d, const char *path)
 {
-	struct names n = { 0 };
+	struct lines l;
 	int r;
 
-	if (names_read(&n, path) < 0)
+	if (lines_read(&l, path, 0) < 0)
 		return -1;
-	r = hold_named(d, &n, path);
-	free(n.text);
-	free(n.lines);
-	free(n.met);
+	for (int i = 0; i < d->count; i++)
+		if (d->samples[i].split == SPLIT_TRAIN && lines_meet(&l, d, i) >= 0)
+			d->samples[i].split = SPLIT_TEST;
+	r = missing_names(&l, path);
+	lines_release(&l);
 	return r;
 }
 

@@ -70,17 +70,6 @@ static int folder_scan(struct dataset *d, int source)
 	return walk(d, source, fd, name, 0, 0);
 }
 
-static int folder_load(const struct dataset *d, const struct sample *s, struct bytes *scratch, struct blob *blob)
-{
-	int fd = openat(d->sources[s->source].fd, d->names + s->name, O_RDONLY | O_CLOEXEC), r;
-
-	if (fd < 0)
-		return fail("unable to open it:");
-	r = read_span(fd, 0, s->size, scratch, blob);
-	close(fd);
-	return r;
-}
-
 const struct reader reader_folder = {
-	{ "folder", "pictures below class folders", NULL }, folder_claims, folder_scan, folder_load,
+	{ "folder", "pictures below class folders", NULL }, folder_claims, folder_scan, load_file,
 };

@@ -1,5 +1,6 @@
-/* read_tar.c - pictures in a tar: ustar, pax paths and sizes, GNU long names; WebDataset's .cls labels; stdin through a spool */
+/* read_tar.c - pictures in a tar: ustar, pax paths and sizes, GNU long names; WebDataset's classes; stdin through a spool */
 #include "lib/image/reader.h"
+#include "lib/image/webdataset.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -15,7 +16,8 @@ struct walk {
 	char name[PATH_ROOM];        /* from a pax or long name record, for the next member; "" when there was none */
 	int64_t size;                /* likewise; -1 */
 	char key[PATH_ROOM];         /* WebDataset: the samples [key_first, count) share it */
-	int key_first, key_label;
+	int key_first, key_rank;     /* rank: of the member that said the class, see webdataset.h */
+	uint32_t key_class;
 };
 
 /* --- header fields --- */
@@ -135,10 +137,9 @@ static void member_name(struct walk *w, const uint8_t *head, char dst[PATH_ROOM]
 		memmove(dst, dst + 1, strlen(dst));
 }
 
-/* Samples of one key (the path up to the first dot of the file's name) share a .cls, before or after them. */
-static void enter_key(struct walk *w, const char *name)
+/* Samples of one key (the path up to the first dot of the file's name) share a class, said before or after them. */
+static void enter_key(struct walk *w, const char *name, const char *base)
 {
-	const char *base = strrchr(name, '/') ? strrchr(name, '/') + 1 : name;
 	size_t n = (size_t)(base - name) + strcspn(base, ".");
 
 	if (strlen(w->key) == n && memcmp(w->key, name, n) == 0)
@@ -146,37 +147,41 @@ static void enter_key(struct walk *w, const char *name)
 	memcpy(w->key, name, n);
 	w->key[n] = '\0';
 	w->key_first = w->d->count;
-	w->key_label = -1;
+	w->key_class = 0;
+	w->key_rank = 0;
 }
 
-static int read_label(struct walk *w, uint64_t at, int64_t size)
+/* Reads a member that may say the class of its key. */
+static int read_class(struct walk *w, const char *name, uint64_t at, int64_t size)
 {
-	char text[24] = "";
-	int64_t label;
+	char *text, class[WEBDATASET_CLASS];
+	int rank = webdataset_rank(name), r;
 
-	if (size < 1 || size >= (int64_t)sizeof(text))
+	if (rank <= w->key_rank || size < 1 || size > EXTRA_MAX)
 		return 0;
-	if (read_exactly(w, at, text, size) < 0)
-		return -1;
-	text[strcspn(text, " \t\r\n")] = '\0';
-	if (parse_int(text, &label) == 0 && label >= 0 && label < 1 << 24)
-		w->key_label = (int)label;
-	return 0;
+	text = xcalloc(size + 1, 1);
+	r = read_exactly(w, at, text, size);
+	if (r == 0 && webdataset_class(rank, text, size, class)) {
+		w->key_class = dataset_text(w->d, class);
+		w->key_rank = rank;
+	}
+	free(text);
+	return r;
 }
 
 static int add_member(struct walk *w, const char *name, uint64_t at, int64_t size)
 {
-	const char *base = strrchr(name, '/') ? strrchr(name, '/') + 1 : name, *dot = strrchr(base, '.');
+	const char *base = strrchr(name, '/') ? strrchr(name, '/') + 1 : name;
 
 	if (base[0] == '.')
 		return 0;
-	enter_key(w, name);
-	if (dot && strcmp(dot, ".cls") == 0 && read_label(w, at, size) < 0)
+	enter_key(w, name, base);
+	if (read_class(w, name, at, size) < 0)
 		return -1;
 	if (is_picture_name(base) && dataset_add(w->d, w->source, name, at, size) < 0)
 		return -1;
-	for (int i = w->key_first; w->key_label >= 0 && i < w->d->count; i++)
-		w->d->samples[i].label = w->key_label;
+	for (int i = w->key_first; w->key_class && i < w->d->count; i++)
+		w->d->samples[i].class = w->key_class;
 	return 0;
 }
 
@@ -220,32 +225,6 @@ static int walk_members(struct walk *w)
 			return -1;
 	}
 	return 0;
-}
-
-/* The folder, with its '/', that all members lie in, when something but files is below it and it names no split. */
-static size_t common_folder(const struct walk *w)
-{
-	const char *first = dataset_name(w->d, w->first), *slash = strchr(first, '/');
-	size_t n = slash ? (size_t)(slash - first) + 1 : 0;
-
-	if (!n || (n == 6 && memcmp(first, "train/", 6) == 0))
-		return 0;
-	for (int i = w->first; i < w->d->count; i++) {
-		const char *name = dataset_name(w->d, i);
-
-		if (strncmp(name, first, n) != 0 || !strchr(name + n, '/'))
-			return 0;
-	}
-	return n;
-}
-
-static void strip_common_folders(struct walk *w)
-{
-	size_t n;
-
-	while (w->d->count > w->first && (n = common_folder(w)) > 0)
-		for (int i = w->first; i < w->d->count; i++)
-			w->d->samples[i].name += (uint32_t)n;
 }
 
 /* --- reader --- */
@@ -300,11 +279,11 @@ static int tar_scan(struct dataset *d, int source)
 		return fail("unable to read '%s':", d->sources[source].path);
 	w = xcalloc(1, sizeof(*w));
 	*w = (struct walk){
-		.d = d, .source = source, .fd = d->sources[source].fd, .first = d->count, .end = st.st_size, .size = -1, .key_label = -1,
+		.d = d, .source = source, .fd = d->sources[source].fd, .first = d->count, .end = st.st_size, .size = -1,
 	};
 	r = walk_members(w);
 	if (r == 0)
-		strip_common_folders(w);
+		dataset_strip(d, source, w->first);
 	free(w);
 	return r;
 }

@@ -5,6 +5,7 @@
 #include "lib/image/sampler.h"
 
 struct dataset *set_open(const char *paths, const char *holdout);
+struct dataset *set_choose(const char *paths, bool from_list, const char *labels, const char *holdout);
 const char *set_class(const struct dataset *d, int i);
 const char *set_text(const struct dataset *d, int which);
 int set_sample(const struct dataset *d, int i, int out[3]);
@@ -15,8 +16,8 @@ int64_t batches_fact(const struct maker *m, const char *name);
 int64_t batches_make(struct maker *m, int64_t step, int part, int parts, const char *name, void *out, size_t room);
 void positions(int64_t seed, int epoch, int n, uint32_t *out);
 
-/* paths: one a line. */
-struct dataset *set_open(const char *paths, const char *holdout)
+/* paths: one a line; labels, holdout: "" without. */
+struct dataset *set_choose(const char *paths, bool from_list, const char *labels, const char *holdout)
 {
 	char *copy = xstrdup(paths), *rest = copy, *list[64];
 	struct dataset *d;
@@ -24,13 +25,18 @@ struct dataset *set_open(const char *paths, const char *holdout)
 
 	while (n < 64 && (list[n] = strsep(&rest, "\n")) != NULL)
 		n++;
-	d = dataset_open(list, n);
+	d = dataset_open(list, n, from_list);
 	free(copy);
-	if (d && *holdout && dataset_holdout(d, holdout) < 0) {
+	if (d && ((*labels && dataset_label(d, labels) < 0) || (*holdout && dataset_holdout(d, holdout) < 0))) {
 		dataset_free(d);
 		return NULL;
 	}
 	return d;
+}
+
+struct dataset *set_open(const char *paths, const char *holdout)
+{
+	return set_choose(paths, false, "", holdout);
 }
 
 const char *set_class(const struct dataset *d, int i)

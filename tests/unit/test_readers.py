@@ -1,10 +1,10 @@
 """Data sets made here, read by lib/image: names, labels, splits, pixels; batches that depend on nothing they should not."""
-import ctypes as C, gzip, io, os, random, shutil, struct, sys, tarfile, tempfile
+import ctypes as C, fcntl, gzip, io, os, random, shutil, struct, sys, tarfile, tempfile
 import numpy as np
 from PIL import Image
 
 lib = C.CDLL(os.path.join(os.environ.get("B", "build/release"), "libparity.so"))
-for f, restype in (("why", C.c_char_p), ("set_open", C.c_void_p), ("set_class", C.c_char_p), ("set_text", C.c_char_p), ("dataset_name", C.c_char_p),
+for f, restype in (("why", C.c_char_p), ("set_choose", C.c_void_p), ("set_class", C.c_char_p), ("set_text", C.c_char_p), ("dataset_name", C.c_char_p),
                    ("batches_new", C.c_void_p), ("batches_fact", C.c_int64), ("batches_make", C.c_int64)):
     getattr(lib, f).restype = restype
 C.c_int.in_dll(lib, "verbosity").value = -1
@@ -24,9 +24,23 @@ def same(name, got, want):
     check(name, "" if got == want else f"got {got!r:.300}, want {want!r:.300}")
 
 
+def stdin(data):
+    """Makes data what stdin holds: a pipe, so that nothing can be read twice."""
+    r, w = os.pipe()
+    fcntl.fcntl(w, fcntl.F_SETPIPE_SZ, 1 << 20)
+    os.write(w, data)
+    os.close(w)
+    os.dup2(r, 0)
+    os.close(r)
+
+
 class Set:
-    def __init__(self, *paths, holdout=""):
-        self.p = lib.set_open("\n".join(paths).encode(), str(holdout).encode())
+    def __init__(self, *paths, holdout="", labels="", listed=None):
+        """listed: what stdin holds, in place of paths."""
+        if listed is not None:
+            paths = ("-",)
+            stdin(listed)
+        self.p = lib.set_choose("\n".join(paths).encode(), listed is not None, str(labels).encode(), str(holdout).encode())
         self.why = None if self.p else lib.why().decode()
 
     def __iter__(self):
@@ -144,6 +158,77 @@ def tars():
     s = Set(tar("web.tar", web))
     same("WebDataset: labels", [l for _, l, _ in s], [i % 5 for i in range(12)])
     same("WebDataset: classes", s.classes(), list("01234"))
+    web_classes()
+
+
+def web_classes():
+    def labels(name, prefix="", **kinds):
+        """{extension: texts of the samples in turn} -> labels and classes."""
+        members = {}
+        for i in range(6):
+            members[f"{prefix}{i}.{'webp' if i % 2 else 'jpg'}"] = jpeg()
+            members.update({f"{prefix}{i}.{e}": texts[i % len(texts)].encode() for e, texts in kinds.items()})
+        s = Set(tar(name, members))
+        return ([l for _, l, _ in s], s.classes()) if s.p else s.why
+
+    names, numbers = ["cat", "dog", "bee"], ([0, 2, 1] * 2, ["0", "1", "2"])
+    same("WebDataset: .json numbers", labels("j0.tar", json=['{"cls": 0}', '{"label": 2}', '{"class": 1, "x": [1]}']), numbers)
+    same("WebDataset: .json names", labels("j1.tar", json=['{"label": "%s"}' % n for n in names]), ([1, 2, 0] * 2, sorted(names)))
+    same("WebDataset: .json without a class", labels("j2.tar", json=["{}", "[1]", "no json", '{"label": null}', '{"label": ""}', "[" * 5000]), ([-1] * 6, []))
+    same("WebDataset: .txt names", labels("t0.tar", txt=[n + "\n" for n in names]), ([1, 2, 0] * 2, sorted(names)))
+    same("WebDataset: captions are no classes", labels("t1.tar", txt=["a long text " * 8, "two\nlines", ""]), ([-1] * 6, []))
+    same("WebDataset: .cls before .json before .txt", labels("c0.tar", txt=["9"], json=['{"cls": 8}'], cls=["0", "2", "1"]), numbers)
+    same("WebDataset: .json before .txt", labels("c1.tar", txt=["9"], json=['{"cls": 0}', '{"cls": 2}', '{"cls": 1}']), numbers)
+    shards = [tar(f"many-{i:04d}.tar", {f"{i:04d}{k}.{e}": d for k in range(2) for e, d in (("jpg", jpeg()), ("cls", str(i % 7).encode()))}) for i in range(60)]
+    s = Set(*shards)
+    same("WebDataset: 60 shards", [l for _, l, _ in s] if s.p else s.why, [i // 2 % 7 for i in range(120)])
+    members = {}
+    for i in range(8):
+        members.update({f"{'eel' if i % 2 else 'fox'}/{i}.jpg": jpeg(), f"{'eel' if i % 2 else 'fox'}/{i}.cls": str(3 * (i % 2)).encode()})
+    s = Set(tar("named.tar", members))
+    same("WebDataset: numbers are called by their folders", (s.classes(), sorted({(n[:3], l) for n, l, _ in s})), (["fox", "1", "2", "eel"], [("eel", 3), ("fox", 0)]))
+
+
+def lists():
+    tree = os.path.join(root, "plain")
+    want, mark = list(Set(tree)), Set(tree).text()
+    paths = [os.path.join(tree, n) for n in files]
+    rnd.shuffle(paths)
+    listed = lambda names: "\0".join(names).encode() + b"\0"
+    s = Set(listed=listed(paths))
+    same("list: a folder's files", (list(s), s.text()) if s.p else s.why, (want, mark))
+    same("list: pixels", s.pixels(3).tobytes(), Set(tree).pixels(3).tobytes())
+    here = os.getcwd()
+    os.chdir(tree)
+    same("list: as find . prints it", list(Set(listed=listed(["./" + n for n in files]))), want)
+    os.chdir(here)
+    same("list: without a last NUL", list(Set(listed=listed(paths)[:-1])), want)
+    same("list: a split keeps its folder", list(Set(listed=listed(p for p in paths if "/val/" in p))), [(n, l, k) for n, l, k in want if k])
+    odd = os.path.join(write("odd names", {"a b/new\nline.jpg": jpeg(), "c/no-extension": jpeg()}), "")
+    same("list: any name, any extension", [n for n, _, _ in Set(listed=listed([odd + "a b/new\nline.jpg", odd + "c/no-extension"]))], ["a b/new\nline.jpg", "c/no-extension"])
+    for label, data, word in (("a missing file", listed(paths[:2] + ["nowhere.jpg"]), "nowhere.jpg"), ("a folder", listed([tree]), "no file"), ("nothing", b"", "no pictures"),
+                              ("lines", "\n".join(paths).encode(), "tr ")):
+        why = Set(listed=data).why or "no error"
+        check(f"list: {label} is an error", "" if word in why else why)
+
+
+def labelled():
+    tree = os.path.join(root, "plain")
+    bare = sorted({n.split("/", 1)[1] for n in files})
+    def use(name, lines, holdout=""):
+        s = Set(tree, holdout=holdout, labels=os.path.join(write("labels", {name: "\n".join(lines).encode() + b"\n"}), name))
+        return ({n: l for n, l, _ in s}, s.classes()) if s.p else s.why
+    odd = {n: ["even", "odd"][int(n[-5]) % 2] for n in files}
+    got = use("full.tsv", [f"{n}\t{c}" for n, c in odd.items()])
+    same("labels: by name", got, ({n: int(c == "odd") for n, c in odd.items()}, ["even", "odd"]))
+    same("labels: without the split's folder", use("bare.tsv", [f"{n}\t{odd['train/' + n]}\r" for n in bare]), got)
+    same("labels: numbers stay", use("number.tsv", [f"{n}\t{5 + i % 2}" for i, n in enumerate(bare)]),
+         ({n: 5 + bare.index(n.split("/", 1)[1]) % 2 for n in files}, [str(i) for i in range(7)]))
+    part = use("part.tsv", [f"{bare[0]}\tx", "elsewhere.jpg\ty"])
+    same("labels: the others have none", (sorted(part[0].values()), part[1]), ([-1] * (len(files) - 2) + [0, 0], ["x"]))
+    for label, lines, word in (("no name fits", ["zzz\ta"], "none of its lines"), ("no tab", [f"{bare[0]} cat"], "tab"), ("empty", [""], "names nothing")):
+        check(f"labels: {label}: an error", "" if word in str(use("bad.tsv", lines)) else str(use("bad.tsv", lines)))
+    check("labels: no such file", "" if "No such file" in (Set(tree, labels="nowhere.tsv").why or "") else "no error")
 
 
 def truncate(name, keep):
@@ -320,7 +405,7 @@ def wrong_paths():
 
 
 try:
-    for part in (folders, tars, idx_files, cifar_files, holdouts, orders, batches, damaged, wrong_paths):
+    for part in (folders, tars, lists, labelled, idx_files, cifar_files, holdouts, orders, batches, damaged, wrong_paths):
         part()
 finally:
     shutil.rmtree(root)

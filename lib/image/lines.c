@@ -1,0 +1,77 @@
+#include "lib/image/lines.h"
+
+static int compare_keys(const void *a, const void *b)
+{
+	return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+/* Ends the key of a line at its separator. */
+static int split_line(char *line, char separator, const char *path, int number)
+{
+	char *at = separator ? strchr(line, separator) : NULL;
+
+	if (separator && !at)
+		return fail("unable to use '%s': line %d holds no tab between a name and a class", path, number);
+	if (at)
+		*at = '\0';
+	return 0;
+}
+
+static int split_text(struct lines *l, const char *path, char separator)
+{
+	char *rest = l->text, *line;
+
+	for (int number = 1; (line = strsep(&rest, "\n")) != NULL; number++) {
+		line[strcspn(line, "\r")] = '\0';
+		if (!*line)
+			continue;
+		if (split_line(line, separator, path, number) < 0)
+			return -1;
+		if (l->count % 1024 == 0)
+			l->keys = xrealloc(l->keys, l->count + 1024, sizeof(*l->keys));
+		l->keys[l->count++] = line;
+	}
+	return l->count ? 0 : fail("unable to use '%s': it names nothing", path);
+}
+
+int lines_read(struct lines *l, const char *path, char separator)
+{
+	void *data;
+	size_t size;
+
+	*l = (struct lines){ 0 };
+	if (read_file(path, 1 << 30, &data, &size) < 0)
+		return -1;
+	l->text = xrealloc(data, size + 1, 1);
+	l->text[size] = '\0';
+	if (split_text(l, path, separator) < 0) {
+		lines_release(l);
+		return -1;
+	}
+	qsort(l->keys, l->count, sizeof(*l->keys), compare_keys);
+	l->met = xcalloc(l->count, sizeof(*l->met));
+	return 0;
+}
+
+int lines_meet(struct lines *l, const struct dataset *d, int sample)
+{
+	const char *names[2] = { dataset_bare_name(d, sample), dataset_name(d, sample) };
+
+	for (int i = 0; i < 2; i++) {
+		char **at = bsearch(&names[i], l->keys, l->count, sizeof(*l->keys), compare_keys);
+
+		if (at) {
+			l->met[at - l->keys] = true;
+			return (int)(at - l->keys);
+		}
+	}
+	return -1;
+}
+
+void lines_release(struct lines *l)
+{
+	free(l->text);
+	free(l->keys);
+	free(l->met);
+	*l = (struct lines){ 0 };
+}
