@@ -55,23 +55,24 @@ $B/lib/$(1)/%.o: CFLAGS += $($(1)-CFLAGS)
 endef
 $(foreach w,$(WINGS),$(eval $(call wing_rules,$w)))
 
-# The loops of lib/nn are compiled once more for each x86-64 level; the machine's best is chosen at run time (lib/nn/kernels.c).
+# The loops of lib/nn and lib/image are compiled once more for each x86-64 level; the machine's best is chosen at run time (their
+# kernels.c).
 ISA_base-CFLAGS   = -fno-trapping-math
 ISA_avx2-CFLAGS   = -fno-trapping-math -march=x86-64-v3
 ISA_avx512-CFLAGS = -fno-trapping-math -march=x86-64-v4 -mprefer-vector-width=512
-KERNELS = $(patsubst %.c,%,$(wildcard lib/nn/kernels_*.c))
+kernels = $(patsubst %.c,$B/%,$(wildcard lib/$(1)/kernels_*.c))
 define isa_rules
-$(KERNELS:%=$B/%.$(1).o): $B/%.$(1).o: %.c
+$(patsubst %,%.$(2).o,$(call kernels,$(1))): $B/%.$(2).o: %.c
 	@mkdir -p $$(@D)
-	$(CC) $(CPPFLAGS) $$(CFLAGS) -DKERNELS_ISA=$(1) -MMD -MP -c -o $$@ $$<
-$(KERNELS:%=$B/%.$(1).o): CFLAGS += $(nn-CFLAGS) $(ISA_$(1)-CFLAGS)
-$B/lib/nn.a: $(KERNELS:%=$B/%.$(1).o)
+	$(CC) $(CPPFLAGS) $$(CFLAGS) -DKERNELS_ISA=$(2) -MMD -MP -c -o $$@ $$<
+$(patsubst %,%.$(2).o,$(call kernels,$(1))): CFLAGS += $($(1)-CFLAGS) $(ISA_$(2)-CFLAGS)
+$B/lib/$(1).a: $(patsubst %,%.$(2).o,$(call kernels,$(1)))
+$B/lib/$(1)/kernels.o: CPPFLAGS += -DKERNELS_X86
 endef
 ifeq ($(firstword $(subst -, ,$(shell $(CC) -dumpmachine))),x86_64)
-$(foreach i,avx2 avx512,$(eval $(call isa_rules,$i)))
-$B/lib/nn/kernels.o: CPPFLAGS += -DKERNELS_X86
+$(foreach w,nn image,$(foreach i,avx2 avx512,$(eval $(call isa_rules,$w,$i))))
 endif
-$(KERNELS:%=$B/%.o): CFLAGS += $(ISA_base-CFLAGS)
+$(foreach w,nn image,$(patsubst %,%.o,$(call kernels,$w))): CFLAGS += $(ISA_base-CFLAGS)
 
 define tool_rules
 $(BIN)/$(1): $(call objects,cmd/$(1)) $($(1)-WINGS:%=$B/lib/%.a)

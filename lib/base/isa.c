@@ -18,10 +18,11 @@ static enum isa widest(void)
 enum isa isa(void)
 {
 	static int known = -1;
-	const char *asked = getenv("SPRAT_ISA");
+	const char *asked;
 
 	if (known >= 0)
 		return known;
+	asked = getenv("SPRAT_ISA");
 	known = widest();
 	for (int i = 0; asked && i < known; i++)
 		if (strcmp(asked, names[i]) == 0)

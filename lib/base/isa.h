@@ -12,6 +12,9 @@
  *	static float (*const sums[])(const float *, int) = { sum_plain, sum_avx2, sum_avx512 };
  *	...
  *	total = sums[isa()](x, n);
+ *
+ * A wing with many such loops keeps them in files kernels_*.c, which the Makefile compiles once for each set, with KERNELS_ISA
+ * naming it: ISA(sum) is then sum_base, sum_avx2 or sum_avx512, and the wing's kernels.c chooses among tables of them.
  */
 #ifndef BASE_ISA_H
 #define BASE_ISA_H
@@ -29,5 +32,15 @@ const char *isa_name(enum isa i);
 #define WIDE_AVX2
 #define WIDE_AVX512
 #endif
+
+#ifndef KERNELS_ISA
+#define KERNELS_ISA base
+#endif
+#define ISA_JOIN2(a, b) a##_##b
+#define ISA_JOIN(a, b) ISA_JOIN2(a, b)
+#define ISA(name) ISA_JOIN(name, KERNELS_ISA)
+#define ISA_TEXT2(a) #a
+#define ISA_TEXT(a) ISA_TEXT2(a)
+#define INLINE static inline __attribute__((always_inline))
 
 #endif

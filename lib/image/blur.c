@@ -2,6 +2,8 @@
 
 #include <math.h>
 
+#include "lib/image/kernels.h"
+
 enum { PASSES = 3 };
 
 /* Weights of a box filter with 24 fractional bits: inner for the 2 * radius + 1 pixels around, outer for one more each side. */
@@ -31,98 +33,79 @@ static struct kernel kernel_of(float radius)
 	return k;
 }
 
-static inline const uint8_t *row_at(const uint8_t *plane, int w, int h, int y)
+/* One row of w pixels: from its copy with edges to the next copy or to its place. */
+static void pass_along(struct blur *b, const struct kernel *k, uint8_t *line, int w, uint8_t *out)
 {
-	return plane + (size_t)(y < 0 ? 0 : y >= h ? h - 1 : y) * w;
+	int margin = k->radius + 1;
+
+	memset(line, line[margin], margin);
+	memset(line + margin + w, line[margin + w - 1], margin);
+	for (int i = 0; i <= 2 * margin; i++)
+		b->rows[i] = line + i;
+	pixel_kernels()->box(b->rows, k->radius, k->inner, k->outer, w, out);
 }
 
-static void add_row(uint32_t *restrict sums, const uint8_t *restrict row, int w)
+static void along(struct blur *b, const struct kernel *k, const uint8_t *in, int w, int h, uint8_t *out)
 {
-	for (int x = 0; x < w; x++)
-		sums[x] += row[x];
-}
+	uint8_t *line = b->line, *next = b->line + b->line_room / 2;
+	int margin = k->radius + 1;
 
-/* Down the columns of a (h, w) plane: sums[x] holds the box around the row before, and moves by one row a step. */
-static void box_pass(const struct kernel *k, const uint8_t *in, int w, int h, uint32_t *restrict sums, uint8_t *out)
-{
-	memset(sums, 0, (size_t)w * sizeof(*sums));
-	for (int y = -1 - k->radius; y < k->radius; y++)
-		add_row(sums, row_at(in, w, h, y), w);
 	for (int y = 0; y < h; y++) {
-		const uint8_t *before = row_at(in, w, h, y - k->radius - 1), *enter = row_at(in, w, h, y + k->radius);
-		const uint8_t *after = row_at(in, w, h, y + k->radius + 1);
-		uint8_t *restrict o = out + (size_t)y * w;
-
-		for (int x = 0; x < w; x++) {
-			uint32_t sum = sums[x] + enter[x] - before[x];
-
-			sums[x] = sum;
-			o[x] = (uint8_t)((sum * k->inner + (uint32_t)(before[x] + after[x]) * k->outer + (1u << 23)) >> 24);
-		}
+		memcpy(line + margin, in + (size_t)y * w, w);
+		pass_along(b, k, line, w, next + margin);
+		pass_along(b, k, next, w, line + margin);
+		pass_along(b, k, line, w, out + (size_t)y * w);
 	}
 }
 
-/* (h, w) to (w, h), in tiles that stay in the first cache. */
-static void transpose(const uint8_t *in, int w, int h, uint8_t *out)
+static void down(struct blur *b, const struct kernel *k, const uint8_t *in, int w, int h, uint8_t *out)
 {
-	enum { TILE = 16 };
+	int margin = k->radius + 1;
 
-	for (int y0 = 0; y0 < h; y0 += TILE)
-		for (int x0 = 0; x0 < w; x0 += TILE)
-			for (int x = x0; x < MIN(x0 + TILE, w); x++)
-				for (int y = y0; y < MIN(y0 + TILE, h); y++)
-					out[(size_t)x * h + y] = in[(size_t)y * w + x];
-}
-
-/* An odd number of passes ends in the other buffer. */
-static void passes(const struct kernel *k, uint8_t *plane, uint8_t *other, int w, int h, uint32_t *sums)
-{
-	_Static_assert(PASSES == 3, "written out for three");
-
-	box_pass(k, plane, w, h, sums, other);
-	box_pass(k, other, w, h, sums, plane);
-	box_pass(k, plane, w, h, sums, other);
-}
-
-static void blur_room(struct blur *b, const struct planes *p)
-{
-	size_t plane = (size_t)p->w * p->h, side = MAX(p->w, p->h);
-
-	if (plane > b->room) {
-		free(b->turned);
-		free(b->other);
-		b->turned = xaligned(plane);
-		b->other = xaligned(plane);
-		b->room = plane;
+	for (int y = 0; y < h; y++) {
+		for (int i = 0; i <= 2 * margin; i++)
+			b->rows[i] = in + (size_t)MIN(MAX(y - margin + i, 0), h - 1) * w;
+		pixel_kernels()->box(b->rows, k->radius, k->inner, k->outer, w, out + (size_t)y * w);
 	}
-	if (side > b->sums_room) {
-		free(b->sums);
-		b->sums = xaligned(side * sizeof(*b->sums));
-		b->sums_room = side;
+}
+
+static void blur_room(struct blur *b, const struct kernel *k, const struct planes *p)
+{
+	size_t line = 2 * ((size_t)p->w + 2 * (k->radius + 1) + PLANE_SLACK), rows = 2 * (k->radius + 1) + 1;
+
+	planes_shape(&b->other, p->w, p->h);
+	if (line > b->line_room) {
+		free(b->line);
+		b->line = xaligned(line);
+		b->line_room = line;
+	}
+	if (rows > b->row_room) {
+		b->rows = xrealloc(b->rows, rows, sizeof(*b->rows));
+		b->row_room = rows;
 	}
 }
 
 void blur(struct blur *b, struct planes *p, float sigma)
 {
+	_Static_assert(PASSES == 3, "written out for three");
 	struct kernel k;
 
 	if (sigma <= 0)
 		return;
 	k = kernel_of(box_radius(sigma));
-	blur_room(b, p);
+	blur_room(b, &k, p);
 	for (int c = 0; c < 3; c++) {
-		transpose(p->at[c], p->w, p->h, b->turned);
-		passes(&k, b->turned, b->other, p->h, p->w, b->sums);
-		transpose(b->other, p->h, p->w, p->at[c]);
-		passes(&k, p->at[c], b->other, p->w, p->h, b->sums);
-		memcpy(p->at[c], b->other, (size_t)p->w * p->h);
+		along(b, &k, p->at[c], p->w, p->h, b->other.at[c]);
+		down(b, &k, b->other.at[c], p->w, p->h, p->at[c]);
+		down(b, &k, p->at[c], p->w, p->h, b->other.at[c]);
+		down(b, &k, b->other.at[c], p->w, p->h, p->at[c]);
 	}
 }
 
 void blur_release(struct blur *b)
 {
-	free(b->turned);
-	free(b->other);
-	free(b->sums);
+	planes_release(&b->other);
+	free(b->line);
+	free(b->rows);
 	*b = (struct blur)BLUR_INIT;
 }

@@ -1,18 +1,21 @@
 #include "lib/image/planes.h"
 
+#include "lib/image/kernels.h"
+
 void planes_shape(struct planes *p, int w, int h)
 {
-	size_t plane = (size_t)w * h;
+	size_t pitch;
 
-	if (plane * 3 > p->room) {
-		free(p->at[0]);
-		p->at[0] = xaligned(plane * 3);
-		p->room = plane * 3;
-	}
-	p->at[1] = p->at[0] + plane;
-	p->at[2] = p->at[1] + plane;
 	p->w = w;
 	p->h = h;
+	pitch = planes_pitch(p);
+	if (pitch * 3 > p->room) {
+		free(p->at[0]);
+		p->at[0] = xaligned(pitch * 3);
+		p->room = pitch * 3;
+	}
+	p->at[1] = p->at[0] + pitch;
+	p->at[2] = p->at[1] + pitch;
 }
 
 void planes_release(struct planes *p)
@@ -23,17 +26,11 @@ void planes_release(struct planes *p)
 
 void planes_interleave(const struct planes *p, bool mirror, uint8_t *rgb)
 {
-	int step = mirror ? -3 : 3;
+	const struct pixel_kernels *k = pixel_kernels();
 
 	for (int y = 0; y < p->h; y++) {
 		size_t row = (size_t)y * p->w;
-		const uint8_t *r = p->at[0] + row, *g = p->at[1] + row, *b = p->at[2] + row;
-		uint8_t *out = rgb + row * 3 + (mirror ? (size_t)(p->w - 1) * 3 : 0);
 
-		for (int x = 0; x < p->w; x++, out += step) {
-			out[0] = r[x];
-			out[1] = g[x];
-			out[2] = b[x];
-		}
+		k->join((const uint8_t *[]){ p->at[0] + row, p->at[1] + row, p->at[2] + row }, p->w, mirror, rgb + row * 3);
 	}
 }

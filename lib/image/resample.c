@@ -2,6 +2,8 @@
 
 #include <math.h>
 
+#include "lib/image/kernels.h"
+
 enum { BITS = 22, HALF = 1 << (BITS - 1) };
 
 static double bilinear(double x)
@@ -81,106 +83,159 @@ static void axis_plan(struct axis *a, enum filter filter, int in, int out, int b
 	}
 }
 
+/* --- quads --- */
+
+/* How many taps each output gets, so that all weights of an axis can be laid out alike; 0: four neighbours reach too far. */
+static int quad_taps(const struct axis *a, int count)
+{
+	int taps = 0;
+
+	for (int i = 0; i < count; i++)
+		taps = MAX(taps, a->count[i]);
+	for (int i = 0; i < count; i += 4)
+		if (a->first[MIN(i + 3, count - 1)] + taps - a->first[i] > QUAD_REACH)
+			return 0;
+	return taps;
+}
+
+/* Lanes are made up to a whole number of the widest vectors. */
+static void quads_room(struct quads *q, int taps, int count)
+{
+	size_t need;
+
+	q->taps = taps;
+	q->pitch = (count + 15) / 16 * 16;
+	need = (size_t)q->pitch * (taps + 2);
+	if (need > q->room) {
+		free(q->base);
+		q->base = xaligned(need * sizeof(*q->base));
+		q->room = need;
+	}
+	q->pick = q->base + q->pitch;
+	q->weight = q->pick + q->pitch;
+}
+
+/* PICK is 128 in every byte of a lane but the lowest: the shuffle instruction of x86 then gives zero. */
+static void quads_plan(struct quads *q, const struct axis *a, int taps, int count)
+{
+	const int32_t PICK = (int32_t)0x80808000;
+
+	quads_room(q, taps, count);
+	for (int i = 0; i < q->pitch; i++) {
+		int at = MIN(i, count - 1), base = MIN(i / 4 * 4, count - 1);
+
+		q->base[i / 4] = a->first[base];
+		q->pick[i] = PICK | (a->first[at] - a->first[base]);
+		for (int k = 0; k < taps; k++)
+			q->weight[(size_t)k * q->pitch + i] = k < a->count[at] ? a->weight[(size_t)at * a->taps + k] : 0;
+	}
+}
+
+/* --- passes --- */
+
 static inline uint8_t clip(int32_t v)
 {
 	v >>= BITS;
 	return (uint8_t)(v < 0 ? 0 : v > 255 ? 255 : v);
 }
 
-/* Columns of one row: interleaved in, planes out. */
-static void columns_row(const struct axis *a, int width, const uint8_t *rgb, uint8_t *r, uint8_t *g, uint8_t *b)
+/* A row whose outputs have many taps, far apart. */
+static void columns_row(const struct axis *a, int width, const uint8_t *in, uint8_t *out)
 {
 	for (int x = 0; x < width; x++) {
-		const uint8_t *p = rgb + (size_t)a->first[x] * 3;
+		const uint8_t *p = in + a->first[x];
 		const int32_t *weight = a->weight + (size_t)x * a->taps;
-		int32_t sr = HALF, sg = HALF, sb = HALF;
+		int32_t sum = HALF;
 
-		for (int k = 0, n = a->count[x]; k < n; k++, p += 3) {
-			sr += p[0] * weight[k];
-			sg += p[1] * weight[k];
-			sb += p[2] * weight[k];
-		}
-		r[x] = clip(sr);
-		g[x] = clip(sg);
-		b[x] = clip(sb);
+		for (int k = 0; k < a->count[x]; k++)
+			sum += p[k] * weight[k];
+		out[x] = clip(sum);
 	}
 }
 
-static void split_row(int width, const uint8_t *rgb, uint8_t *r, uint8_t *g, uint8_t *b)
+static void line_room(struct resampler *s, int w)
 {
-	for (int x = 0; x < width; x++) {
-		r[x] = rgb[x * 3];
-		g[x] = rgb[x * 3 + 1];
-		b[x] = rgb[x * 3 + 2];
+	size_t need = (size_t)w + PLANE_SLACK;
+
+	if (need > s->line_room) {
+		free(s->line[0]);
+		s->line[0] = xaligned(3 * need);
+		s->line_room = need;
 	}
+	s->line[1] = s->line[0] + s->line_room;
+	s->line[2] = s->line[1] + s->line_room;
 }
 
-/* One row of a plane from the rows that weigh in. */
-static void rows_row(const uint8_t *plane, int width, int first, int count, const int32_t *weight, int32_t *sums, uint8_t *out)
+/* All columns of the input rows [y0, y0 + out->h) of w pixels. */
+static void columns(struct resampler *s, const uint8_t *rgb, size_t pitch, int y0, int w, struct planes *out)
 {
-	for (int x = 0; x < width; x++)
-		sums[x] = HALF;
-	for (int k = 0; k < count; k++) {
-		const uint8_t *p = plane + (size_t)(first + k) * width;
-		int32_t w = weight[k];
+	const struct pixel_kernels *kernels = pixel_kernels();
+	int taps = quad_taps(&s->x, out->w);
 
-		for (int x = 0; x < width; x++)
-			sums[x] += p[x] * w;
+	line_room(s, w);
+	if (taps)
+		quads_plan(&s->quads, &s->x, taps, out->w);
+	for (int y = 0; y < out->h; y++) {
+		size_t at = (size_t)y * out->w;
+		uint8_t *const row[3] = { out->at[0] + at, out->at[1] + at, out->at[2] + at };
+
+		kernels->split(rgb + (y0 + y) * pitch, w, s->line);
+		if (taps)
+			kernels->quads(&s->quads, out->w, (const uint8_t *const *)s->line, row);
+		for (int c = 0; c < 3 && !taps; c++)
+			columns_row(&s->x, out->w, s->line[c], row[c]);
 	}
-	for (int x = 0; x < width; x++)
-		out[x] = clip(sums[x]);
 }
 
-/* All columns of the input rows [y0, y0 + out->h). An axis that keeps its size is copied: its weights would be 1 and 0. */
-static void columns(struct resampler *s, const uint8_t *rgb, size_t pitch, int y0, bool same, int x0, struct planes *out)
+/* The columns of an axis that keeps its size are copied: their weights would be 1 and 0. */
+static void copy_columns(const uint8_t *rgb, size_t pitch, int y0, int x0, struct planes *out)
 {
 	for (int y = 0; y < out->h; y++) {
-		const uint8_t *row = rgb + (size_t)(y0 + y) * pitch;
 		size_t at = (size_t)y * out->w;
 
-		if (same)
-			split_row(out->w, row + (size_t)x0 * 3, out->at[0] + at, out->at[1] + at, out->at[2] + at);
-		else
-			columns_row(&s->x, out->w, row, out->at[0] + at, out->at[1] + at, out->at[2] + at);
+		pixel_kernels()->split(rgb + (y0 + y) * pitch + (size_t)x0 * 3, out->w,
+				       (uint8_t *const[]){ out->at[0] + at, out->at[1] + at, out->at[2] + at });
 	}
 }
 
-static void rows(struct resampler *s, int y0, struct planes *out)
+static void rows(const struct resampler *s, int y0, struct planes *out)
 {
-	if ((size_t)out->w > s->sums_room) {
-		s->sums = xrealloc(s->sums, out->w, sizeof(*s->sums));
-		s->sums_room = out->w;
-	}
+	const struct axis *a = &s->y;
+
 	for (int c = 0; c < 3; c++)
 		for (int y = 0; y < out->h; y++)
-			rows_row(s->middle.at[c], out->w, s->y.first[y] - y0, s->y.count[y], s->y.weight + (size_t)y * s->y.taps, s->sums,
-				 out->at[c] + (size_t)y * out->w);
+			pixel_kernels()->rows(s->middle.at[c] + (size_t)(a->first[y] - y0) * out->w, out->w, out->w, a->count[y],
+					      a->weight + (size_t)y * a->taps, out->at[c] + (size_t)y * out->w);
 }
 
 void resample(struct resampler *s, const uint8_t *rgb, size_t pitch, int w, int h, enum filter filter, int out_w, int out_h,
 	      struct box part, struct planes *out)
 {
-	int y0, last = part.h - 1;
+	struct planes *middle = h == out_h ? out : &s->middle;
+	int y0 = part.y, last = part.h - 1;
 
 	planes_shape(out, part.w, part.h);
-	if (w != out_w)
-		axis_plan(&s->x, filter, w, out_w, part.x, part.w);
-	if (h == out_h) {
-		columns(s, rgb, pitch, part.y, w == out_w, part.x, out);
-		return;
+	if (h != out_h) {
+		axis_plan(&s->y, filter, h, out_h, part.y, part.h);
+		y0 = s->y.first[0];
+		planes_shape(middle, part.w, s->y.first[last] + s->y.count[last] - y0);
 	}
-	axis_plan(&s->y, filter, h, out_h, part.y, part.h);
-	y0 = s->y.first[0];
-	planes_shape(&s->middle, part.w, s->y.first[last] + s->y.count[last] - y0);
-	columns(s, rgb, pitch, y0, w == out_w, part.x, &s->middle);
-	rows(s, y0, out);
+	if (w == out_w) {
+		copy_columns(rgb, pitch, y0, part.x, middle);
+	} else {
+		axis_plan(&s->x, filter, w, out_w, part.x, part.w);
+		columns(s, rgb, pitch, y0, w, middle);
+	}
+	if (h != out_h)
+		rows(s, y0, out);
 }
 
 void resampler_release(struct resampler *s)
 {
 	axis_release(&s->x);
 	axis_release(&s->y);
+	free(s->quads.base);
 	planes_release(&s->middle);
-	free(s->sums);
+	free(s->line[0]);
 	*s = (struct resampler)RESAMPLER_INIT;
 }

@@ -27,14 +27,25 @@ struct axis {
 	size_t room, weight_room;
 };
 
+/* An axis whose outputs are made four at a time, because the inputs of four neighbours lie within QUAD_REACH bytes: those of
+ * outputs 4 * i to 4 * i + 3 begin at base[i]. Output i is the sum over k < taps of
+ * input[base[i / 4] + pick[i] % QUAD_REACH + k] * weight[k * pitch + i]. */
+enum { QUAD_REACH = 16 };
+struct quads {
+	int taps, pitch;
+	int32_t *base, *pick, *weight;
+	size_t room;
+};
+
 /* Scratch memory that is kept from call to call; one a thread. */
 struct resampler {
 	struct axis x, y;
+	struct quads quads;
 	struct planes middle;
-	int32_t *sums;
-	size_t sums_room;
+	uint8_t *line[3];       /* one row of input in planes */
+	size_t line_room;
 };
-#define RESAMPLER_INIT { .sums = NULL }
+#define RESAMPLER_INIT { .line = { NULL } }
 void resampler_release(struct resampler *s);
 
 /* Resizes the (h, w) pixels at rgb, whose rows are pitch bytes apart, to out_w x out_h and keeps the part of that. */

@@ -1,24 +1,15 @@
 /*
- * kernels_isa.h - what every file of kernels shares: names for each instruction set, activations written for vector loops
+ * kernels_isa.h - what every file of kernels shares: activations written for vector loops
  *
- * The Makefile compiles kernels_*.c with KERNELS_ISA = base, avx2, avx512. Loops are plain; the compiler makes vectors of them:
+ * The Makefile compiles kernels_*.c for each instruction set (lib/base/isa.h). Loops are plain; the compiler makes vectors of them:
  * everything is inlined with constant variants, so that no loop holds a branch.
  */
 #ifndef NN_KERNELS_ISA_H
 #define NN_KERNELS_ISA_H
 
+#include "lib/base/isa.h"
 #include "lib/nn/kernels.h"
 
-#ifndef KERNELS_ISA
-#define KERNELS_ISA base
-#endif
-#define ISA_JOIN2(a, b) a##_##b
-#define ISA_JOIN(a, b) ISA_JOIN2(a, b)
-#define ISA(name) ISA_JOIN(name, KERNELS_ISA)
-#define ISA_TEXT2(a) #a
-#define ISA_TEXT(a) ISA_TEXT2(a)
-
-#define INLINE static inline __attribute__((always_inline))
 #define ALIGNED(p) __builtin_assume_aligned(p, 64)
 
 /* A vector as wide as the set's registers: accumulators that stay in registers. */
