@@ -55,9 +55,14 @@ int load_file(const struct dataset *d, const struct sample *s, struct bytes *scr
 	const struct source *from = &d->sources[s->source];
 	int fd = openat(from->fd, d->names + s->name - from->stripped, O_RDONLY | O_CLOEXEC), r;
 
+	struct stat st;
+
 	if (fd < 0)
 		return fail("unable to open it:");
-	r = read_span(fd, 0, s->size, scratch, blob);
+	if (fstat(fd, &st) == 0 && MIN(st.st_size, UINT32_MAX) != s->size)
+		r = fail("it has %lld bytes, not %u as it had (touch its folder to have it read anew)", (long long)st.st_size, s->size);
+	else
+		r = read_span(fd, 0, s->size, scratch, blob);
 	close(fd);
 	return r;
 }
@@ -249,8 +254,10 @@ static int read_sources(struct dataset *d, char *const *paths, int count, bool l
 			return -1;
 	if (d->count == 0)
 		return fail("found no pictures (.jpg, .jpeg, .png, .webp) in '%s'%s", paths[0], count > 1 ? " nor in the others" : "");
-	d->samples = xrealloc(d->samples, d->count, sizeof(*d->samples)); /* room to grow is not needed any more */
-	d->samples_room = d->count;
+	d->samples_room = d->count; /* nothing will grow any more */
+	d->samples = xrealloc(d->samples, d->samples_room, sizeof(*d->samples));
+	d->names_room = d->names_used;
+	d->names = xrealloc(d->names, d->names_room, 1);
 	sort_samples(d);
 	return 0;
 }
