@@ -15,7 +15,7 @@ VARIANT := $(if $(POINTS),points,release)$(if $(SAN),-san)
 B       := build/$(VARIANT)
 BIN     := $(if $(filter release,$(VARIANT)),bin,$B/bin)
 
-PKGS     = libzmq $(shell pkg-config --exists msgpack-c && echo msgpack-c || echo msgpack) libjpeg libpng zlib jansson
+PKGS     = libzmq $(shell pkg-config --exists msgpack-c && echo msgpack-c || echo msgpack) libjpeg libpng libwebpdemux zlib jansson
 WARN     = -Wall -Wextra -Wmissing-prototypes -Wstrict-prototypes -Wvla -Wshadow -Wpointer-arith -Wno-sign-compare $(if $(DEV),-Werror)
 CPPFLAGS = -I. -D_GNU_SOURCE $(if $(POINTS),-DTEST_POINTS) $(if $(HAVE_DNNL),-DWITH_ONEDNN) $(shell pkg-config --cflags $(PKGS))
 CFLAGS   = -std=gnu11 $(OPT) $(WARN) -fopenmp -fPIC -fno-math-errno $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer)
@@ -25,14 +25,14 @@ HAVE_DNNL := $(wildcard /usr/include/dnnl.h)
 # What each program may link: the house rule that keeps the wings apart. Floor order: stream, tensor, base.
 LINK     = -lzmq -l$(if $(shell pkg-config --exists msgpack-c && echo y),msgpack-c,msgpackc)
 augment-WINGS = image stream tensor base
-augment-LIBS  = $(LINK) -ljpeg -lpng -lz -ljansson -lm
+augment-LIBS  = $(LINK) -ljpeg -lpng -lwebpdemux -lwebp -lz -ljansson -lm
 encode-WINGS  = nn stream tensor base
 encode-LIBS   = $(LINK) -lopenblas $(if $(HAVE_DNNL),-ldnnl) -ljansson -lm
 loss-WINGS    = loss stream tensor base
 loss-LIBS     = $(LINK) -lopenblas -ljansson -lm
 probe-WINGS   = probe stream tensor base
 probe-LIBS    = $(LINK) -lopenblas -ljansson -lm
-ALL_LIBS      = $(LINK) -ljpeg -lpng -lz -lopenblas $(if $(HAVE_DNNL),-ldnnl) -ljansson -lm
+ALL_LIBS      = $(LINK) -ljpeg -lpng -lwebpdemux -lwebp -lz -lopenblas $(if $(HAVE_DNNL),-ldnnl) -ljansson -lm
 
 # Pixels must equal Pillow's: fused multiply-add would change them.
 image-CFLAGS = -O3 -ffp-contract=off

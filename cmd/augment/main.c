@@ -28,6 +28,7 @@ static const struct option_row rows[] = {
 	{ '0', "null", OPT_FLAG, offsetof(struct options, list), 0, 0, NULL, "stdin names the files, a NUL after each", NULL },
 	{ 0, "labels", OPT_TEXT, offsetof(struct options, labels), 0, 0, "FILE", "classes: lines of name, tab, class", NULL },
 	{ 0, "holdout", OPT_TEXT, offsetof(struct options, holdout), 0, 0, "FILE|N", "images that are the test split", NULL },
+	{ 0, "exif", OPT_FLAG, offsetof(struct options, maker.exif), 0, 0, NULL, "turn pictures as their EXIF orientation says", NULL },
 	{ 0, "mean", OPT_TEXT, offsetof(struct options, maker.mean), 0, 0, "R,G,B", "for normalisation by encode; the recipe's", NULL },
 	{ 0, "std", OPT_TEXT, offsetof(struct options, maker.std), 0, 0, "R,G,B", "for normalisation by encode; the recipe's", NULL },
 	{ 0, "max-bad", OPT_REAL, offsetof(struct options, maker.max_bad), 0, 1, "SHARE", "of the images that may be unreadable", NULL },
@@ -102,6 +103,7 @@ static void add_facts(struct record *r, const struct facts *f)
 	record_set_int(r, "fact.steps", f->steps);
 	record_set_int(r, "fact.seed", f->seed);
 	record_set_bool(r, "fact.eval", f->eval);
+	record_set_bool(r, "fact.exif", f->exif);
 }
 
 static void add_classes(struct record *r, const struct dataset *d)

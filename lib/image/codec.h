@@ -21,7 +21,7 @@ struct codec {
 	int (*read)(void *state, struct box window, struct picture *p);
 };
 
-extern const struct codec codec_jpeg, codec_png;
+extern const struct codec codec_jpeg, codec_png, codec_webp;
 
 /* 0, or -1 after fail(), for the width and height that a header declares. */
 int codec_check_size(int64_t w, int64_t h);

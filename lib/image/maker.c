@@ -316,8 +316,10 @@ struct maker *maker_new(const struct maker_options *o, struct dataset *d)
 	m->rows = xcalloc(o->batch, sizeof(*m->rows));
 	m->worker_count = omp_get_max_threads();
 	m->workers = xcalloc(m->worker_count, sizeof(*m->workers));
-	for (int i = 0; i < m->worker_count; i++)
+	for (int i = 0; i < m->worker_count; i++) {
 		m->workers[i].decoder = decoder_new();
+		decoder_set_upright(m->workers[i].decoder, o->exif);
+	}
 	if (o->cache > 0 && worth_caching(m, o->cache))
 		m->cache = cache_new(d->count, o->cache);
 	return m;

@@ -1,8 +1,9 @@
 #include "lib/image/picture.h"
 
 #include "lib/image/codec.h"
+#include "lib/image/exif.h"
 
-static const struct codec *const codecs[] = { &codec_jpeg, &codec_png };
+static const struct codec *const codecs[] = { &codec_jpeg, &codec_png, &codec_webp };
 
 enum { ROOM_KEPT = 8 << 20 };
 
@@ -11,6 +12,9 @@ struct decoder {
 	int codec;              /* of the open blob; -1: raw pixels */
 	struct blob blob;
 	int w, h;
+	bool upright;           /* files are turned as their EXIF says... */
+	int orientation;        /* ...which is this for the open blob... */
+	struct picture raw;     /* ...and this was before turning */
 };
 
 struct box box_union(struct box a, struct box b)
@@ -74,7 +78,13 @@ void decoder_free(struct decoder *d)
 		return;
 	for (size_t i = 0; i < ARRAY_SIZE(codecs); i++)
 		codecs[i]->destroy(d->states[i]);
+	picture_release(&d->raw);
 	free(d);
+}
+
+void decoder_set_upright(struct decoder *d, bool upright)
+{
+	d->upright = upright;
 }
 
 static int find_codec(const struct blob *b)
@@ -82,13 +92,14 @@ static int find_codec(const struct blob *b)
 	for (size_t i = 0; i < ARRAY_SIZE(codecs); i++)
 		if (b->size >= codecs[i]->magic_size && memcmp(b->data, codecs[i]->magic, codecs[i]->magic_size) == 0)
 			return (int)i;
-	return fail(b->size ? "it is neither JPEG nor PNG" : "it is empty");
+	return fail(b->size ? "it is neither JPEG, PNG nor WebP" : "it is empty");
 }
 
 int decoder_open(struct decoder *d, const struct blob *b, int *w, int *h)
 {
 	d->blob = *b;
 	d->codec = -1;
+	d->orientation = d->upright && b->kind == BLOB_FILE ? exif_orientation(b->data, b->size) : 1;
 	if (b->kind == BLOB_FILE) {
 		d->codec = find_codec(b);
 		if (d->codec < 0 || codecs[d->codec]->open(d->states[d->codec], b->data, b->size, &d->w, &d->h) < 0)
@@ -97,8 +108,8 @@ int decoder_open(struct decoder *d, const struct blob *b, int *w, int *h)
 		d->w = b->w;
 		d->h = b->h;
 	}
-	*w = d->w;
-	*h = d->h;
+	*w = exif_swaps(d->orientation) ? d->h : d->w;
+	*h = exif_swaps(d->orientation) ? d->w : d->h;
 	return 0;
 }
 
@@ -115,12 +126,23 @@ static void read_raw(const struct blob *b, struct picture *p)
 	}
 }
 
-int decoder_read(struct decoder *d, struct box window, struct picture *p)
+/* Reads the window of the picture as it is stored. */
+static int read_stored(struct decoder *d, struct box window, struct picture *p)
 {
 	if (window.x < 0 || window.y < 0 || window.w < 1 || window.h < 1 || window.x > d->w - window.w || window.y > d->h - window.h)
 		bug("window %d,%d %dx%d of a %dx%d picture", window.x, window.y, window.w, window.h, d->w, d->h);
 	if (d->codec >= 0)
 		return codecs[d->codec]->read(d->states[d->codec], window, p);
 	read_raw(&d->blob, p);
+	return 0;
+}
+
+int decoder_read(struct decoder *d, struct box window, struct picture *p)
+{
+	if (d->orientation == 1)
+		return read_stored(d, window, p);
+	if (read_stored(d, exif_raw_box(d->orientation, window, d->w, d->h), &d->raw) < 0)
+		return -1;
+	exif_turn(d->orientation, &d->raw, d->w, d->h, p);
 	return 0;
 }

@@ -3,7 +3,7 @@
  *
  * A picture holds a part of a decoded image, rows of R, G, B bytes without padding. Its memory grows when needed and is kept
  * from image to image, and so does the decoder: use one of each a thread. What a file is, is told by its first bytes, never by
- * its name. EXIF orientation is ignored, as PyTorch's loaders do; alpha is dropped; CMYK is taken as inverted, as Adobe
+ * its name. EXIF orientation is ignored, as PyTorch's loaders do, unless asked for; alpha is dropped; CMYK is taken as inverted, as Adobe
  * writes it.
  *
  *	struct decoder *d = decoder_new();
@@ -54,7 +54,7 @@ static inline const uint8_t *picture_at(const struct picture *p, int x, int y)
 
 /* The bytes of a sample as a data set holds them. */
 struct blob {
-	enum { BLOB_FILE, BLOB_GREY, BLOB_PLANES } kind;   /* a JPEG or PNG; (h, w) grey; (3, h, w) red, green, blue */
+	enum { BLOB_FILE, BLOB_GREY, BLOB_PLANES } kind;   /* a JPEG, PNG or WebP; (h, w) grey; (3, h, w) red, green, blue */
 	const uint8_t *data;
 	size_t size;
 	int w, h;                                          /* of grey and planes */
@@ -63,6 +63,8 @@ struct blob {
 struct decoder;
 struct decoder *decoder_new(void);
 void decoder_free(struct decoder *d);
+/* Whether files from now on are turned as their EXIF orientation says (exif.h). */
+void decoder_set_upright(struct decoder *d, bool upright);
 /* Reads the header; the blob must stay alive until the pixels are read. 0, or -1 after fail() with the cause alone: the
  * caller names the file. */
 int decoder_open(struct decoder *d, const struct blob *b, int *w, int *h);

@@ -5,6 +5,8 @@
 
 const char *image_isa(void);
 int image_size(const uint8_t *data, size_t size, int wh[2]);
+int image_size_as(const uint8_t *data, size_t size, bool exif, int wh[2]);
+int image_decode_as(const uint8_t *data, size_t size, bool exif, int x, int y, int w, int h, uint8_t *rgb);
 int image_decode(const uint8_t *data, size_t size, int x, int y, int w, int h, uint8_t *rgb);
 void image_resample(const uint8_t *rgb, int w, int h, const int box[4], int bicubic, int out_w, int out_h, const int part[4],
 		    uint8_t *out);
@@ -18,23 +20,32 @@ const char *image_isa(void)
 	return pixel_kernels()->name;
 }
 
-int image_size(const uint8_t *data, size_t size, int wh[2])
+int image_size_as(const uint8_t *data, size_t size, bool exif, int wh[2])
 {
 	struct decoder *d = decoder_new();
 	struct blob b = { .kind = BLOB_FILE, .data = data, .size = size };
-	int r = decoder_open(d, &b, &wh[0], &wh[1]);
+	int r;
 
+	decoder_set_upright(d, exif);
+	r = decoder_open(d, &b, &wh[0], &wh[1]);
 	decoder_free(d);
 	return r;
 }
 
-int image_decode(const uint8_t *data, size_t size, int x, int y, int w, int h, uint8_t *rgb)
+int image_size(const uint8_t *data, size_t size, int wh[2])
+{
+	return image_size_as(data, size, false, wh);
+}
+
+int image_decode_as(const uint8_t *data, size_t size, bool exif, int x, int y, int w, int h, uint8_t *rgb)
 {
 	struct decoder *d = decoder_new();
 	struct blob b = { .kind = BLOB_FILE, .data = data, .size = size };
 	struct picture p = PICTURE_INIT;
-	int all_w, all_h, r = decoder_open(d, &b, &all_w, &all_h);
+	int all_w, all_h, r;
 
+	decoder_set_upright(d, exif);
+	r = decoder_open(d, &b, &all_w, &all_h);
 	if (r == 0)
 		r = decoder_read(d, (struct box){ x, y, w, h }, &p);
 	for (int i = 0; r == 0 && i < h; i++)
@@ -42,6 +53,11 @@ int image_decode(const uint8_t *data, size_t size, int x, int y, int w, int h, u
 	picture_release(&p);
 	decoder_free(d);
 	return r;
+}
+
+int image_decode(const uint8_t *data, size_t size, int x, int y, int w, int h, uint8_t *rgb)
+{
+	return image_decode_as(data, size, false, x, y, w, h, rgb);
 }
 
 void image_resample(const uint8_t *rgb, int w, int h, const int box[4], int bicubic, int out_w, int out_h, const int part[4],
