@@ -19,8 +19,8 @@ static const char *const part_names[PARTS] = { "forward", "backward", "key", "sg
 struct bench {
 	struct net *net;
 	struct pass *query, *key;
-	struct choice sgd;
-	float *params, *grads, *momentum, *key_params, *buffers, *key_buffers, *d_head;
+	struct optimiser sgd;
+	float *params, *grads, *key_params, *buffers, *key_buffers, *d_head;
 	uint8_t *views;
 	int batch;
 };
@@ -52,19 +52,23 @@ static int prepare(struct bench *b, char **argv, const char *backend)
 				.mean = { .5, .5, .5 },
 				.std = { .2, .2, .2 },
 				.backend = backend };
+	const struct net_tensor *tensors;
+	struct choice sgd;
 	size_t size;
+	int count;
 
 	b->batch = atoi(argv[3]);
 	if (!c.arch)
 		return fail("unknown architecture '%s'", argv[1]);
 	b->net = net_new(&c);
-	if (!b->net || choice_parse(&b->sgd, &optim_table, "sgd:lr=0.01") < 0)
+	if (!b->net || choice_parse(&sgd, &optim_table, "sgd") < 0)
 		return -1;
+	count = net_tensors(b->net, &tensors);
+	optimiser_init(&b->sgd, &sgd, 0, tensors, count);
 	b->query = pass_new(b->net, b->batch, true);
 	b->key = pass_new(b->net, b->batch, false);
 	b->params = vector(net_params(b->net));
 	b->grads = vector(net_params(b->net));
-	b->momentum = vector(net_params(b->net));
 	b->key_params = vector(net_params(b->net));
 	b->buffers = vector(net_buffers(b->net));
 	b->key_buffers = vector(net_buffers(b->net));
@@ -93,7 +97,7 @@ static void step(struct bench *b, int64_t number, double *ms)
 	t[2] = now();
 	net_forward(b->net, b->key, b->key_params, b->key_buffers, b->views, NULL, b->batch, NET_KEY);
 	t[3] = now();
-	((const struct optim *)b->sgd.entry)->step(&b->sgd, 0.01, number, n, b->params, b->grads, &b->momentum);
+	optimiser_step(&b->sgd, 0.01, number, b->params, b->grads);
 	t[4] = now();
 	ema_update(n, 0.99, b->params, b->key_params);
 	t[5] = now();

@@ -16,6 +16,7 @@ static const struct option_row rows[] = {
 	{ 0, "as", OPT_TEXT, offsetof(struct options, as), 0, 0, "NAME", "serve the head as NAMEi, not qi", NULL },
 	{ 0, "ema", OPT_REAL, offsetof(struct options, ema), 0, 1, "M", "momentum of the key encoder", NULL },
 	{ 0, "optim", OPT_CHOICE, offsetof(struct options, optim), 0, 0, "O", "optimiser", &optim_table },
+	{ 0, "clip", OPT_REAL, offsetof(struct options, clip), 0, 1e9, "N", "greatest norm of the gradient; 0: any", NULL },
 	{ 0, "schedule", OPT_CHOICE, offsetof(struct options, schedule), 0, 0, "S", "learning rate over the run", &schedule_table },
 	{ 0, "bn-splits", OPT_INT, offsetof(struct options, bn_splits), 1, 1024, "N", "parts of a batch with BN statistics of their own", NULL },
 	{ 0, "bn-momentum", OPT_REAL, offsetof(struct options, bn_momentum), 0, 1, "M", "of running statistics; 0: the architecture's", NULL },

@@ -32,6 +32,7 @@ static void add_own_facts(const struct training *r, struct record *facts)
 	record_set_int(facts, "fact.dim", c->dim);
 	record_set_real(facts, "fact.ema", o->ema);
 	record_set_text(facts, "fact.optim", o->optim.spelling);
+	record_set_real(facts, "fact.clip", o->clip);
 	record_set_text(facts, "fact.schedule", o->schedule.spelling);
 	record_set_int(facts, "fact.bn_splits", c->bn_splits);
 	record_set_real(facts, "fact.bn_momentum", c->bn_momentum);
@@ -67,6 +68,7 @@ static int make_trainer(struct training *r)
 	struct trainer_config c = {
 		.optim = r->o->optim,
 		.schedule = r->o->schedule,
+		.clip = r->o->clip,
 		.ema = r->o->ema,
 		.seed = (uint64_t)record_int(up, "fact.seed", 0),
 		.batch = r->batch,

@@ -29,6 +29,18 @@ struct dw_rows {
 	bool add;                /* out += instead of = */
 };
 
+/* A step of sgd or lars over a stretch: d = trust * (scale*g + wd*w); v = momentum*v + d; w -= lr * (nesterov ? d + momentum*v : v). */
+struct sgd {
+	float lr, scale, wd, trust, momentum;
+	bool nesterov;
+};
+
+/* A step of adamw over a stretch: d = scale*g; m = beta1*m + rest1*d; v = beta2*v + rest2*d*d;
+ * w -= wd*w + rate * m/(sqrt(v)*root + eps). */
+struct adamw {
+	float scale, beta1, rest1, beta2, rest2, wd, rate, root, eps;
+};
+
 struct kernels {
 	const char *name;
 	/* dst = act(z) * gate, or += when add; gate (ld) or NULL. */
@@ -61,8 +73,10 @@ struct kernels {
 	void (*depthwise_weight)(const struct dw_rows *r, float *weight);
 	/* out += in; flat. */
 	void (*add)(float *out, const float *in, int64_t n);
-	/* PyTorch's SGD over a slice; v is the momentum, first: it does not exist yet. */
-	void (*sgd)(int64_t n, float lr, float momentum, float wd, bool nesterov, bool first, float *w, const float *g, float *v);
+	/* Sum of (a*x + b*y)^2. */
+	double (*squares)(int64_t n, double a, const float *x, double b, const float *y);
+	void (*sgd)(const struct sgd *s, int64_t n, float *w, const float *g, float *v);
+	void (*adamw)(const struct adamw *s, int64_t n, float *w, const float *g, float *m, float *v);
 	void (*ema)(int64_t n, float m, const float *query, float *key);
 };
 

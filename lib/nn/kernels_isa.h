@@ -115,7 +115,9 @@ void ISA(max_back)(const float *, const float *const *, float *const *, int, int
 void ISA(depthwise)(const struct dw_rows *);
 void ISA(depthwise_weight)(const struct dw_rows *, float *);
 void ISA(add)(float *, const float *, int64_t);
-void ISA(sgd)(int64_t, float, float, float, bool, bool, float *, const float *, float *);
+double ISA(squares)(int64_t, double, const float *, double, const float *);
+void ISA(sgd)(const struct sgd *, int64_t, float *, const float *, float *);
+void ISA(adamw)(const struct adamw *, int64_t, float *, const float *, float *, float *);
 void ISA(ema)(int64_t, float, const float *, float *);
 
 #endif

@@ -16,6 +16,8 @@ const struct kernels ISA(kernels) = {
 	.depthwise = ISA(depthwise),
 	.depthwise_weight = ISA(depthwise_weight),
 	.add = ISA(add),
+	.squares = ISA(squares),
 	.sgd = ISA(sgd),
+	.adamw = ISA(adamw),
 	.ema = ISA(ema),
 };

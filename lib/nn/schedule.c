@@ -5,8 +5,9 @@
 
 static double cosine(const struct choice *c, double at, double epochs)
 {
-	(void)c;
-	return 0.5 * (1 + cos(M_PI * at / epochs));
+	double start = choice_value(c, "after") != 0 ? choice_value(c, "warmup") : 0;
+
+	return 0.5 * (1 + cos(M_PI * MAX(0, at - start) / (epochs - start)));
 }
 
 /* at=60+80: the factor once more from each of these epochs on. */
@@ -36,7 +37,12 @@ static double constant(const struct choice *c, double at, double epochs)
 #define COMMON \
 	{ "warmup", 0, 0, 10000, "epochs of linear warm-up", NULL }, \
 	{ "by", 0, 0, 0, "epoch: the rate changes once an epoch; step: every step", "epoch" }
-static const struct param common_params[] = { COMMON, { NULL, 0, 0, 0, NULL, NULL } };
+static const struct param constant_params[] = { COMMON, { NULL, 0, 0, 0, NULL, NULL } };
+static const struct param cosine_params[] = {
+	COMMON,
+	{ "after", 0, 0, 1, "1: it begins where the warm-up ends; 0: where the run begins", NULL },
+	{ NULL, 0, 0, 0, NULL, NULL }
+};
 static const struct param step_params[] = {
 	COMMON,
 	{ "at", 0, 0, 0, "epochs where the rate drops, joined by +", "60+80" },
@@ -45,9 +51,9 @@ static const struct param step_params[] = {
 };
 
 static const struct schedule schedules[] = {
-	{ { "cosine", "half a cosine from the base rate to 0", common_params }, cosine },
+	{ { "cosine", "half a cosine from the base rate to 0", cosine_params }, cosine },
 	{ { "step", "drops at given epochs", step_params }, steps },
-	{ { "constant", "the base rate", common_params }, constant },
+	{ { "constant", "the base rate", constant_params }, constant },
 };
 const struct table schedule_table = TABLE("schedule", schedules);
 

@@ -2,10 +2,7 @@
 
 #include "lib/base/rng.h"
 
-static const struct optim *optimiser(const struct trainer *t)
-{
-	return (const struct optim *)t->c.optim.entry;
-}
+#include <math.h>
 
 static float *vector(int64_t n)
 {
@@ -14,6 +11,9 @@ static float *vector(int64_t n)
 
 int trainer_init(struct trainer *t, const struct trainer_config *c)
 {
+	const struct net_tensor *tensors;
+	int count;
+
 	memset(t, 0, sizeof(*t));
 	t->c = *c;
 	if (schedule_check(&c->schedule) < 0)
@@ -24,8 +24,8 @@ int trainer_init(struct trainer *t, const struct trainer_config *c)
 	t->params = vector(net_params(t->net));
 	t->grads = vector(net_params(t->net));
 	t->buffers = vector(net_buffers(t->net));
-	for (int i = 0; i < optimiser(t)->slots; i++)
-		t->slots[i] = vector(net_params(t->net));
+	count = net_tensors(t->net, &tensors);
+	optimiser_init(&t->optim, &c->optim, c->clip, tensors, count);
 	t->order = xaligned(c->batch * sizeof(*t->order));
 	net_init(t->net, c->seed, t->params, t->buffers);
 	return 0;
@@ -36,8 +36,7 @@ void trainer_release(struct trainer *t)
 	for (int i = 0; i < TRAINER_VIEWS; i++)
 		pass_free(t->query[i]);
 	pass_free(t->key);
-	for (int i = 0; i < 2; i++)
-		free(t->slots[i]);
+	optimiser_release(&t->optim);
 	free(t->params);
 	free(t->grads);
 	free(t->buffers);
@@ -112,17 +111,16 @@ void trainer_backward(struct trainer *t, int view, const float *d_q)
 
 double trainer_rate(const struct trainer *t, int64_t step)
 {
-	return schedule_rate(&t->c.schedule, choice_value(&t->c.optim, "lr"), step, t->c.steps_per_epoch, t->c.epochs);
+	return schedule_rate(&t->c.schedule, optimiser_rate(&t->c.optim, t->c.batch), step, t->c.steps_per_epoch, t->c.epochs);
 }
 
 int trainer_update(struct trainer *t, int64_t step)
 {
-	int64_t n = net_params(t->net), bad = count_nonfinite(t->grads, n);
+	int64_t n = net_params(t->net);
 
-	if (bad > 0)
+	if (!isfinite(optimiser_step(&t->optim, trainer_rate(t, step), step, t->params, t->grads)))
 		return fail("%lld of %lld gradients are not finite at step %lld: try a smaller lr, a longer warm-up or a higher temperature",
-			    (long long)bad, (long long)n, (long long)step + 1);
-	optimiser(t)->step(&t->c.optim, trainer_rate(t, step), step, n, t->params, t->grads, t->slots);
+			    (long long)count_nonfinite(t->grads, n), (long long)n, (long long)step + 1);
 	memset(t->grads, 0, n * sizeof(float));
 	return 0;
 }
@@ -131,12 +129,12 @@ int trainer_update(struct trainer *t, int64_t step)
 
 int trainer_count(const struct trainer *t)
 {
-	return (2 + optimiser(t)->slots) * model_count(t->net);
+	return (2 + optimiser_row(&t->optim)->slots) * model_count(t->net);
 }
 
 size_t trainer_staging(const struct trainer *t)
 {
-	return (2 + optimiser(t)->slots) * model_staging(t->net);
+	return (2 + optimiser_row(&t->optim)->slots) * model_staging(t->net);
 }
 
 int trainer_collect(const struct trainer *t, float *staging, struct tensor *tensors)
@@ -146,11 +144,11 @@ int trainer_collect(const struct trainer *t, float *staging, struct tensor *tens
 
 	if (t->key_params)
 		n += model_collect(t->net, "key.", t->key_params, t->key_buffers, staging += step, tensors + n);
-	for (int i = 0; i < optimiser(t)->slots; i++) {
+	for (int i = 0; i < optimiser_row(&t->optim)->slots; i++) {
 		char prefix[48];
 
-		snprintf(prefix, sizeof(prefix), "optim.%s.", optimiser(t)->slot_names[i]);
-		n += model_collect(t->net, prefix, t->slots[i], NULL, staging += step, tensors + n);
+		snprintf(prefix, sizeof(prefix), "optim.%s.", optimiser_row(&t->optim)->slot_names[i]);
+		n += model_collect(t->net, prefix, t->optim.slots[i], NULL, staging += step, tensors + n);
 	}
 	return n;
 }
@@ -173,11 +171,11 @@ int trainer_load(struct trainer *t, const struct safetensors *f, const char *pat
 		if (model_load(t->net, f, path, "key.", MODEL_HEAD_REQUIRED, t->key_params, t->key_buffers) < 0)
 			return -1;
 	}
-	for (int i = 0; i < optimiser(t)->slots; i++) {
+	for (int i = 0; i < optimiser_row(&t->optim)->slots; i++) {
 		char prefix[48];
 
-		snprintf(prefix, sizeof(prefix), "optim.%s.", optimiser(t)->slot_names[i]);
-		if (model_load(t->net, f, path, prefix, MODEL_HEAD_REQUIRED, t->slots[i], NULL) < 0)
+		snprintf(prefix, sizeof(prefix), "optim.%s.", optimiser_row(&t->optim)->slot_names[i]);
+		if (model_load(t->net, f, path, prefix, MODEL_HEAD_REQUIRED, t->optim.slots[i], NULL) < 0)
 			return -1;
 	}
 	return 0;

@@ -23,6 +23,7 @@
 struct trainer_config {
 	struct net_config net;
 	struct choice optim, schedule;
+	double clip;              /* gradients of a greater norm are scaled down to it; 0: never */
 	double ema;               /* m of the momentum encoder */
 	uint64_t seed;
 	int batch;
@@ -33,7 +34,8 @@ struct trainer_config {
 struct trainer {
 	struct trainer_config c;
 	struct net *net;
-	float *params, *buffers, *grads, *slots[2];
+	struct optimiser optim;
+	float *params, *buffers, *grads;
 	float *key_params, *key_buffers;    /* NULL until a key is asked for */
 	struct pass *query[TRAINER_VIEWS], *key;
 	int32_t *order;

@@ -223,6 +223,7 @@ def test_finished(b):
     check("a finished run is left alone", line.codes == [0, 0, 0] and not line.words and os.stat(f"{b.d}/{CHECKPOINT}").st_mtime_ns == before,
           f"{line.codes} {line.stderr}")
     spoken("another optimiser than the checkpoint's", b.go("--optim", "sgd:lr=0.5"), "other data", "optim")
+    spoken("another kind of optimiser", b.go("--optim", "adamw"), "other data", "adamw")
     spoken("another dimension than the checkpoint's", b.go("--dim", "24"), "other data", "dim")
     images(f"{b.d}/more", 32)
     line = Line(AUGMENT + ["more"], ENCODE, LOSS, cwd=b.d).wait(20)

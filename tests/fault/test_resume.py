@@ -2,7 +2,8 @@
 
 A run of 24 steps with a checkpoint every 5. Each stage is killed at 8 moments over the run, two stages at once, and encode at
 each named point of the save (programs of `make points`: SPRAT_STOP_AT, lib/base/base.h). Every case starts in a folder of its own and
-is compared with the run that nobody disturbed: both files, and the step lines of the loss.
+is compared with the run that nobody disturbed: both files, and the step lines of the loss. The run has the optimiser that keeps
+least; one that keeps most, and counts its steps, is killed once.
 """
 import os
 import random
@@ -17,6 +18,7 @@ from lines import POINTS, Line, check, content, environment, folder, images, jso
 STEPS, EVERY = 24, 5
 AUGMENT = ["augment", "-q", "-j1", "--size", "32", "--recipe", "moco-cifar", "--batch", "8", "--epochs", "3", "-s", "9", "data"]
 ENCODE = ["encode", "-q", "-j1", "-a", "mobilenet_v3_small", "--small", "--dim", "16", "--save-every", str(EVERY), "-o", "run"]
+ADAMW = ["--optim", "adamw:lr=1e-3,nodecay=1", "--clip", "0.5", "--schedule", "cosine:warmup=1,by=step"]
 LOSS = ["loss", "-q", "-j1", "moco:k=64"]
 STAGES = ("augment", "encode", "loss")
 FILES = ("checkpoint.safetensors", "model.safetensors")
@@ -26,13 +28,13 @@ TRIES = 4
 class Run:
     """One folder in which the same line is given again and again."""
 
-    def __init__(self, d, name):
-        self.path, self.rows = f"{d}/{name}", []
+    def __init__(self, d, name, options=()):
+        self.path, self.rows, self.encode = f"{d}/{name}", [], ENCODE + list(options)
         os.mkdir(self.path)
         os.symlink("../data", f"{self.path}/data")
 
     def start(self, **env):
-        return Line(AUGMENT, ENCODE, LOSS, cwd=self.path, bin=POINTS, env=environment(**env))
+        return Line(AUGMENT, self.encode, LOSS, cwd=self.path, bin=POINTS, env=environment(**env))
 
     def finish(self, line):
         line.wait(60)
@@ -54,8 +56,8 @@ class Run:
 class Whole:
     """The run that nobody disturbed, and how long its parts took."""
 
-    def __init__(self, d):
-        run = Run(d, "whole")
+    def __init__(self, d, name="whole", options=()):
+        run, self.options = Run(d, name, options), options
         began, line = time.monotonic(), run.start()
         until(lambda: line.steps() >= 1 or line[-1].poll() is not None)
         self.start = time.monotonic() - began
@@ -97,7 +99,7 @@ def kill_case(d, whole, which, moment, wait):
     names = " and ".join(STAGES[i] for i in which)
     when = f"{wait:.2f} s after the start" if moment is None else f"{1000 * wait:.0f} ms after step {moment}"
     for n in range(TRIES):  # on a busy machine a run may be over before we strike
-        run = Run(d, f"{'-'.join(map(str, which))}-{moment}-{wait:.3f}-{n}")
+        run = Run(d, f"{'-'.join(map(str, which))}-{moment}-{wait:.3f}-{n}", whole.options)
         line = run.start()
         if moment is not None:
             until(lambda: line.steps() >= moment or line[-1].poll() is not None)
@@ -113,12 +115,13 @@ def kill_case(d, whole, which, moment, wait):
 
 
 def point_case(d, whole, point):
-    run = Run(d, point.replace(":", "-"))
+    run = Run(d, point.replace(":", "-"), whole.options)
+    name = f"encode{' with adamw' if whole.options else ''} stopped at {point}"
     line = run.finish(run.start(SPRAT_STOP_AT=point))
     if line.codes[1] != -9:
-        check(f"encode stopped at {point}", False, f"no such point was passed: {line.codes} {line.stderr}")
+        check(name, False, f"no such point was passed: {line.codes} {line.stderr}")
         return
-    judge(f"encode stopped at {point}", whole, run, line)
+    judge(name, whole, run, line)
 
 
 def cases(whole):
@@ -145,6 +148,9 @@ def main():
             with ThreadPoolExecutor(2) as pool:
                 for done in [pool.submit(case, d, whole, *args) for case, *args in cases(whole)]:
                     done.result()
+        adamw = Whole(d, "adamw", ADAMW)
+        if check("the undisturbed run with adamw", adamw.codes == [0, 0, 0] and None not in adamw.files, f"{adamw.codes} {adamw.stderr}"):
+            point_case(d, adamw, "before-rename:5")
     lines.done()
 
 

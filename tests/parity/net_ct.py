@@ -43,8 +43,11 @@ declare("ema_update", None, c_int64, c_double, P, P)
 declare("shim_loss", P, c_char_p, c_int, c_int, c_uint64, P)
 declare("shim_loss_step", c_double, P, c_int64, P, P, P, P)
 declare("objective_free", None, P)
-declare("shim_optim_step", c_int, c_char_p, c_double, c_int64, c_int64, P, P, P)
-declare("shim_optim_slots", c_int, c_char_p)
+declare("shim_optim", P, c_char_p, c_double, P, P, c_int)
+declare("shim_optim_slot", P, P, c_int, P)
+declare("shim_optim_rate", c_double, c_char_p, c_int)
+declare("shim_optim_free", None, P)
+declare("optimiser_step", c_double, P, c_double, c_int64, P, P)
 declare("shim_rate", c_double, c_char_p, c_double, c_int64, c_int64, c_double)
 
 
@@ -147,6 +150,28 @@ class Pass:
     @staticmethod
     def _rows(address, rows, width):
         return np.ctypeslib.as_array(ctypes.cast(address, ctypes.POINTER(ctypes.c_float)), (rows, width)).copy()
+
+
+class Optimiser:
+    """On a flat vector that holds tensors of these shapes, those of rank 1 being norms and biases. slots: its state by name."""
+
+    def __init__(self, spelling, shapes, clip=0.0):
+        counts, ranks = np.array([np.prod(s) for s in shapes], np.int64), np.array([len(s) for s in shapes], np.int32)
+        self.slots, self.count, name = {}, int(counts.sum()), c_char_p()
+        self.handle = lib.shim_optim(spelling.encode(), clip, ptr(counts), ptr(ranks), len(shapes))
+        if not self.handle:
+            raise RuntimeError(why())
+        while address := lib.shim_optim_slot(self.handle, len(self.slots), ctypes.byref(name)):
+            values = ctypes.cast(address, ctypes.POINTER(ctypes.c_float))
+            self.slots[name.value.decode()] = np.ctypeslib.as_array(values, (self.count,))
+
+    def __del__(self):
+        if getattr(self, "handle", None):
+            lib.shim_optim_free(self.handle)
+
+    def step(self, lr, number, w, g):
+        """Moves w; the norm of g."""
+        return lib.optimiser_step(self.handle, lr, number, ptr(w), ptr(g))
 
 
 class Loss:

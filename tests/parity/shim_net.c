@@ -9,8 +9,10 @@ struct net *shim_net(const char *arch, int small, const char *head, int dim, int
 int shim_net_tensor(const struct net *net, int i, char *name, int64_t *facts);
 void shim_net_export(const struct net *net, int i, const float *flat, float *out);
 void shim_net_import(const struct net *net, int i, const float *in, float *flat);
-int shim_optim_slots(const char *spelling);
-int shim_optim_step(const char *spelling, double lr, int64_t step, int64_t n, float *w, const float *g, float *slots);
+struct optimiser *shim_optim(const char *spelling, double clip, const int64_t *counts, const int *ranks, int tensors);
+float *shim_optim_slot(const struct optimiser *o, int i, const char **name);
+double shim_optim_rate(const char *spelling, int batch);
+void shim_optim_free(struct optimiser *o);
 double shim_rate(const char *spelling, double base, int64_t step, int64_t steps_per_epoch, double epochs);
 struct objective *shim_loss(const char *spelling, int rows, int dim, uint64_t seed, float *queue);
 double shim_loss_step(struct objective *o, int64_t step, const float *q, const float *k, float *d_q, float *queue);
@@ -69,23 +71,42 @@ void shim_net_import(const struct net *net, int i, const float *in, float *flat)
 	net_import(net, &list[i], in, flat);
 }
 
-/* How many state vectors an optimiser keeps; -1 after fail(). */
-int shim_optim_slots(const char *spelling)
+/* For tensors of these counts and ranks, one after another; those of rank 1 are norms and biases. NULL after fail(). */
+struct optimiser *shim_optim(const char *spelling, double clip, const int64_t *counts, const int *ranks, int tensors)
 {
+	struct net_tensor list[16] = { 0 };
+	struct optimiser *o;
 	struct choice c;
+	int64_t at = 0;
 
-	return choice_parse(&c, &optim_table, spelling) < 0 ? -1 : ((const struct optim *)c.entry)->slots;
+	if (tensors > ARRAY_SIZE(list) || choice_parse(&c, &optim_table, spelling) < 0)
+		return NULL;
+	for (int i = 0; i < tensors; at += counts[i++])
+		list[i] = (struct net_tensor){ .rank = ranks[i], .offset = at, .count = counts[i], .norm_or_bias = ranks[i] == 1 };
+	o = xcalloc(1, sizeof(*o));
+	optimiser_init(o, &c, clip, list, tensors);
+	return o;
 }
 
-/* slots: the state vectors one after another, n elements each. */
-int shim_optim_step(const char *spelling, double lr, int64_t step, int64_t n, float *w, const float *g, float *slots)
+/* State vector i and its name; NULL past the last. */
+float *shim_optim_slot(const struct optimiser *o, int i, const char **name)
+{
+	*name = i < OPTIM_SLOTS ? optimiser_row(o)->slot_names[i] : NULL;
+	return i < OPTIM_SLOTS ? o->slots[i] : NULL;
+}
+
+void shim_optim_free(struct optimiser *o)
+{
+	optimiser_release(o);
+	free(o);
+}
+
+/* NaN after fail(). */
+double shim_optim_rate(const char *spelling, int batch)
 {
 	struct choice c;
 
-	if (choice_parse(&c, &optim_table, spelling) < 0)
-		return -1;
-	((const struct optim *)c.entry)->step(&c, lr, step, n, w, g, (float *const[]){ slots, slots + n });
-	return 0;
+	return choice_parse(&c, &optim_table, spelling) < 0 ? 0.0 / 0.0 : optimiser_rate(&c, batch);
 }
 
 /* NaN after fail(). */

@@ -20,7 +20,7 @@ from dataclasses import replace
 import numpy as np
 
 from net_case import DIM, Case, pictures, situation, starting_weights
-from net_ct import ARCHS, EVAL, KEY, Loss, Pass, lib, ptr
+from net_ct import ARCHS, EVAL, KEY, Loss, Optimiser, Pass, lib, ptr
 from net_torch import normalised
 from sprat_ct import check, done, relative, safetensors_read, safetensors_write
 
@@ -151,7 +151,8 @@ def moco_ours(case, backend):
     params, buffers = net.load(weights)
     key_params, key_buffers = net.load(weights)
     q_pass, k_pass = Pass(net, case.batch, True), Pass(net, case.batch, False)
-    spelling, slots, grads, losses = f"sgd:momentum={r['momentum']},wd={r['wd']}".encode(), net.zeros(), net.zeros(), []
+    grads, losses = net.zeros(), []
+    optim = Optimiser(f"sgd:momentum={r['momentum']},wd={r['wd']}", [params.shape])
     for step, ((a, b), order) in enumerate(zip(views, orders)):
         q = q_pass.forward(params, buffers, a)[1]
         lib.ema_update(len(params), r["ema"], ptr(params), ptr(key_params))
@@ -159,7 +160,7 @@ def moco_ours(case, backend):
         value, d_q = loss.step(q, k)
         grads[:] = 0
         q_pass.backward(params, None, d_q, grads)
-        lib.shim_optim_step(spelling, r["lr"], step, len(params), ptr(params), ptr(grads), ptr(slots))
+        optim.step(r["lr"], step, params, grads)
         losses.append(value)
     after = {"query " + n: a for n, a in net.export(params, buffers).items()}
     after.update({"key " + n: a for n, a in net.export(key_params, key_buffers).items()})
