@@ -99,7 +99,7 @@ int configure(struct net_config *c, const struct options *o, const struct record
 	c->dim = (int)d;
 	c->height = (int)view->shape[1];
 	c->width = (int)view->shape[2];
-	c->bn_splits = (int)o->bn_splits;
+	c->bn_splits = 1;
 	c->bn_momentum = o->bn_momentum;
 	c->backend = o->backend;
 	if (three_numbers(record_text(schema, "fact.mean", "0,0,0"), "mean", c->mean) < 0 ||

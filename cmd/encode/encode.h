@@ -10,7 +10,7 @@ struct options {
 	struct choice arch, optim, schedule;
 	const char *head, *weights, *as, *out, *backend;
 	bool small, frozen, eval, calibrate, fresh;
-	int64_t dim, bn_splits, save_every, until;
+	int64_t dim, bn_splits, microbatch, save_every, until;
 	double ema, bn_momentum, clip;
 };
 

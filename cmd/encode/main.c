@@ -18,7 +18,10 @@ static const struct option_row rows[] = {
 	{ 0, "optim", OPT_CHOICE, offsetof(struct options, optim), 0, 0, "O", "optimiser", &optim_table },
 	{ 0, "clip", OPT_REAL, offsetof(struct options, clip), 0, 1e9, "N", "greatest norm of the gradient; 0: any", NULL },
 	{ 0, "schedule", OPT_CHOICE, offsetof(struct options, schedule), 0, 0, "S", "learning rate over the run", &schedule_table },
-	{ 0, "bn-splits", OPT_INT, offsetof(struct options, bn_splits), 1, 1024, "N", "parts of a batch with BN statistics of their own", NULL },
+	{ 0, "bn-splits", OPT_INT, offsetof(struct options, bn_splits), 0, 1 << 20, "N",
+	  "parts of a batch with BN statistics of their own; 0: one, or --microbatch's", NULL },
+	{ 0, "microbatch", OPT_INT, offsetof(struct options, microbatch), 0, 1 << 20, "N",
+	  "rows in memory: a larger batch comes in parts, twice; 0: all", NULL },
 	{ 0, "bn-momentum", OPT_REAL, offsetof(struct options, bn_momentum), 0, 1, "M", "of running statistics; 0: the architecture's", NULL },
 	{ 0, "backend", OPT_TEXT, offsetof(struct options, backend), 0, 0, "NAME", "blas or onednn; best available", NULL },
 	{ 'o', "out", OPT_TEXT, offsetof(struct options, out), 0, 0, "DIR", "folder of the run: checkpoint and model", NULL },
@@ -48,7 +51,6 @@ int main(int argc, char **argv)
 		.optim.spelling = "sgd",
 		.schedule.spelling = "cosine",
 		.dim = 128,
-		.bn_splits = 1,
 		.ema = 0.999,
 	};
 	struct stage *s;

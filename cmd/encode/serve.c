@@ -15,7 +15,8 @@ struct server {
 	int views, batch;
 	struct net *net;
 	float *params, *buffers;
-	struct pass *pass;
+	struct pass *pass;           /* for room rows: as many as were ever asked for at once, at most --microbatch */
+	int room;
 	struct record *schema;
 	struct pending pending[AHEAD];
 	int count;
@@ -35,12 +36,10 @@ static int load(struct server *v)
 	r = configure(&c, v->o, up, v->o->weights ? &file : NULL);
 	if (v->o->calibrate)
 		c.bn_momentum = 1; /* the statistics of each batch, averaged below */
-	c.bn_splits = 1;
 	v->net = r == 0 ? net_new(&c) : NULL;
 	if (v->net) {
 		v->params = xaligned(net_params(v->net) * sizeof(float));
 		v->buffers = xaligned(net_buffers(v->net) * sizeof(float));
-		v->pass = pass_new(v->net, v->batch, false);
 		net_init(v->net, (uint64_t)record_int(up, "fact.seed", 0), v->params, v->buffers);
 		if (v->o->weights)
 			r = model_load(v->net, &file, v->o->weights, safetensors_find(&file, "model.head.0.weight") ? "model." : "",
@@ -49,6 +48,15 @@ static int load(struct server *v)
 	if (v->o->weights)
 		safetensors_close(&file);
 	return v->net && r >= 0 ? 0 : -1;
+}
+
+static void make_room(struct server *v, int rows)
+{
+	if (rows <= v->room)
+		return;
+	pass_free(v->pass);
+	v->pass = pass_new(v->net, rows, false);
+	v->room = rows;
 }
 
 /* Rows of the training split moved to the front of a batch's views; how many. */
@@ -74,6 +82,7 @@ static int calibrate(struct server *v)
 	struct record *names = record_new(KIND_WANT), *batch;
 	int r = 1;
 
+	make_room(v, v->batch);
 	record_name(names, "view0");
 	record_name(names, "split");
 	for (int64_t asked = 0, step = 0; r > 0 && step < steps; step++) {
@@ -152,26 +161,36 @@ static int ask(struct server *v, const struct request *q)
 	return r;
 }
 
-static void encode_view(struct server *v, const struct record *views, int view, const struct record *names, struct record *answer)
+/* Memory for an output's rows in the answer; NULL when nobody asked for it. */
+static float *add_output(const char *prefix, int view, int64_t rows, int64_t width, const struct record *names, struct record *answer)
 {
 	char name[TENSOR_NAME];
-	const struct tensor *x;
 	struct tensor t;
 
-	snprintf(name, sizeof(name), "view%d", view);
-	x = record_find(views, name);
-	net_forward(v->net, v->pass, v->params, v->buffers, tensor_u8(x), NULL, (int)x->shape[0], NET_EVAL);
-	snprintf(name, sizeof(name), "feature%d", view);
-	if (record_named(names, name)) {
-		t = tensor_new(name, F32, 2, (int64_t[]){ x->shape[0], net_feature_dim(v->net) });
-		memcpy(t.data, pass_feature(v->pass), tensor_bytes(&t));
-		record_add(answer, t);
-	}
-	snprintf(name, sizeof(name), "%s%d", v->head, view);
-	if (record_named(names, name)) {
-		t = tensor_new(name, F32, 2, (int64_t[]){ x->shape[0], net_configuration(v->net)->dim });
-		memcpy(t.data, pass_head(v->pass), tensor_bytes(&t));
-		record_add(answer, t);
+	snprintf(name, sizeof(name), "%s%d", prefix, view);
+	if (!record_named(names, name))
+		return NULL;
+	t = tensor_new(name, F32, 2, (int64_t[]){ rows, width });
+	record_add(answer, t);
+	return t.data;
+}
+
+/* With running statistics a row's output does not depend on the others: any number at a time will do. */
+static void encode_view(struct server *v, const struct tensor *x, int view, const struct record *names, struct record *answer)
+{
+	int64_t rows = x->shape[0], slice = v->o->microbatch > 0 ? MIN(v->o->microbatch, rows) : rows, row_bytes = tensor_bytes(x) / rows;
+	int64_t width = net_feature_dim(v->net), dim = net_configuration(v->net)->dim;
+	float *features = add_output("feature", view, rows, width, names, answer), *heads = add_output(v->head, view, rows, dim, names, answer);
+
+	make_room(v, (int)slice);
+	for (int64_t row = 0; (features || heads) && row < rows; row += slice) {
+		int64_t n = MIN(slice, rows - row);
+
+		net_forward(v->net, v->pass, v->params, v->buffers, tensor_u8(x) + row * row_bytes, NULL, (int)n, NET_EVAL);
+		if (features)
+			memcpy(features + row * width, pass_feature(v->pass), n * width * sizeof(float));
+		if (heads)
+			memcpy(heads + row * dim, pass_head(v->pass), n * dim * sizeof(float));
 	}
 }
 
@@ -201,7 +220,7 @@ static int answer_first(struct server *v)
 		if (record_named(p.names, x->name))
 			record_add(answer, tensor_share(x));
 		if (view_name(x->name, "view", v->views, &i))
-			encode_view(v, views, i, p.names, answer);
+			encode_view(v, x, i, p.names, answer);
 	}
 	r = stage_answer(v->s, &(struct request){ .client = p.client }, answer);
 	record_free(answer);

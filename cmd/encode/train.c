@@ -1,23 +1,9 @@
 /* train.c - the trained network: one step a want, one checkpoint now and then, the run's end */
-#include "cmd/encode/encode.h"
+#include "cmd/encode/training.h"
 
 #include "lib/base/isa.h"
 #include "lib/base/threads.h"
 #include "lib/nn/backend.h"
-
-struct training {
-	struct stage *s;
-	const struct options *o;
-	const char *backend;
-	struct trainer t;
-	struct run run;
-	struct record *schema, *wanted, *names, *views;  /* wanted by the loss; names asked for upstream; views of the step in hand */
-	int view_count, batch;
-	bool given[TRAINER_VIEWS];              /* whose q the loss has */
-	int64_t steps_per_epoch, end, save_every;
-	int64_t asked;                          /* steps wanted upstream so far */
-	int64_t incarnation;
-};
 
 /* --- preparing --- */
 
@@ -34,7 +20,7 @@ static void add_own_facts(const struct training *r, struct record *facts)
 	record_set_text(facts, "fact.optim", o->optim.spelling);
 	record_set_real(facts, "fact.clip", o->clip);
 	record_set_text(facts, "fact.schedule", o->schedule.spelling);
-	record_set_int(facts, "fact.bn_splits", c->bn_splits);
+	record_set_int(facts, "fact.bn_splits", r->parts);
 	record_set_real(facts, "fact.bn_momentum", c->bn_momentum);
 }
 
@@ -49,6 +35,21 @@ static void add_circumstances(const struct training *r, struct record *facts)
 	record_set_text(facts, "made.isa", isa_name(isa()));
 	snprintf(text, sizeof(text), "%d", threads_set((int)r->o->stage.jobs));
 	record_set_text(facts, "made.threads", text);
+}
+
+/* Parts of a step: those of --bn-splits, or as many as --microbatch makes. */
+static int choose_parts(struct training *r)
+{
+	int64_t given = r->o->bn_splits, most = r->o->microbatch, least = most > 0 ? (r->batch + most - 1) / most : 1;
+
+	if (given > r->batch)
+		return fail_code(EXIT_USAGE, "a batch of %d has no %lld parts: give a smaller --bn-splits, or a larger --batch to augment", r->batch,
+				 (long long)given);
+	if (given > 0 && given < least)
+		return fail_code(EXIT_USAGE, "--bn-splits %lld makes parts of %lld rows, but --microbatch %lld keeps no more: leave --bn-splits out,"
+				 " or give at least %lld", (long long)given, (long long)((r->batch + given - 1) / given), (long long)most, (long long)least);
+	r->parts = (int)MAX(given, least);
+	return 0;
 }
 
 static int load_weights(struct training *r, const struct safetensors *file)
@@ -69,6 +70,7 @@ static int make_trainer(struct training *r)
 		.optim = r->o->optim,
 		.schedule = r->o->schedule,
 		.clip = r->o->clip,
+		.stream = r->o->microbatch > 0 && r->o->microbatch < r->batch,
 		.ema = r->o->ema,
 		.seed = (uint64_t)record_int(up, "fact.seed", 0),
 		.batch = r->batch,
@@ -77,9 +79,12 @@ static int make_trainer(struct training *r)
 	};
 	int result;
 
+	if (choose_parts(r) < 0)
+		return -1;
 	if (r->o->weights && safetensors_open(&file, r->o->weights) < 0)
 		return -1;
 	result = configure(&c.net, r->o, up, r->o->weights ? &file : NULL);
+	c.net.bn_splits = r->parts;
 	if (result == 0)
 		result = trainer_init(&r->t, &c);
 	if (result == 0 && r->o->weights)
@@ -106,13 +111,13 @@ static void describe(struct training *r)
 	r->incarnation = record_int(schema, "incarnation", 0);
 	record_set_bool(schema, "trained", true);
 	record_set_int(schema, "first_step", r->run.step);
-	for (int i = 0; i < up->offer_count; i++)
-		record_offer(schema, up->offers[i].name, up->offers[i].dtype, up->offers[i].rank, up->offers[i].shape);
-	for (int i = 0; i < r->view_count; i++) {
+	for (int i = 0; i < r->view_count; i++) { /* before the others': a name that two make means ours */
 		offer(schema, "q", i, r->batch, r->t.c.net.dim);
 		offer(schema, "k", i, r->batch, r->t.c.net.dim);
 		offer(schema, "feature", i, r->batch, net_feature_dim(r->t.net));
 	}
+	for (int i = 0; i < up->offer_count; i++)
+		record_offer(schema, up->offers[i].name, up->offers[i].dtype, up->offers[i].rank, up->offers[i].shape);
 	for (int i = 0; i < r->run.state->tensor_count; i++)
 		record_add(schema, tensor_share(&r->run.state->tensors[i]));
 }
@@ -148,205 +153,7 @@ static int prepare(struct training *r)
 	result = run_open(&r->run, r->o->out, r->o->fresh, &r->t, r->schema, text);
 	free(text);
 	record_free(lineage);
-	r->asked = r->run.step;
 	return result;
-}
-
-/* --- one step --- */
-
-/* The loss's names decide which views and pass-through tensors to ask for; they stay the same through the run. */
-static int translate(struct training *r, const struct record *want)
-{
-	char view[TENSOR_NAME];
-	int i;
-
-	r->names = record_new(KIND_WANT);
-	r->wanted = record_new(KIND_WANT);
-	for (int n = 0; n < want->name_count; n++)
-		record_name(r->wanted, want->names[n]);
-	for (int n = 0; n < want->name_count; n++) {
-		const char *name = want->names[n];
-
-		if (view_name(name, "q", r->view_count, &i) || view_name(name, "k", r->view_count, &i) ||
-		    view_name(name, "feature", r->view_count, &i)) {
-			snprintf(view, sizeof(view), "view%d", i);
-			record_name(r->names, view);
-		} else if (record_offered(stage_schema(r->s), name)) {
-			record_name(r->names, name);
-		} else {
-			return refuse_name(name);
-		}
-	}
-	return 0;
-}
-
-static int take_views(struct training *r, int64_t step)
-{
-	int result;
-
-	for (; r->asked < r->end && stage_room(r->s) > 0; r->asked++)
-		if (stage_want(r->s, r->asked, 0, 1, r->names) < 0)
-			return -1;
-	record_free(r->views);
-	r->views = NULL;
-	result = stage_take(r->s, &r->views);
-	if (result > 0 && r->views->tensor_count && r->views->tensors[0].shape[0] != r->batch)
-		return fail("the stage in front sent %lld rows in step %lld, not the batch of %d", (long long)r->views->tensors[0].shape[0],
-			    (long long)step + 1, r->batch);
-	if (result == 0)
-		return fail_code(EXIT_GONE, "the stage in front ended before step %lld", (long long)step + 1);
-	for (; result > 0 && r->asked < r->end && stage_room(r->s) > 0; r->asked++) /* the next views are made while we compute */
-		if (stage_want(r->s, r->asked, 0, 1, r->names) < 0)
-			return -1;
-	return result < 0 ? -1 : 0;
-}
-
-static const struct tensor *view_of(const struct training *r, int i)
-{
-	char name[TENSOR_NAME];
-
-	snprintf(name, sizeof(name), "view%d", i);
-	return record_find(r->views, name);
-}
-
-static bool wants(const struct record *want, const char *prefix, int view)
-{
-	char name[TENSOR_NAME];
-
-	snprintf(name, sizeof(name), "%s%d", prefix, view);
-	return record_named(want, name);
-}
-
-static float *add_output(struct record *answer, const char *prefix, int view, int rows, int width, const float *values)
-{
-	char name[TENSOR_NAME];
-	struct tensor t;
-
-	snprintf(name, sizeof(name), "%s%d", prefix, view);
-	t = tensor_new(name, F32, 2, (int64_t[]){ rows, width });
-	if (values)
-		memcpy(t.data, values, tensor_bytes(&t));
-	record_add(answer, t);
-	return t.data;
-}
-
-static void embed(struct training *r, int64_t step, const struct record *want, struct record *answer)
-{
-	bool moved = false;
-
-	for (int i = 0; i < r->view_count; i++)
-		if (wants(want, "q", i) || wants(want, "feature", i)) {
-			const struct tensor *x = view_of(r, i);
-			int rows = (int)x->shape[0];
-			const float *q = trainer_query(&r->t, i, tensor_u8(x), rows);
-
-			r->given[i] = wants(want, "q", i);
-			if (r->given[i])
-				add_output(answer, "q", i, rows, r->t.c.net.dim, q);
-			if (wants(want, "feature", i))
-				add_output(answer, "feature", i, rows, net_feature_dim(r->t.net), trainer_feature(&r->t, i));
-		}
-	for (int i = 0; i < r->view_count; i++)
-		if (wants(want, "k", i)) {
-			const struct tensor *x = view_of(r, i);
-			int rows = (int)x->shape[0];
-
-			if (!moved)
-				trainer_move_key(&r->t);
-			moved = true;
-			trainer_key(&r->t, i, tensor_u8(x), rows, step, add_output(answer, "k", i, rows, r->t.c.net.dim, NULL));
-		}
-	for (int i = 0; i < r->views->tensor_count; i++)
-		if (record_named(want, r->views->tensors[i].name))
-			record_add(answer, tensor_share(&r->views->tensors[i]));
-}
-
-static int send_batch(struct training *r, const struct request *q, int64_t step, bool save)
-{
-	struct record *answer = record_new(KIND_BATCH);
-	int result;
-
-	embed(r, step, q->record, answer);
-	record_set_int(answer, "step", step);
-	record_set_int(answer, "part", 0);
-	record_set_int(answer, "parts", 1);
-	record_set_int(answer, "epoch", step / r->steps_per_epoch);
-	record_set_real(answer, "lr", trainer_rate(&r->t, step));
-	record_set_bool(answer, "save", save);
-	result = stage_answer(r->s, q, answer);
-	record_free(answer);
-	return result;
-}
-
-static int check_grad(const struct training *r, const struct request *g, int64_t step)
-{
-	if (g->record->kind != KIND_GRAD || record_int(g->record, "step", -1) != step)
-		return fail("the loss sent '%s' of step %lld in place of the gradient of step %lld", kind_name(g->record->kind),
-			    (long long)record_int(g->record, "step", -1) + 1, (long long)step + 1);
-	if (record_int(g->record, "incarnation", 0) != r->incarnation)
-		return fail("refused a gradient that was made for another run of encode");
-	return 0;
-}
-
-static int apply(struct training *r, const struct record *grad, int64_t step)
-{
-	for (int i = 0; i < r->view_count; i++) {
-		char name[TENSOR_NAME];
-		const struct tensor *d;
-		int64_t rows;
-
-		snprintf(name, sizeof(name), "d:q%d", i);
-		d = record_find(grad, name);
-		if (!r->given[i])
-			continue;
-		if (!d)
-			return fail("the loss sent no '%s' in step %lld", name, (long long)step + 1);
-		rows = view_of(r, i)->shape[0];
-		if (d->dtype != F32 || d->rank != 2 || d->shape[0] != rows || d->shape[1] != r->t.c.net.dim)
-			return fail("the loss sent '%s' in a shape that does not fit 'q%d'", name, i);
-		trainer_backward(&r->t, i, tensor_f32(d));
-	}
-	return trainer_update(&r->t, step);
-}
-
-/* Views are asked for ahead, so what a run asks for stays what it was. */
-static int check_want(const struct training *r, const struct record *want, int64_t step)
-{
-	bool same = true;
-
-	if (want->kind != KIND_WANT || record_int(want, "step", -1) != step)
-		return fail("the loss asked for step %lld, but step %lld is due", (long long)record_int(want, "step", -1) + 1, (long long)step + 1);
-	if (record_int(want, "part", 0) != 0 || record_int(want, "parts", 1) != 1)
-		return fail("the loss asked for a part of step %lld: a trained step is asked for whole", (long long)step + 1);
-	if (want->name_count == 0)
-		return fail("the loss asked for no name in step %lld", (long long)step + 1);
-	for (int i = 0; r->wanted && i < want->name_count; i++)
-		same &= record_named(r->wanted, want->names[i]);
-	if (r->wanted && (!same || want->name_count != r->wanted->name_count))
-		return fail("the loss asked for other names in step %lld than before: they stay the same through a run", (long long)step + 1);
-	return 0;
-}
-
-static int train_step(struct training *r, const struct request *q)
-{
-	int64_t step = r->run.step;
-	bool save = (step + 1) % r->save_every == 0 || step + 1 == r->end || stage_signal(r->s);
-	struct request g;
-	int result;
-
-	if (check_want(r, q->record, step) < 0)
-		return -1;
-	if (!r->names && translate(r, q->record) < 0)
-		return -1;
-	if (take_views(r, step) < 0 || send_batch(r, q, step, save) < 0)
-		return -1;
-	result = stage_next(r->s, &g);
-	if (result <= 0)
-		return result < 0 ? -1 : fail_code(EXIT_GONE, "the loss ended before the run did");
-	if (check_grad(r, &g, step) < 0 || apply(r, g.record, step) < 0)
-		return -1;
-	r->run.step = step + 1;
-	return save ? run_save(&r->run, &r->t, g.record) : 0;
 }
 
 /* --- the run --- */
@@ -367,8 +174,6 @@ static int run_steps(struct training *r)
 	int result = 0;
 
 	while (r->run.step < r->end && (result = stage_next(r->s, &q)) > 0) {
-		bool asked_to_stop = stage_signal(r->s) != 0; /* before this step began: it will be saved */
-
 		if (q.record->kind == KIND_OPEN) {
 			if (run_check(&r->run, q.record) < 0 || stage_answer(r->s, &q, r->schema) < 0)
 				return -1;
@@ -376,9 +181,9 @@ static int run_steps(struct training *r)
 		}
 		if (train_step(r, &q) < 0)
 			return -1;
-		if (r->run.step % r->save_every == 0 || r->run.step == r->end || asked_to_stop)
+		if (r->run.step % r->save_every == 0 || r->run.step == r->end || r->stop)
 			saved = r->run.step;
-		if (asked_to_stop && r->run.step < r->end)
+		if (r->stop && r->run.step < r->end)
 			return interrupted(r, saved);
 	}
 	if (result < 0)
@@ -423,8 +228,6 @@ int train(struct stage *s, const struct options *o)
 	run_close(&r.run);
 	trainer_release(&r.t);
 	record_free(r.schema);
-	record_free(r.wanted);
-	record_free(r.names);
-	record_free(r.views);
+	step_release(&r);
 	return result;
 }

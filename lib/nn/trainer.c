@@ -1,12 +1,22 @@
 #include "lib/nn/trainer.h"
 
-#include "lib/base/rng.h"
+#include "lib/nn/parts.h"
 
 #include <math.h>
 
 static float *vector(int64_t n)
 {
 	return xaligned((size_t)n * sizeof(float));
+}
+
+/* A network that takes each part for a batch of its own and leaves its statistics as they are: momentum 1. */
+static struct net *part_net(const struct net_config *c)
+{
+	struct net_config part = *c;
+
+	part.bn_splits = 1;
+	part.bn_momentum = 1;
+	return net_new(&part);
 }
 
 int trainer_init(struct trainer *t, const struct trainer_config *c)
@@ -18,7 +28,7 @@ int trainer_init(struct trainer *t, const struct trainer_config *c)
 	t->c = *c;
 	if (schedule_check(&c->schedule) < 0)
 		return -1;
-	t->net = net_new(&c->net);
+	t->net = part_net(&c->net);
 	if (!t->net)
 		return -1;
 	t->params = vector(net_params(t->net));
@@ -26,40 +36,86 @@ int trainer_init(struct trainer *t, const struct trainer_config *c)
 	t->buffers = vector(net_buffers(t->net));
 	count = net_tensors(t->net, &tensors);
 	optimiser_init(&t->optim, &c->optim, c->clip, tensors, count);
-	t->order = xaligned(c->batch * sizeof(*t->order));
+	t->statistics = vector(net_buffers(t->net));
+	t->query = xcalloc((size_t)TRAINER_VIEWS * c->net.bn_splits, sizeof(*t->query));
 	net_init(t->net, c->seed, t->params, t->buffers);
 	return 0;
 }
 
 void trainer_release(struct trainer *t)
 {
-	for (int i = 0; i < TRAINER_VIEWS; i++)
+	for (int i = 0; t->query && i < TRAINER_VIEWS * t->c.net.bn_splits; i++)
 		pass_free(t->query[i]);
+	for (int i = 0; i < TRAINER_VIEWS; i++) {
+		free(t->sums[0][i]);
+		free(t->sums[1][i]);
+	}
 	pass_free(t->key);
 	optimiser_release(&t->optim);
+	free(t->query);
+	free(t->statistics);
 	free(t->params);
 	free(t->grads);
 	free(t->buffers);
 	free(t->key_params);
 	free(t->key_buffers);
-	free(t->order);
 	net_free(t->net);
 	memset(t, 0, sizeof(*t));
 }
 
-/* --- a step --- */
+/* --- running statistics --- */
 
-const float *trainer_query(struct trainer *t, int view, const uint8_t *views, int rows)
+/* Those of one more part; after the last one the running ones move by the mean over the parts, once a step and view. */
+static void add_statistics(struct trainer *t, double **sum, int part, float *running)
 {
-	if (!t->query[view])
-		t->query[view] = pass_new(t->net, t->c.batch, true);
-	net_forward(t->net, t->query[view], t->params, t->buffers, views, NULL, rows, NET_TRAIN);
-	return pass_head(t->query[view]);
+	const struct net_config *c = &t->c.net;
+	double m = c->bn_momentum > 0 ? c->bn_momentum : c->arch->bn_momentum;
+	int64_t n = net_buffers(t->net);
+
+	if (!*sum)
+		*sum = xcalloc(n, sizeof(**sum));
+	for (int64_t i = 0; i < n; i++)
+		(*sum)[i] += t->statistics[i];
+	if (part < c->bn_splits - 1)
+		return;
+	for (int64_t i = 0; i < n; i++)
+		running[i] = (float)((1 - m) * running[i] + m * ((*sum)[i] / c->bn_splits));
+	memset(*sum, 0, n * sizeof(**sum));
 }
 
-const float *trainer_feature(const struct trainer *t, int view)
+/* --- a step --- */
+
+/* One for each part of each view, or one for all. */
+static struct pass *query_pass(struct trainer *t, int view, int part)
 {
-	return pass_feature(t->query[view]);
+	struct pass **p = &t->query[t->c.stream ? 0 : view * t->c.net.bn_splits + part];
+
+	if (!*p)
+		*p = pass_new(t->net, part_most(t->c.batch, t->c.net.bn_splits), true);
+	return *p;
+}
+
+const float *trainer_query(struct trainer *t, int view, int part, const uint8_t *views, int rows)
+{
+	struct pass *p = query_pass(t, view, part);
+
+	net_forward(t->net, p, t->params, t->statistics, views, NULL, rows, NET_TRAIN);
+	add_statistics(t, &t->sums[0][view], part, t->buffers);
+	return pass_head(p);
+}
+
+const float *trainer_feature(struct trainer *t, int view, int part)
+{
+	return pass_feature(query_pass(t, view, part));
+}
+
+const float *trainer_query_again(struct trainer *t, int view, int part, const uint8_t *views, int rows)
+{
+	struct pass *p = query_pass(t, view, part);
+
+	if (t->c.stream)
+		net_forward(t->net, p, t->params, NULL, views, NULL, rows, NET_TRAIN);
+	return pass_head(p);
 }
 
 static void allocate_key(struct trainer *t)
@@ -80,33 +136,18 @@ void trainer_move_key(struct trainer *t)
 	memset(t->grads, 0, net_params(t->net) * sizeof(float));
 }
 
-/* Shuffled BN: which samples share statistics must not tell query and key apart (He et al. 2020, sec. 3.3). */
-static const int32_t *shuffle(struct trainer *t, int view, int rows, int64_t step)
-{
-	struct rng r = rng_at(t->c.seed, (uint32_t)(step >> 32), (uint32_t)step, (uint16_t)view, RNG_SHUFFLE_BN);
-
-	if (t->c.net.bn_splits <= 1)
-		return NULL;
-	for (int i = 0; i < rows; i++) {
-		int j = (int)rng_below(&r, i + 1);
-
-		t->order[i] = t->order[j];
-		t->order[j] = i;
-	}
-	return t->order;
-}
-
-void trainer_key(struct trainer *t, int view, const uint8_t *views, int rows, int64_t step, float *out)
+const float *trainer_key(struct trainer *t, int view, int group, const uint8_t *views, int rows)
 {
 	if (!t->key)
-		t->key = pass_new(t->net, t->c.batch, false);
-	net_forward(t->net, t->key, t->key_params, t->key_buffers, views, shuffle(t, view, rows, step), rows, NET_KEY);
-	memcpy(out, pass_head(t->key), (size_t)rows * t->c.net.dim * sizeof(float));
+		t->key = pass_new(t->net, key_most(t->c.batch, t->c.net.bn_splits), false);
+	net_forward(t->net, t->key, t->key_params, t->statistics, views, NULL, rows, NET_KEY);
+	add_statistics(t, &t->sums[1][view], group, t->key_buffers);
+	return pass_head(t->key);
 }
 
-void trainer_backward(struct trainer *t, int view, const float *d_q)
+void trainer_backward(struct trainer *t, int view, int part, const float *d_q)
 {
-	net_backward(t->net, t->query[view], t->params, NULL, d_q, t->grads);
+	net_backward(t->net, query_pass(t, view, part), t->params, NULL, d_q, t->grads);
 }
 
 double trainer_rate(const struct trainer *t, int64_t step)

@@ -1,14 +1,19 @@
 /*
  * trainer.h - the trained network and its momentum encoder: weights, optimiser, one training step
  *
- * A step, in MoCo's order (He et al. 2020, Algorithm 1; main_moco.py):
+ * A step, in MoCo's order (He et al. 2020, Algorithm 1; main_moco.py), part by part (parts.h; one part unless BN is split):
  *
- *	q = trainer_query(t, 0, view0, rows);            (rows, dim), kept for backward
- *	trainer_move_key(t);                             key = m*key + (1-m)*query: before k is computed
- *	trainer_key(t, 1, view1, rows, step, k);         (rows, dim) copied out
+ *	q = trainer_query(t, 0, part, rows of view0, count);          (count, dim), for every part in turn
+ *	trainer_move_key(t);                                          key = m*key + (1-m)*query: before k is computed
+ *	k = trainer_key(t, 1, group, rows of view1, count);           (count, dim), for every key group in turn
  *	... the loss answers with d_q ...
- *	trainer_backward(t, 0, d_q);
- *	if (trainer_update(t, step) < 0) ...             optimiser; refuses non-finite gradients
+ *	trainer_query_again(t, 0, part, rows of view0, count);        for every part in turn
+ *	trainer_backward(t, 0, part, d_q of these rows);
+ *	if (trainer_update(t, step) < 0) ...                          optimiser; refuses non-finite gradients
+ *
+ * Unless told to stream, the activations of every part are kept, and trainer_query_again() computes nothing. With stream there is
+ * memory for one part: the second forward pass computes the same bytes again, moves no statistics, and the gradient follows. Either
+ * way the same calls work on the same rows in the same order: a run's bytes do not depend on it.
  *
  * Everything that a resumed run needs is listed by trainer_collect() and read back by trainer_load().
  */
@@ -21,7 +26,8 @@
 #define TRAINER_VIEWS 8
 
 struct trainer_config {
-	struct net_config net;
+	struct net_config net;    /* bn_splits: the parts of a step */
+	bool stream;              /* keep the activations of one part, not of all */
 	struct choice optim, schedule;
 	double clip;              /* gradients of a greater norm are scaled down to it; 0: never */
 	double ema;               /* m of the momentum encoder */
@@ -37,23 +43,27 @@ struct trainer {
 	struct optimiser optim;
 	float *params, *buffers, *grads;
 	float *key_params, *key_buffers;    /* NULL until a key is asked for */
-	struct pass *query[TRAINER_VIEWS], *key;
-	int32_t *order;
+	struct pass **query, *key;          /* query: (views, parts), or one */
+	float *statistics;                  /* BN's, of the part in hand */
+	double *sums[2][TRAINER_VIEWS];     /* and summed over the parts: of queries, of keys */
 };
 
 /* Compiles the network and draws its weights from the seed. -1 after fail(). */
 int trainer_init(struct trainer *t, const struct trainer_config *c);
 void trainer_release(struct trainer *t);
 
-/* Head of the trained network on one view, batch statistics; valid until the next call for the same view. */
-const float *trainer_query(struct trainer *t, int view, const uint8_t *views, int rows);
-const float *trainer_feature(const struct trainer *t, int view);
+/* Head of the trained network on a part of one view, statistics of that part; valid until the next call (with stream, for any
+ * view and part, else for the same). After the last part running statistics move by the mean over the parts. */
+const float *trainer_query(struct trainer *t, int view, int part, const uint8_t *views, int rows);
+const float *trainer_feature(struct trainer *t, int view, int part);
 /* The momentum encoder starts as a copy of the network when first moved. */
 void trainer_move_key(struct trainer *t);
-/* Head of the momentum encoder on one view; the batch is permuted by (seed, step, view) before it is split for BN. */
-void trainer_key(struct trainer *t, int view, const uint8_t *views, int rows, int64_t step, float *out);
-/* Adds the gradient through one view's query. */
-void trainer_backward(struct trainer *t, int view, const float *d_q);
+/* Head of the momentum encoder on a key group of one view; valid until the next call. */
+const float *trainer_key(struct trainer *t, int view, int group, const uint8_t *views, int rows);
+/* The query's head once more, as trainer_backward() needs it just before. */
+const float *trainer_query_again(struct trainer *t, int view, int part, const uint8_t *views, int rows);
+/* Adds the gradient through one part of one view's query; the views given before must still be there. */
+void trainer_backward(struct trainer *t, int view, int part, const float *d_q);
 double trainer_rate(const struct trainer *t, int64_t step);
 /* Optimiser step with the summed gradients, which are cleared. -1 when they are not finite: nothing has moved then. */
 int trainer_update(struct trainer *t, int64_t step);

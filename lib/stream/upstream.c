@@ -170,7 +170,7 @@ static int take_answer(struct stage *s, struct server *v, struct record *r)
 
 		if (w->server != v - s->servers || w->answer)
 			continue;
-		if (record_int(r, "step", -1) != w->step || record_int(r, "part", 0) != w->part)
+		if (record_int(r, "step", -1) != w->step || record_int(r, "part", 0) != w->part || record_int(r, "parts", 1) != w->parts)
 			break;
 		if (check_answer(s, v, w, r) < 0) {
 			record_free(r);
