@@ -111,6 +111,11 @@ int configure(struct net_config *c, const struct options *o, const struct record
 	return check_input(o, file, schema);
 }
 
+bool has_head(const struct net_config *c)
+{
+	return strcmp(c->head, "none") != 0;
+}
+
 bool view_name(const char *name, const char *prefix, int views, int *view)
 {
 	size_t n = strlen(prefix);
@@ -127,7 +132,7 @@ int refuse_name(const char *name)
 	const char *hint = strncmp(name, "k", 1) == 0 ? "keys come from the trained encode" :
 			   strncmp(name, "t", 1) == 0 ? "a teacher 'encode --frozen --as t -w FILE' in front makes it" :
 			   strncmp(name, "q", 1) == 0 || strncmp(name, "view", 4) == 0 || strncmp(name, "feature", 7) == 0 ?
-						       "augment --views N makes more views" : "no stage in front makes it";
+						       "augment --views N makes more views, encode --head a head's output" : "no stage in front makes it";
 
 	return fail_code(EXIT_USAGE, "nobody gives '%s': %s", name, hint);
 }

@@ -22,6 +22,9 @@ int serve(struct stage *s, const struct options *o);
  * given. file: the opened weights or NULL. */
 int configure(struct net_config *c, const struct options *o, const struct record *schema, const struct safetensors *file);
 
+/* Whether there is a q to give at all. */
+bool has_head(const struct net_config *c);
+
 /* Refuses facts and offers that no stage could mean: every view u8 [batch,h,w,3] of one size, counts of at least one. */
 int check_schema(const struct record *schema);
 

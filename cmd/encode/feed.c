@@ -20,6 +20,8 @@ static int translate_name(struct training *r, const char *name)
 {
 	int i;
 
+	if (!record_offered(r->schema, name))
+		return refuse_name(name);
 	if (view_name(name, "q", r->view_count, &i)) {
 		add_view(r, FOR_QUERIES, i);
 		add_view(r, FOR_GRADIENTS, i);
@@ -30,10 +32,8 @@ static int translate_name(struct training *r, const char *name)
 	} else if (view_name(name, "k", r->view_count, &i)) {
 		add_view(r, FOR_KEYS, i);
 		r->keys[i] = true;
-	} else if (record_offered(stage_schema(r->s), name)) {
-		record_name(r->names[FOR_QUERIES], name);
 	} else {
-		return refuse_name(name);
+		record_name(r->names[FOR_QUERIES], name);
 	}
 	return 0;
 }

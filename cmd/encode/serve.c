@@ -122,14 +122,16 @@ static void describe(struct server *v)
 	record_copy_facts(schema, up);
 	if (classes)
 		record_add(schema, tensor_share(classes));
-	for (int i = 0; i < up->offer_count; i++)
-		record_offer(schema, up->offers[i].name, up->offers[i].dtype, up->offers[i].rank, up->offers[i].shape);
-	for (int i = 0; i < v->views; i++) {
+	for (int i = 0; i < v->views; i++) { /* before the others': a name that two make means ours */
 		snprintf(name, sizeof(name), "feature%d", i);
 		record_offer(schema, name, F32, 2, (int64_t[]){ v->batch, net_feature_dim(v->net) });
+		if (!has_head(net_configuration(v->net)))
+			continue;
 		snprintf(name, sizeof(name), "%s%d", v->head, i);
 		record_offer(schema, name, F32, 2, (int64_t[]){ v->batch, net_configuration(v->net)->dim });
 	}
+	for (int i = 0; i < up->offer_count; i++)
+		record_offer(schema, up->offers[i].name, up->offers[i].dtype, up->offers[i].rank, up->offers[i].shape);
 }
 
 /* --- answering --- */
@@ -145,13 +147,13 @@ static int ask(struct server *v, const struct request *q)
 		const char *name = want->names[n];
 
 		record_name(names, name);
-		if (view_name(name, "feature", v->views, &i) || view_name(name, v->head, v->views, &i)) {
+		if (!record_offered(v->schema, name)) {
+			r = refuse_name(name);
+		} else if (view_name(name, "feature", v->views, &i) || view_name(name, v->head, v->views, &i)) {
 			snprintf(view, sizeof(view), "view%d", i);
 			record_name(up, view);
-		} else if (record_offered(stage_schema(v->s), name)) {
-			record_name(up, name);
 		} else {
-			r = refuse_name(name);
+			record_name(up, name);
 		}
 	}
 	if (r == 0)

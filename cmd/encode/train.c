@@ -112,8 +112,10 @@ static void describe(struct training *r)
 	record_set_bool(schema, "trained", true);
 	record_set_int(schema, "first_step", r->run.step);
 	for (int i = 0; i < r->view_count; i++) { /* before the others': a name that two make means ours */
-		offer(schema, "q", i, r->batch, r->t.c.net.dim);
-		offer(schema, "k", i, r->batch, r->t.c.net.dim);
+		if (has_head(&r->t.c.net)) {
+			offer(schema, "q", i, r->batch, r->t.c.net.dim);
+			offer(schema, "k", i, r->batch, r->t.c.net.dim);
+		}
 		offer(schema, "feature", i, r->batch, net_feature_dim(r->t.net));
 	}
 	for (int i = 0; i < up->offer_count; i++)

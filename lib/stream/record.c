@@ -157,16 +157,18 @@ const struct tensor *record_find(const struct record *r, const char *name)
 	return find(r->tensors, r->tensor_count, name);
 }
 
-void record_offer(struct record *r, const char *name, enum dtype d, int rank, const int64_t *shape)
-{
-	if (r->offer_count == RECORD_TENSORS)
-		bug("more than %d offers in a record", RECORD_TENSORS);
-	r->offers[r->offer_count++] = tensor_borrow(name, d, rank, shape, NULL);
-}
-
 const struct tensor *record_offered(const struct record *r, const char *name)
 {
 	return find(r->offers, r->offer_count, name);
+}
+
+void record_offer(struct record *r, const char *name, enum dtype d, int rank, const int64_t *shape)
+{
+	if (record_offered(r, name))
+		return;
+	if (r->offer_count == RECORD_TENSORS)
+		bug("more than %d offers in a record", RECORD_TENSORS);
+	r->offers[r->offer_count++] = tensor_borrow(name, d, rank, shape, NULL);
 }
 
 bool record_named(const struct record *r, const char *name)

@@ -70,6 +70,7 @@ const char *record_show(const struct record *r, const struct scalar *s, char *ds
 
 void record_add(struct record *r, struct tensor t);               /* takes over t's reference */
 const struct tensor *record_find(const struct record *r, const char *name);
+/* Offers a name, once: the first offer stands. */
 void record_offer(struct record *r, const char *name, enum dtype d, int rank, const int64_t *shape);
 const struct tensor *record_offered(const struct record *r, const char *name);
 void record_name(struct record *r, const char *name);             /* adds a name, once */

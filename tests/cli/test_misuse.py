@@ -81,6 +81,7 @@ def test_words():
             ("a number that is none", augment, ENCODE + ["--dim", "wide"], LOSS, "encode", ["wide"]),
             ("a number out of range", augment, ENCODE + ["--dim", "0"], LOSS, "encode", ["0"]),
             ("two losses", augment, ENCODE, LOSS + ["moco"], "loss", []),
+            ("a loss behind a network without a head", augment, ENCODE + ["--head", "none"], LOSS, "loss", ["q0"]),
             ("no loss", augment, ENCODE, ["loss"], "loss", ["list"]),
             ("no data", AUGMENT, ENCODE, LOSS, "augment", []),
             ("no architecture", augment, ["encode", "-o", "run"], LOSS, "encode", ["-a"]),

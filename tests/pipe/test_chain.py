@@ -48,6 +48,9 @@ def test_teacher(d):
     line = Line(AUGMENT, TEACHER, cwd=d, stdout=subprocess.PIPE)
     _, direct = take(line, ["t0", "t1", "index"], 3)
     check("a teacher alone", line.codes == [0, 0] and direct[0]["t0"].shape == (8, 24) and not line.stderr, f"{line.codes} {line.stderr}")
+    line = Line(AUGMENT, TEACHER, ["encode"] + NET + ["--dim", "12", "--frozen", "--as", "t"], cwd=d, stdout=subprocess.PIPE)
+    schema, nearest = take(line, ["t0", "feature0"], 1)
+    check("of two that make one name the nearer is meant", schema.offers["t0"] == ("f32", (8, 12)) and nearest[0]["t0"].shape == (8, 12), schema.offers)
     line = Line(AUGMENT, TEACHER, STUDENT + ["asked"], cwd=d, stdout=subprocess.PIPE)
     schema, through = take(line, ["q0", "k1", "t0", "t1", "label", "index"], 3, gradient=True)
     check("the student offers what its teacher makes", schema.offers["t0"] == ("f32", (8, 24)) and schema.offers["q0"] == ("f32", (8, 16)),
