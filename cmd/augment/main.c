@@ -3,18 +3,10 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "cmd/augment/augment.h"
 #include "lib/base/threads.h"
-#include "lib/image/preview.h"
-#include "lib/stream/stage.h"
 
-enum { NICENESS = 10, PREVIEW_SAMPLES = 32, MAP_FROM = 1 << 20 };
-
-struct options {
-	struct stage_options stage;
-	struct maker_options maker;
-	bool list;
-	const char *labels, *holdout, *preview;
-};
+enum { NICENESS = 10, MAP_FROM = 1 << 20, SHARD = 10000 };
 
 static const struct option_row rows[] = {
 	{ 'r', "recipe", OPT_CHOICE, offsetof(struct options, maker.recipe), 0, 0, "RECIPE", "how views are made", &recipe_table },
@@ -33,6 +25,12 @@ static const struct option_row rows[] = {
 	{ 0, "std", OPT_TEXT, offsetof(struct options, maker.std), 0, 0, "R,G,B", "for normalisation by encode; the recipe's", NULL },
 	{ 0, "max-bad", OPT_REAL, offsetof(struct options, maker.max_bad), 0, 1, "SHARE", "of the images that may be unreadable", NULL },
 	{ 0, "cache", OPT_INT, offsetof(struct options, maker.cache), 0, 1e15, "BYTES", "for decoded images, when all fit", NULL },
+	{ 0, "profile", OPT_FLAG, offsetof(struct options, profile), 0, 0, NULL, "say at the end where the time went", NULL },
+	{ 0, "describe", OPT_FLAG, offsetof(struct options, describe), 0, 0, NULL, "print counts, sizes, unreadable files, then end", NULL },
+	{ 0, "dry-run", OPT_FLAG, offsetof(struct options, dry_run), 0, 0, NULL, "measure images a second, then end", NULL },
+	{ 0, "pack", OPT_TEXT, offsetof(struct options, pack.pattern), 0, 0, "OUT-%06d.tar", "write WebDataset shards, then end", NULL },
+	{ 0, "short", OPT_INT, offsetof(struct options, pack.short_side), 0, 65535, "N", "pack: short side of larger images; 0: as it is", NULL },
+	{ 0, "shard", OPT_INT, offsetof(struct options, pack.shard), 1, 1e9, "N", "pack: images a shard", NULL },
 	{ 0, "preview", OPT_TEXT, offsetof(struct options, preview), 0, 0, "OUT.png", "draw images beside their views, then end", NULL },
 	STAGE_ROWS(struct options, stage),
 	STAGE_SERVER_ROWS(struct options, stage),
@@ -65,6 +63,7 @@ static struct dataset *open_data(const struct options *o, char **paths, int coun
 	char *standard[] = { "-" };
 	struct dataset *d;
 
+	allow_files();
 	if (o->list && count > 0) {
 		fail_code(EXIT_USAGE, "-0 takes the names of all files from stdin, so '%s' is one too many", paths[0]);
 		return NULL;
@@ -75,15 +74,6 @@ static struct dataset *open_data(const struct options *o, char **paths, int coun
 		return NULL;
 	}
 	return d;
-}
-
-static struct maker *prepare(const struct options *o, char **paths, int count)
-{
-	struct dataset *d;
-
-	allow_files();
-	d = open_data(o, paths, count);
-	return d ? maker_new(&o->maker, d) : NULL;
 }
 
 static void add_facts(struct record *r, const struct facts *f)
@@ -134,8 +124,8 @@ static struct record *describe(const struct stage *s, const struct maker *m)
 	return schema;
 }
 
-/* Answers a want; batch: a record to be used again. */
-static int answer(struct stage *s, struct maker *m, const struct request *q, struct record *batch)
+/* Answers a want; batch: a record to be used again. The time of making is measured by those who make. */
+static int answer(struct stage *s, struct maker *m, const struct request *q, struct record *batch, struct profile *spent)
 {
 	const struct record *want = q->record;
 	int64_t step = record_int(want, "step", -1);
@@ -149,6 +139,7 @@ static int answer(struct stage *s, struct maker *m, const struct request *q, str
 		names[i] = want->names[i];
 	if (maker_make(m, step, part, parts, names, want->name_count, made) < 0)
 		return -1;
+	profile_start(spent);
 	record_reset(batch, KIND_BATCH);
 	record_set_int(batch, "step", step);
 	record_set_int(batch, "part", part);
@@ -161,16 +152,23 @@ static int answer(struct stage *s, struct maker *m, const struct request *q, str
 	return stage_answer(s, q, batch);
 }
 
-static int serve(struct stage *s, struct maker *m)
+static int serve(struct stage *s, struct maker *m, struct profile *spent)
 {
 	struct record *schema = describe(s, m), *batch = record_new(KIND_BATCH);
 	struct request q;
 	int r = stage_serve(s, false);
 
-	while (r == 0 && (r = stage_next(s, &q)) > 0)
-		r = q.record->kind == KIND_OPEN ? stage_answer(s, &q, schema) : answer(s, m, &q, batch);
+	profile_start(spent);
+	while (r == 0 && (r = stage_next(s, &q)) > 0) {
+		profile_mark(spent, PHASE_WAIT);
+		r = q.record->kind == KIND_OPEN ? stage_answer(s, &q, schema) : answer(s, m, &q, batch, spent);
+		profile_mark(spent, PHASE_SEND);
+	}
+	maker_spent(m, spent);
 	if (maker_bad(m))
 		note("left out %d unreadable images in all", maker_bad(m));
+	if (spent->on)
+		profile_note(spent);
 	record_free(schema);
 	record_free(batch);
 	return r;
@@ -181,8 +179,11 @@ int main(int argc, char **argv)
 	struct options o = {
 		.stage = STAGE_SERVER_OPTIONS_INIT,
 		.maker = MAKER_OPTIONS_INIT,
+		.pack = { .shard = SHARD },
 	};
-	struct maker *m;
+	struct profile spent = { 0 };
+	struct dataset *d;
+	struct maker *m = NULL;
 	struct stage *s;
 	int first, r;
 
@@ -190,22 +191,25 @@ int main(int argc, char **argv)
 	threads_passive(argv);
 	format(o.maker.recipe.spelling, sizeof(o.maker.recipe.spelling), "mocov2");
 	first = options_parse(&manual, &o, argc, argv);
-	if (o.preview)
-		o.maker.batch = 1;
 	if (first < 0)
-		return stage_refuse(manual.name, !o.preview);
+		return stage_refuse(manual.name, !is_alone(&o));
 
 	/* prepare */
 	mallopt(M_MMAP_THRESHOLD, MAP_FROM); /* fixed: else each giant that is freed raises it, and the heap keeps the next */
 	s = stage_new(manual.name, &o.stage, argc, argv);
 	if (nice(NICENESS) < 0)
 		note("unable to run at a lower priority"); /* the trained stage should come first on shared cores */
-	m = prepare(&o, argv + first, argc - first);
-	if (!m || (o.preview && preview_write(m, o.preview, PREVIEW_SAMPLES) < 0))
-		return stage_refuse(manual.name, !o.preview);
+	d = open_data(&o, argv + first, argc - first);
+	if (d && is_alone(&o))
+		return run_alone(&o, d) < 0 ? stage_refuse(manual.name, false) : stage_finish(s, 0);
+	m = d ? maker_new(&o.maker, d) : NULL;
+	if (!m)
+		return stage_refuse(manual.name, !is_alone(&o));
+	maker_profile(m, o.profile);
 
 	/* serve */
-	r = o.preview ? 0 : serve(s, m);
+	spent.on = o.profile;
+	r = serve(s, m, &spent);
 
 	/* close */
 	maker_free(m);

@@ -13,6 +13,7 @@ struct codec {
 	struct entry entry;
 	const char *magic;      /* first bytes of every such file */
 	size_t magic_size;
+	const char *extension;  /* that its files should have */
 	void *(*create)(void);  /* the state of one thread */
 	void (*destroy)(void *state);
 	/* Reads the header of data, which stays alive until read() or the next open(). */

@@ -232,5 +232,54 @@ static int jpeg_read(void *state, struct box window, struct picture *p)
 
 const struct codec codec_jpeg = {
 	{ "jpeg", "baseline and progressive; grey, YCbCr, RGB, CMYK, YCCK", NULL },
-	"\xff\xd8\xff", 3, jpeg_create, jpeg_dispose, jpeg_open, jpeg_read,
+	"\xff\xd8\xff", 3, "jpg", jpeg_create, jpeg_dispose, jpeg_open, jpeg_read,
 };
+
+/* --- writing --- */
+
+static void on_write_error(j_common_ptr c)
+{
+	char text[JMSG_LENGTH_MAX];
+
+	c->err->format_message(c, text);
+	fail("unable to encode a JPEG: %s", text);
+	longjmp(*(jmp_buf *)c->client_data, 1);
+}
+
+int jpeg_encode(const uint8_t *rgb, int w, int h, int quality, void **data, size_t *size)
+{
+	struct jpeg_compress_struct c = { 0 };
+	struct jpeg_error_mgr errors;
+	jmp_buf fence;
+	unsigned char *volatile bytes = NULL;
+	unsigned long n = 0;
+
+	c.err = jpeg_std_error(&errors);
+	errors.error_exit = on_write_error;
+	c.client_data = &fence;
+	if (setjmp(fence)) {
+		jpeg_destroy_compress(&c);
+		free(bytes);
+		return -1;
+	}
+	jpeg_create_compress(&c);
+	c.client_data = &fence;
+	jpeg_mem_dest(&c, (unsigned char **)&bytes, &n);
+	c.image_width = (JDIMENSION)w;
+	c.image_height = (JDIMENSION)h;
+	c.input_components = 3;
+	c.in_color_space = JCS_RGB;
+	jpeg_set_defaults(&c);
+	jpeg_set_quality(&c, quality, TRUE);
+	jpeg_start_compress(&c, TRUE);
+	while (c.next_scanline < c.image_height) {
+		JSAMPROW row = (JSAMPROW)(rgb + (size_t)c.next_scanline * w * 3);
+
+		jpeg_write_scanlines(&c, &row, 1);
+	}
+	jpeg_finish_compress(&c);
+	jpeg_destroy_compress(&c);
+	*data = bytes;
+	*size = n;
+	return 0;
+}

@@ -22,16 +22,12 @@ static struct picture *whole_or_window(struct maker *m, struct worker *w, int sa
 /* Opens a sample: the whole picture from the cache, or at least its size. */
 static int open_sample(struct maker *m, struct worker *w, int sample, struct picture *cached, int *width, int *height)
 {
-	struct blob blob;
-
 	if (m->cache && cache_find(m->cache, sample, cached)) {
 		*width = cached->w;
 		*height = cached->h;
 		return 0;
 	}
-	if (dataset_load(m->d, sample, &w->bytes, &blob) < 0)
-		return -1;
-	return decoder_open(w->decoder, &blob, width, height);
+	return worker_open(w, m->d, sample, width, height);
 }
 
 /* Draws all views, decodes what they need of the picture once, makes those that are asked for. All are drawn and decoded even
@@ -43,14 +39,17 @@ static int make_views(struct maker *m, struct worker *w, int sample, uint32_t ep
 	struct box window = { 0, 0, 0, 0 };
 	int width, height;
 
+	profile_start(&w->studio.profile);
 	if (open_sample(m, w, sample, &cached, &width, &height) < 0)
 		return -1;
+	profile_mark(&w->studio.profile, PHASE_READ);
 	for (int v = 0; v < m->facts.views; v++) {
 		draws[v] = recipe_draw(m->frames[v], &m->laws[v], (int)m->facts.size, m->facts.seed, epoch, sample, v, width, height);
 		window = box_union(window, draws[v].crop);
 	}
 	if (!cached.rgb)
 		p = whole_or_window(m, w, sample, window, width, height);
+	profile_mark(&w->studio.profile, PHASE_DECODE);
 	for (int v = 0; p && v < m->facts.views; v++)
 		if (out[v])
 			view_apply(&w->studio, p, &draws[v], out[v]);
@@ -273,14 +272,11 @@ static bool worth_caching(struct maker *m, int64_t budget)
 
 	for (int i = 0; i < MIN(PROBES, m->served_count); i++) {
 		int sample = m->served[(int64_t)i * m->served_count / MIN(PROBES, m->served_count)], width, height;
-		struct blob blob;
 
-		if (dataset_load(m->d, sample, &w->bytes, &blob) < 0)
+		if (worker_open(w, m->d, sample, &width, &height) < 0)
 			continue;
-		if (blob.kind != BLOB_FILE)
+		if (w->blob.kind != BLOB_FILE)
 			return false;
-		if (decoder_open(w->decoder, &blob, &width, &height) < 0)
-			continue;
 		pixels += (int64_t)width * height;
 		n++;
 	}
@@ -316,10 +312,8 @@ struct maker *maker_new(const struct maker_options *o, struct dataset *d)
 	m->rows = xcalloc(o->batch, sizeof(*m->rows));
 	m->worker_count = omp_get_max_threads();
 	m->workers = xcalloc(m->worker_count, sizeof(*m->workers));
-	for (int i = 0; i < m->worker_count; i++) {
-		m->workers[i].decoder = decoder_new();
-		decoder_set_upright(m->workers[i].decoder, o->exif);
-	}
+	for (int i = 0; i < m->worker_count; i++)
+		worker_init(&m->workers[i], o->exif);
 	if (o->cache > 0 && worth_caching(m, o->cache))
 		m->cache = cache_new(d->count, o->cache);
 	return m;
@@ -329,14 +323,8 @@ void maker_free(struct maker *m)
 {
 	if (!m)
 		return;
-	for (int i = 0; i < m->worker_count; i++) {
-		struct worker *w = &m->workers[i];
-
-		decoder_free(w->decoder);
-		bytes_release(&w->bytes);
-		picture_release(&w->picture);
-		studio_release(&w->studio);
-	}
+	for (int i = 0; i < m->worker_count; i++)
+		worker_release(&m->workers[i]);
 	for (int i = 0; i < OFFERS; i++)
 		for (int k = 0; k < POOL_BUFFERS; k++)
 			buffer_unref(m->pools[i].held[k]);
@@ -364,6 +352,18 @@ int64_t maker_epoch(const struct maker *m, int64_t step)
 	return step / m->facts.steps_per_epoch;
 }
 
+void maker_profile(struct maker *m, bool on)
+{
+	for (int i = 0; i < m->worker_count; i++)
+		m->workers[i].studio.profile.on = on;
+}
+
+void maker_spent(const struct maker *m, struct profile *sum)
+{
+	for (int i = 0; i < m->worker_count; i++)
+		profile_add(sum, &m->workers[i].studio.profile);
+}
+
 int maker_bad(const struct maker *m)
 {
 	return atomic_load(&m->bad_count);
@@ -372,25 +372,20 @@ int maker_bad(const struct maker *m)
 int maker_original(struct maker *m, int sample, int side, uint8_t *rgb)
 {
 	struct worker *w = &m->workers[0];
-	struct planes small = PLANES_INIT;
-	struct blob blob;
-	int width, height, out_w, out_h;
+	int longest, out_w, out_h;
 	uint8_t *fitted;
 
 	memset(rgb, 255, (size_t)side * side * 3);
-	if (dataset_load(m->d, sample, &w->bytes, &blob) < 0 || decoder_open(w->decoder, &blob, &width, &height) < 0 ||
-	    decoder_read(w->decoder, (struct box){ 0, 0, width, height }, &w->picture) < 0)
+	if (worker_read(w, m->d, sample) < 0)
 		return -1;
-	out_w = MAX((int)((int64_t)side * width / MAX(width, height)), 1);
-	out_h = MAX((int)((int64_t)side * height / MAX(width, height)), 1);
-	resample(&w->studio.resampler, w->picture.rgb, (size_t)width * 3, width, height, FILTER_BILINEAR, out_w, out_h,
-		 (struct box){ 0, 0, out_w, out_h }, &small);
+	longest = MAX(w->picture.w, w->picture.h);
+	out_w = MAX((int)((int64_t)side * w->picture.w / longest), 1);
+	out_h = MAX((int)((int64_t)side * w->picture.h / longest), 1);
 	fitted = xmalloc((size_t)out_w * out_h * 3);
-	planes_interleave(&small, false, fitted);
+	worker_resize(w, out_w, out_h, FILTER_BILINEAR, fitted);
 	rgb += ((size_t)(side - out_h) / 2 * side + (side - out_w) / 2) * 3;
 	for (int y = 0; y < out_h; y++)
 		memcpy(rgb + (size_t)y * side * 3, fitted + (size_t)y * out_w * 3, (size_t)out_w * 3);
 	free(fitted);
-	planes_release(&small);
 	return 0;
 }

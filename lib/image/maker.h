@@ -21,6 +21,7 @@
 #define IMAGE_MAKER_H
 
 #include "lib/image/dataset.h"
+#include "lib/image/profile.h"
 #include "lib/image/recipe.h"
 #include "lib/tensor/tensor.h"
 
@@ -57,6 +58,9 @@ bool maker_offer(const struct maker *m, int i, struct tensor *spec);
 int64_t maker_epoch(const struct maker *m, int64_t step);
 /* Makes the named tensors of one part of a step into out[count]. 0, or -1 after fail(). Not for two threads at once. */
 int maker_make(struct maker *m, int64_t step, int part, int parts, const char *const *names, int count, struct tensor *out);
+/* Whether the threads measure what they spend their time on; adds what they have spent to *sum. */
+void maker_profile(struct maker *m, bool on);
+void maker_spent(const struct maker *m, struct profile *sum);
 /* How many samples have turned out to be unreadable. */
 int maker_bad(const struct maker *m);
 /* A whole sample, fitted into side x side pixels on white. */

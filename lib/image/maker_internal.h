@@ -7,17 +7,9 @@
 #include "lib/image/cache.h"
 #include "lib/image/maker.h"
 #include "lib/image/sampler.h"
-#include "lib/image/view.h"
+#include "lib/image/worker.h"
 
 enum { POOL_BUFFERS = 4, OFFERS = MAKER_VIEWS + 4 };
-
-/* Everything a thread needs for itself. */
-struct worker {
-	struct decoder *decoder;
-	struct bytes bytes;
-	struct picture picture;
-	struct studio studio;
-};
 
 /* Buffers of one kind of tensor, used again when nobody holds them any more. */
 struct pool {

@@ -126,6 +126,11 @@ static void read_raw(const struct blob *b, struct picture *p)
 	}
 }
 
+const char *decoder_extension(const struct decoder *d)
+{
+	return d->codec >= 0 ? codecs[d->codec]->extension : "";
+}
+
 /* Reads the window of the picture as it is stored. */
 static int read_stored(struct decoder *d, struct box window, struct picture *p)
 {

@@ -71,6 +71,12 @@ int decoder_open(struct decoder *d, const struct blob *b, int *w, int *h);
 /* Reads at least the window into p, with exactly the pixels that the window of the whole image has. Once an open. */
 int decoder_read(struct decoder *d, struct box window, struct picture *p);
 
+/* How files of the open blob's format end: jpg, png, webp. */
+const char *decoder_extension(const struct decoder *d);
+
+/* Encodes (h, w, 3) pixels into memory that the caller frees; JPEG with 4:2:0 and a quality of 1 to 100. */
+int png_encode(const uint8_t *rgb, int w, int h, void **data, size_t *size);
+int jpeg_encode(const uint8_t *rgb, int w, int h, int quality, void **data, size_t *size);
 /* Writes (h, w, 3) pixels as a PNG, whole or not at all. */
 int png_write(const char *path, const uint8_t *rgb, int w, int h);
 

@@ -157,25 +157,27 @@ static int png_read(void *state, struct box window, struct picture *p)
 
 const struct codec codec_png = {
 	{ "png", "palette, grey, colour, alpha dropped, 8 and 16 bit, interlaced", NULL },
-	"\x89PNG\r\n\x1a\n", 8, png_reader_create, png_reader_destroy, png_open, png_read,
+	"\x89PNG\r\n\x1a\n", 8, "png", png_reader_create, png_reader_destroy, png_open, png_read,
 };
 
 /* --- writing --- */
 
+/* A file in the making. */
 struct sheet {
-	const uint8_t *rgb;
-	int w, h, fd;
-	bool failed;
+	uint8_t *data;
+	size_t used, room;
 };
 
 static void on_write(png_structp png, png_bytep data, size_t n)
 {
 	struct sheet *s = png_get_io_ptr(png);
 
-	if (write_all(s->fd, data, n) < 0) {
-		s->failed = true;
-		png_longjmp(png, 1);
+	if (s->used + n > s->room) {
+		s->room = MAX(2 * s->room, s->used + n + 65536);
+		s->data = xrealloc(s->data, s->room, 1);
 	}
+	memcpy(s->data + s->used, data, n);
+	s->used += n;
 }
 
 static void on_flush(png_structp png)
@@ -183,31 +185,52 @@ static void on_flush(png_structp png)
 	(void)png;
 }
 
-static int emit(int fd, void *arg)
+static int encode(struct sheet *s, const uint8_t *rgb, int w, int h)
 {
-	struct sheet *s = arg;
 	png_structp png = png_create_write_struct(PNG_LIBPNG_VER_STRING, NULL, on_error, on_warning);
 	png_infop info = png ? png_create_info_struct(png) : NULL;
 
-	s->fd = fd;
 	if (!info || setjmp(png_jmpbuf(png))) {
 		png_destroy_write_struct(&png, &info);
-		return s->failed ? fail("unable to write:") : fail("unable to encode a PNG: %s", why());
+		return fail("unable to encode a PNG: %s", why());
 	}
 	png_set_write_fn(png, s, on_write, on_flush);
-	png_set_IHDR(png, info, s->w, s->h, 8, PNG_COLOR_TYPE_RGB, PNG_INTERLACE_NONE, PNG_COMPRESSION_TYPE_DEFAULT,
-		     PNG_FILTER_TYPE_DEFAULT);
+	png_set_IHDR(png, info, w, h, 8, PNG_COLOR_TYPE_RGB, PNG_INTERLACE_NONE, PNG_COMPRESSION_TYPE_DEFAULT, PNG_FILTER_TYPE_DEFAULT);
 	png_write_info(png, info);
-	for (int y = 0; y < s->h; y++)
-		png_write_row(png, s->rgb + (size_t)y * s->w * 3);
+	for (int y = 0; y < h; y++)
+		png_write_row(png, rgb + (size_t)y * w * 3);
 	png_write_end(png, NULL);
 	png_destroy_write_struct(&png, &info);
 	return 0;
 }
 
+int png_encode(const uint8_t *rgb, int w, int h, void **data, size_t *size)
+{
+	struct sheet s = { NULL, 0, 0 };
+
+	if (encode(&s, rgb, w, h) < 0) {
+		free(s.data);
+		return -1;
+	}
+	*data = s.data;
+	*size = s.used;
+	return 0;
+}
+
+static int emit(int fd, void *sheet)
+{
+	const struct sheet *s = sheet;
+
+	return write_all(fd, s->data, s->used) < 0 ? fail("unable to write the PNG:") : 0;
+}
+
 int png_write(const char *path, const uint8_t *rgb, int w, int h)
 {
-	struct sheet s = { .rgb = rgb, .w = w, .h = h };
+	struct sheet s = { NULL, 0, 0 };
+	int r = encode(&s, rgb, w, h);
 
-	return write_whole(path, emit, &s);
+	if (r == 0)
+		r = write_whole(path, emit, &s);
+	free(s.data);
+	return r;
 }

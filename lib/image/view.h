@@ -9,6 +9,7 @@
 #define IMAGE_VIEW_H
 
 #include "lib/image/blur.h"
+#include "lib/image/profile.h"
 #include "lib/image/recipe.h"
 #include "lib/image/resample.h"
 
@@ -16,6 +17,7 @@ struct studio {
 	struct resampler resampler;
 	struct planes view;
 	struct blur blur;
+	struct profile profile;
 };
 #define STUDIO_INIT { .view = PLANES_INIT }
 void studio_release(struct studio *s);

@@ -1,0 +1,20 @@
+#include "lib/image/profile.h"
+
+const char *const phase_names[PHASES] = { "read", "decode", "resample", "colour", "blur", "interleave", "send", "wait for wants" };
+
+void profile_add(struct profile *sum, const struct profile *p)
+{
+	for (int i = 0; i < PHASES; i++)
+		sum->seconds[i] += p->seconds[i];
+}
+
+void profile_note(const struct profile *p)
+{
+	double work = 0;
+
+	for (int i = 0; i < PHASE_WAIT; i++)
+		work += p->seconds[i];
+	for (int i = 0; i < PHASE_WAIT; i++)
+		note("%-10s %9.3f s %5.1f %%", phase_names[i], p->seconds[i], 100 * p->seconds[i] / MAX(work, 1e-9));
+	note("work       %9.3f s of all threads; %s %.3f s", work, phase_names[PHASE_WAIT], p->seconds[PHASE_WAIT]);
+}
