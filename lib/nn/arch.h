@@ -18,24 +18,30 @@
 
 #include "lib/base/options.h"
 
-/* PyTorch's definitions: hardswish x*relu6(x+3)/6, hardsigmoid relu6(x+3)/6, silu x*sigmoid(x). */
-enum act { ACT_NONE, ACT_RELU, ACT_RELU6, ACT_HARDSWISH, ACT_HARDSIGMOID, ACT_SILU, ACT_SIGMOID, ACTS };
+/* PyTorch's definitions: hardswish x*relu6(x+3)/6, hardsigmoid relu6(x+3)/6, silu x*sigmoid(x), gelu x*(1+erf(x/sqrt 2))/2. */
+enum act { ACT_NONE, ACT_RELU, ACT_RELU6, ACT_HARDSWISH, ACT_HARDSIGMOID, ACT_SILU, ACT_SIGMOID, ACT_GELU, ACTS };
 
 /* Layers that serve every family, then those of single families, with a row's integers. */
 enum {
 	LAYER_CONV,       /* out, k, stride, pad, act, norm (0: a bias instead) */
 	LAYER_DEPTHWISE,  /* k, stride, pad, act, norm */
-	LAYER_LINEAR,     /* out, act: on the flattened input, with bias; named after the row unless the family says otherwise */
+	LAYER_LINEAR,     /* out, act: over the channels of every pixel, with bias; named after the row unless the family says otherwise */
 	LAYER_MAXPOOL,    /* k, stride, pad */
 	LAYER_MEANPOOL,   /* over the whole image */
 	LAYER_SQUEEZE,    /* width, inner act, outer act: squeeze-and-excitation, the gate of the next layer */
 	LAYER_SUM,        /* row, act: adds the output of that earlier row (counted from 0) */
+	LAYER_TOKENS,     /* class token, position embedding */
+	LAYER_TOKEN,      /* the class token alone */
+	LAYER_LAYERNORM,
+	LAYER_ATTENTION,  /* heads, queries (0: all): self-attention of queries, keys and values side by side */
 	RESNET_STEM,      /* out */
 	BASIC,            /* out, blocks, stride of the first */
 	MOBILE_STEM,      /* out, act */
 	INVERTED,         /* k, expanded, out, squeeze?, act, stride */
 	MOBILE_LAST,      /* out, act */
 	CLASSIFIER,       /* out, act */
+	VIT_PATCHES,      /* width, patch, patch of small images */
+	VIT_BLOCKS,       /* blocks, heads, width of the MLP: ends with the norm of the class token */
 	LAYERS
 };
 
@@ -49,13 +55,14 @@ struct row {
 enum init_rule {
 	INIT_UNIFORM,     /* PyTorch's default for linear layers: U(+-1/sqrt(in)), biases too; convolutions normal, fan-out */
 	INIT_NORMAL,      /* linear layers N(0, 0.01), biases 0; convolutions normal, fan-out */
+	INIT_VIT,         /* linear layers N(0, 0.02), biases 0; convolutions PyTorch's default: U(+-1/sqrt(fan-in)), biases too */
 };
 
 struct arch {
 	struct entry entry;
 	const struct row *rows;
 	int count;
-	double bn_eps, bn_momentum;
+	double bn_eps, bn_momentum;   /* eps of layer norm too */
 	enum init_rule linear;
 };
 

@@ -22,7 +22,7 @@ static struct node *add_node(struct builder *b, enum op_code op, int in, int h, 
 	return x;
 }
 
-/* Adds a tensor PREFIX.SUFFIX and returns its offset in its flat vector. */
+/* Adds a tensor PREFIX.SUFFIX, or SUFFIX alone, and returns its offset in its flat vector. */
 static int64_t add_tensor(struct builder *b, const char *prefix, const char *suffix, int rank, const int64_t *shape,
 			  struct init init)
 {
@@ -36,7 +36,7 @@ static int64_t add_tensor(struct builder *b, const char *prefix, const char *suf
 	}
 	t = &net->tensors[net->tensor_count];
 	*t = (struct net_tensor){ .rank = rank, .count = 1, .buffer = !strncmp(suffix, "running", 7), .norm_or_bias = rank == 1 };
-	format(t->name, sizeof(t->name), "%s.%s", prefix, suffix);
+	format(t->name, sizeof(t->name), "%s%s%s", prefix, *prefix ? "." : "", suffix);
 	for (int i = 0; i < rank; i++) {
 		t->shape[i] = shape[i];
 		t->count *= shape[i];
@@ -65,6 +65,16 @@ static int window(int size, int k, int stride, int pad)
 	return size + 2 * pad < k ? 0 : (size + 2 * pad - k) / stride + 1;
 }
 
+/* Kaiming, fan-out, where PyTorch counts all outputs of a depthwise convolution too; or PyTorch's own default. */
+static struct init conv_init(const struct builder *b, const int64_t *shape)
+{
+	double taps = (double)shape[2] * shape[3];
+
+	if (b->net->arch->linear == INIT_VIT)
+		return (struct init){ .uniform = 1 / sqrt(shape[1] * taps) };
+	return (struct init){ .normal = sqrt(2 / (shape[0] * taps)) };
+}
+
 void build_conv(struct builder *b, const struct conv_spec *s)
 {
 	const struct node *in = &b->net->nodes[b->at];
@@ -84,22 +94,20 @@ void build_conv(struct builder *b, const struct conv_spec *s)
 	x->gate = gate;
 	b->gate = -1;
 	x->weights = out * shape[1] * s->k * s->k;
-	/* Kaiming, fan-out; PyTorch counts all outputs of a depthwise convolution too */
-	x->weight = add_tensor(b, s->conv, "weight", 4, shape,
-			       (struct init){ .normal = sqrt(2.0 / ((double)out * s->k * s->k)) });
+	x->weight = add_tensor(b, s->conv, "weight", 4, shape, conv_init(b, shape));
 	if (s->norm)
 		add_norm(b, x, s->norm);
 	else
-		x->bias = add_vector(b, s->conv, "bias", out, (struct init){ 0 });
+		x->bias = add_vector(b, s->conv, "bias", out, (struct init){ .uniform = conv_init(b, shape).uniform });
 }
 
 static void add_linear(struct builder *b, int out, enum act act, const char *name, struct init weight, struct init bias)
 {
 	const struct node *in = &b->net->nodes[b->at];
-	struct node *x = add_node(b, OP_CONV, b->at, 1, 1, out);
+	struct node *x = add_node(b, OP_CONV, b->at, in->h, in->w, out);
 
-	if (in->h * in->w != 1 || b->gate >= 0)
-		bug("'%s': a linear layer reads pooled features without a gate", name);
+	if (b->gate >= 0)
+		bug("'%s': a linear layer reads features without a gate", name);
 	x->act = act;
 	x->weights = (int64_t)out * in->c;
 	x->weight = add_tensor(b, name, "weight", 2, (int64_t[]){ out, in->c }, weight);
@@ -112,6 +120,8 @@ void build_linear(struct builder *b, int out, enum act act, const char *name)
 
 	if (b->net->arch->linear == INIT_NORMAL)
 		add_linear(b, out, act, name, (struct init){ .normal = 0.01 }, (struct init){ 0 });
+	else if (b->net->arch->linear == INIT_VIT)
+		add_linear(b, out, act, name, (struct init){ .normal = 0.02 }, (struct init){ 0 });
 	else
 		add_linear(b, out, act, name, uniform, uniform);
 }
@@ -153,6 +163,44 @@ void build_sum(struct builder *b, int other, enum act act)
 	x = add_node(b, OP_SUM, at, a->h, a->w, a->c);
 	x->in[1] = other;
 	x->act = act;
+}
+
+void build_tokens(struct builder *b, const char *cls, const char *position)
+{
+	const struct node *in = &b->net->nodes[b->at];
+	struct node *x = add_node(b, OP_TOKENS, b->at, 1, in->h * in->w + 1, in->c);
+
+	x->weights = (int64_t)(1 + x->w) * x->c;
+	x->weight = add_tensor(b, "", cls, 3, (int64_t[]){ 1, 1, x->c }, (struct init){ .normal = 1e-6 });
+	add_tensor(b, "", position, 3, (int64_t[]){ 1, x->w, x->c }, (struct init){ .normal = 0.02 });
+	for (int i = 1; i <= 2; i++)
+		b->net->tensors[b->net->tensor_count - i].norm_or_bias = true;   /* as DeiT's code: neither decays */
+}
+
+void build_token(struct builder *b)
+{
+	add_node(b, OP_TOKEN, b->at, 1, 1, b->net->nodes[b->at].c);
+}
+
+void build_layernorm(struct builder *b, const char *name)
+{
+	const struct node *in = &b->net->nodes[b->at];
+	struct node *x = add_node(b, OP_LAYERNORM, b->at, in->h, in->w, in->c);
+
+	x->weights = x->c;
+	x->weight = add_vector(b, name, "weight", x->c, (struct init){ .value = 1 });
+	x->bias = add_vector(b, name, "bias", x->c, (struct init){ 0 });
+}
+
+void build_attention(struct builder *b, int heads, int queries)
+{
+	const struct node *in = &b->net->nodes[b->at];
+	bool all = queries == in->h * in->w;
+	struct node *x = add_node(b, OP_ATTENTION, b->at, all ? in->h : 1, all ? in->w : queries, in->c / 3);
+
+	if (in->c % (3 * heads) || queries > in->h * in->w)
+		bug("attention of %d heads and %d queries to %d channels", heads, queries, in->c);
+	x->heads = heads;
 }
 
 /* Widths of the head's layers but the last, as multiples of the feature's. */

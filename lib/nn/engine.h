@@ -17,6 +17,8 @@
  *
  *	sum dz = sum_n gate[n] * sum_hw d  +  pooled[n] * sum_hw act'(z)       and the same with xhat
  *
+ * A layer norm stores nothing at all: its value is computed from the rows of its input, whenever it is read.
+ *
  * Each thread owns a contiguous range of images and goes through them in chunks that fit in L2; sums are reduced in thread order.
  * Threads meet only where batch norm needs the sums of all (run.c).
  */
@@ -31,7 +33,9 @@
 #define KERNEL_MAX 16            /* k of any window */
 #define CHUNK_FLOATS (96 * 1024)   /* what a chunk's arrays may take of L2 */
 
-enum op_code { OP_VIEW, OP_CONV, OP_DEPTHWISE, OP_MAXPOOL, OP_MEANPOOL, OP_SUM, OPS };
+enum op_code {
+	OP_VIEW, OP_CONV, OP_DEPTHWISE, OP_MAXPOOL, OP_MEANPOOL, OP_SUM, OP_TOKENS, OP_TOKEN, OP_LAYERNORM, OP_ATTENTION, OPS
+};
 
 struct task;
 struct node;
@@ -44,7 +48,7 @@ struct op {
 	void (*backward)(struct task *t);
 	size_t (*scratch)(const struct node *x, const struct node *in, bool grad);   /* floats a thread needs */
 };
-extern const struct op op_conv, op_depthwise, op_maxpool, op_meanpool, op_sum;
+extern const struct op op_conv, op_depthwise, op_maxpool, op_meanpool, op_sum, op_tokens, op_token, op_layernorm, op_attention;
 extern const struct op *const ops[OPS];
 
 struct node {
@@ -53,6 +57,7 @@ struct node {
 	int gate;                /* node whose value multiplies that of in[0] while this one reads it, -1: none */
 	int h, w, c, ld;
 	int k, stride, pad;
+	int heads;               /* of attention */
 	enum act act;
 	int64_t weight, bias, gamma, beta;   /* in the flat parameters, -1: none */
 	int64_t mean, var;       /* in the flat buffers, -1: none */
@@ -165,6 +170,10 @@ bool gradient_is_stored(const struct node *x);
 void finish(const struct task *t, int slot, int n, int images);
 /* The same for any node without a gate; the images are of one split. */
 void finish_images(const struct task *t, int slot, int node, int n, int images);
+/* Stores whole images of the raw output of t's node. */
+void write_raw(const struct task *t, int n, int images, const float *from);
+/* Adds a part to d of in[slot] for whole images, and finishes it where this is the last; from may be that d itself. */
+void add_gradient(const struct task *t, int slot, int n, int images, const float *from);
 /* Column sums of dz and dz*xhat over image n of t's node, gated or pooled. */
 void add_image_sums(const struct task *t, int n);
 
@@ -200,13 +209,23 @@ struct conv_spec {
 	const char *conv, *norm; /* names; norm NULL: a bias instead */
 };
 void build_conv(struct builder *b, const struct conv_spec *s);
+/* Over the channels of every pixel. */
 void build_linear(struct builder *b, int out, enum act act, const char *name);
 void build_maxpool(struct builder *b, int k, int stride, int pad);
 void build_meanpool(struct builder *b);
 void build_squeeze(struct builder *b, int width, enum act inner, enum act outer, const char *first, const char *second);
+/* Pixels as tokens in one row behind the class token, plus the position embedding; names of those two. */
+void build_tokens(struct builder *b, const char *cls, const char *position);
+/* The first token alone. */
+void build_token(struct builder *b);
+void build_layernorm(struct builder *b, const char *name);
+/* Reads queries, keys and values side by side, each of heads parts; only the first queries tokens ask. */
+void build_attention(struct builder *b, int heads, int queries);
 /* at + other, then act. */
 void build_sum(struct builder *b, int other, enum act act);
 void build_arch(struct builder *b);   /* all rows of the net's architecture: layers.c */
+void build_vit_patches(struct builder *b, const int *v);   /* of layers.c's table, in layers_vit.c */
+void build_vit_blocks(struct builder *b, const int *v);
 int net_build(struct net *net);       /* nodes and tensors of the whole net, head included */
 
 #endif

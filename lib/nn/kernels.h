@@ -3,7 +3,7 @@
  *
  * An activation array is rows x ld floats, ld = channels rounded up to 16: rows start on cache lines and no loop has a
  * remainder. What lies in the padding is of no meaning to anybody; no kernel mixes channels. Per-channel vectors have ld
- * elements.
+ * elements. The loops over rows (layernorm, softmax) do mix the elements of a row, but only the first of them that count.
  *
  *	const struct kernels *k = kernels_find();          the best this machine has, or what SPRAT_ISA=base|avx2|avx512 forces
  *	k->read(tile, raw, rows, ld, &affine, NULL, ACT_HARDSWISH, false);
@@ -71,6 +71,16 @@ struct kernels {
 	/* Gradient of one row of kw weights, added to: the sum over all pixels of out (the gradient) times in. in's rows are
 	 * in_row apart from one output row to the next. */
 	void (*depthwise_weight)(const struct dw_rows *r, float *weight);
+	/* Every row less its mean, over its standard deviation, times gamma, plus beta, (c) each. dst may be src. */
+	void (*layernorm)(float *dst, const float *src, int64_t rows, int c, int ld, const float *gamma, const float *beta,
+			  float eps);
+	/* dst = gradient of x, the rows normalised, for dy; adds to the gradients of gamma and beta. */
+	void (*layernorm_back)(float *dst, const float *dy, const float *x, int64_t rows, int c, int ld, const float *gamma,
+			       float eps, float *d_gamma, float *d_beta);
+	/* In place, of the first n elements of every row: softmax(scale * x). The rest of a row is overwritten. */
+	void (*softmax)(float *x, int rows, int n, int ld, float scale);
+	/* In place, from the gradient of the probabilities p to that of x. */
+	void (*softmax_back)(float *d, const float *p, int rows, int n, int ld, float scale);
 	/* out += in; flat. */
 	void (*add)(float *out, const float *in, int64_t n);
 	/* Sum of (a*x + b*y)^2. */

@@ -68,6 +68,38 @@ static void sum(struct builder *b, const int *v)
 	build_sum(b, b->outputs[v[0]], v[1]);
 }
 
+static void tokens(struct builder *b, const int *v)
+{
+	char cls[64], position[64];
+
+	(void)v;
+	format(cls, sizeof(cls), "row%d.cls_token", b->row);
+	format(position, sizeof(position), "row%d.pos_embed", b->row);
+	build_tokens(b, cls, position);
+}
+
+static void token(struct builder *b, const int *v)
+{
+	(void)v;
+	build_token(b);
+}
+
+static void layernorm(struct builder *b, const int *v)
+{
+	char name[64];
+
+	(void)v;
+	format(name, sizeof(name), "row%d.norm", b->row);
+	build_layernorm(b, name);
+}
+
+static void attention(struct builder *b, const int *v)
+{
+	const struct node *in = &b->net->nodes[b->at];
+
+	build_attention(b, v[0], v[1] ? v[1] : in->h * in->w);
+}
+
 /* --- ResNet --- */
 
 /* Small images (He et al. 2016, sec. 4.2; MoCo's CIFAR code): 3x3, stride 1 and no pooling. */
@@ -207,12 +239,18 @@ static const struct layer layers[] = {
 	[LAYER_MEANPOOL] = { { "meanpool", "mean over the image", NULL }, meanpool },
 	[LAYER_SQUEEZE] = { { "squeeze", "squeeze-and-excitation gate", NULL }, squeeze },
 	[LAYER_SUM] = { { "sum", "sum with an earlier row, activation", NULL }, sum },
+	[LAYER_TOKENS] = { { "tokens", "pixels as tokens behind a class token, with positions", NULL }, tokens },
+	[LAYER_TOKEN] = { { "token", "the first token", NULL }, token },
+	[LAYER_LAYERNORM] = { { "layernorm", "layer norm over channels", NULL }, layernorm },
+	[LAYER_ATTENTION] = { { "attention", "self-attention", NULL }, attention },
 	[RESNET_STEM] = { { "resnet_stem", "7x7/2 and max-pooling, or 3x3", NULL }, resnet_stem },
 	[BASIC] = { { "basic", "ResNet blocks of two 3x3 convolutions", NULL }, basic },
 	[MOBILE_STEM] = { { "mobile_stem", "3x3/2 convolution", NULL }, mobile_stem },
 	[INVERTED] = { { "inverted", "inverted bottleneck with a depthwise convolution", NULL }, inverted },
 	[MOBILE_LAST] = { { "mobile_last", "1x1 convolution", NULL }, mobile_last },
 	[CLASSIFIER] = { { "classifier", "the classifier's hidden layer", NULL }, classifier },
+	[VIT_PATCHES] = { { "vit_patches", "patches as tokens, a class token before them", NULL }, build_vit_patches },
+	[VIT_BLOCKS] = { { "vit_blocks", "pre-norm transformer blocks, the last for the class token alone", NULL }, build_vit_blocks },
 };
 _Static_assert(ARRAY_SIZE(layers) == LAYERS, "a layer has no row");
 

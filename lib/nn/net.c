@@ -15,7 +15,9 @@ static void link_reader(struct net *net, int i, int slot, int *parts)
 {
 	struct node *x = &net->nodes[i], *in = &net->nodes[x->in[slot]];
 
-	in->last_reader = MAX(in->last_reader, i);
+	if (in->op == OP_LAYERNORM && (x->op == OP_SUM || x->op == OP_MEANPOOL))
+		bug("a layer norm stores nothing that a %s could read", ops[x->op]->entry.name);
+	in->last_reader = MAX(in->last_reader, x->op == OP_LAYERNORM ? x->last_reader : i);
 	if (x->op == OP_MEANPOOL && may_be_pooled(in)) {
 		in->pool = i;
 		return;

@@ -7,4 +7,8 @@ const struct op *const ops[OPS] = {
 	[OP_MAXPOOL] = &op_maxpool,
 	[OP_MEANPOOL] = &op_meanpool,
 	[OP_SUM] = &op_sum,
+	[OP_TOKENS] = &op_tokens,
+	[OP_TOKEN] = &op_token,
+	[OP_LAYERNORM] = &op_layernorm,
+	[OP_ATTENTION] = &op_attention,
 };

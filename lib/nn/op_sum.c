@@ -24,21 +24,12 @@ static void sum_forward(struct task *t)
 static void sum_backward(struct task *t)
 {
 	const struct node *x = t->x;
-	int64_t image = (int64_t)x->h * x->w * x->ld;
 
 	for (struct chunk c = chunks(t, x->h, x->w, MAX(64, CHUNK_FLOATS / x->ld / 4)); chunk_next(&c);) {
 		if (c.y1 < x->h)
 			continue;
-		for (int s = 0; s < 2; s++) {
-			float *d = d_at(t, x->in[s], c.n, 0), *from = d_at(t, t->id, c.n, 0);
-
-			if (d != from && x->first[s])
-				memcpy(d, from, c.images * image * sizeof(float));
-			else if (d != from)
-				t->net->kernels->add(d, from, c.images * image);
-			if (x->last[s])
-				finish(t, s, c.n, c.images);
-		}
+		for (int s = 0; s < 2; s++)
+			add_gradient(t, s, c.n, c.images, d_at(t, t->id, c.n, 0));
 	}
 }
 

@@ -70,7 +70,8 @@ static int list_pieces(struct pass *p, struct piece *list)
 	for (int i = 1; i < net->count; i++) {
 		const struct node *x = &net->nodes[i];
 
-		list[n++] = (struct piece){ node_floats(p, x), -1, i, raw_end(net, i, p->grad), &p->state[i].raw };
+		if (x->op != OP_LAYERNORM)
+			list[n++] = (struct piece){ node_floats(p, x), -1, i, raw_end(net, i, p->grad), &p->state[i].raw };
 		if (p->grad && x->stored && x->share == i)
 			list[n++] = (struct piece){ node_floats(p, x), -1, d_start(net, i), d_end(net, i), &p->state[i].d };
 	}
@@ -190,6 +191,7 @@ static void plan_threads(struct pass *p)
 		const struct node *x = &net->nodes[i];
 
 		p->scratch_size = MAX(p->scratch_size, ops[x->op]->scratch(x, &net->nodes[x->in[0]], p->grad));
+		p->scratch_size = MAX(p->scratch_size, (size_t)x->w * x->ld);   /* copy_output() */
 		p->partial_size = MAX(p->partial_size, (size_t)x->weights + x->ld);
 		p->ldmax = MAX(p->ldmax, x->ld);
 	}

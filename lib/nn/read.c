@@ -132,6 +132,16 @@ static struct stretch stretch_of(const struct node *x, int images, int y0, int y
 	return (struct stretch){ dense && !by_image && y1 - y0 == x->h ? images : 1, dense ? y1 - y0 : 1 };
 }
 
+static void read_layernorm(const struct task *t, int node, int n, int images, int y0, int y1, float *dst, int pitch)
+{
+	const struct node *x = &t->net->nodes[node];
+
+	read_value(t, x->in[0], -1, n, images, y0, y1, dst, pitch);
+	for (int64_t row = 0; row < (int64_t)images * (y1 - y0); row++)
+		t->net->kernels->layernorm(dst + row * pitch * x->ld, dst + row * pitch * x->ld, x->w, x->c, x->ld,
+					   t->params + x->weight, t->params + x->bias, (float)t->net->bn_eps);
+}
+
 void read_value(const struct task *t, int node, int gate, int n, int images, int y0, int y1, float *dst, int pitch)
 {
 	const struct node *x = &t->net->nodes[node];
@@ -142,6 +152,10 @@ void read_value(const struct task *t, int node, int gate, int n, int images, int
 		read_views(t, n, images, y0, y1, dst, pitch);
 		return;
 	}
+	if (x->op == OP_LAYERNORM) {
+		read_layernorm(t, node, n, images, y0, y1, dst, pitch);
+		return;
+	}
 	f = affine_of(t, node, split_of(t->p, n));
 	for (int i = n; i < n + images; i += s.images) {
 		if (gate >= 0)
@@ -150,6 +164,11 @@ void read_value(const struct task *t, int node, int gate, int n, int images, int
 			t->net->kernels->read(dst, raw_at(t, node, i, y), (int64_t)s.images * s.rows * x->w, x->ld, &f,
 					      gate >= 0 ? t->vectors : NULL, x->act, false);
 	}
+}
+
+void write_raw(const struct task *t, int n, int images, const float *from)
+{
+	memcpy(raw_at(t, t->id, n, 0), from, (size_t)images * t->x->h * t->x->w * t->x->ld * sizeof(float));
 }
 
 /* --- tiles --- */
@@ -297,6 +316,8 @@ void finish_images(const struct task *t, int slot, int node, int n, int images)
 	int64_t rows = (int64_t)images * x->h * x->w;
 	float *d = d_at(t, node, n, 0), *raw = raw_at(t, node, n, 0), *sum = t->vectors, *dots = sum + x->ld;
 
+	if (x->act == ACT_NONE && x->gamma < 0)
+		return;
 	for (int64_t r = 0, step; r < rows; r += step) {
 		step = MIN(256, rows - r);
 		memset(sum, 0, 2 * x->ld * sizeof(float));
@@ -325,4 +346,19 @@ void finish(const struct task *t, int slot, int n, int images)
 					sums + x->ld, gates);
 		finish_images(t, 0, gate, i, 1);
 	}
+}
+
+void add_gradient(const struct task *t, int slot, int n, int images, const float *from)
+{
+	int node = t->x->in[slot];
+	const struct node *x = &t->net->nodes[node];
+	float *d = d_at(t, node, n, 0);
+	int64_t count = (int64_t)images * x->h * x->w * x->ld;
+
+	if (d != from && t->x->first[slot])
+		memcpy(d, from, count * sizeof(float));
+	else if (d != from)
+		t->net->kernels->add(d, from, count);
+	if (t->x->last[slot])
+		finish(t, slot, n, images);
 }

@@ -180,15 +180,14 @@ static void set_bias(const struct worker *w)
 static void copy_output(const struct task *t, float *out)
 {
 	const struct node *x = t->x;
-	int64_t pixels = (int64_t)x->h * x->w;
 
 	for (int n = t->n0; n < t->n1; n++) {
-		float *to = out + (t->p->order ? t->p->order[n] : n) * pixels * x->c;
-		struct affine f = affine_of(t, t->id, split_of(t->p, n));
+		float *to = out + (t->p->order ? t->p->order[n] : n) * (int64_t)x->h * x->w * x->c;
 
-		for (int64_t i = 0; i < pixels; i++, to += x->c) {
-			t->net->kernels->read(t->vectors, raw_at(t, t->id, n, 0) + i * x->ld, 1, x->ld, &f, NULL, x->act, false);
-			memcpy(to, t->vectors, x->c * sizeof(float));
+		for (int y = 0; y < x->h; y++) {
+			read_value(t, t->id, -1, n, 1, y, y + 1, t->scratch, x->w);
+			for (int i = 0; i < x->w; i++, to += x->c)
+				memcpy(to, t->scratch + (int64_t)i * x->ld, x->c * sizeof(float));
 		}
 	}
 }

@@ -9,14 +9,15 @@ import os
 import sys
 
 import numpy as np
+from scipy import special
 
 from sprat_ct import aligned, check, done, lib, ptr, relative, skip
 import torch
 import torch.nn.functional as F
 
-CONV, DEPTHWISE, LINEAR, MAXPOOL, MEANPOOL, SQUEEZE, SUM = range(7)
-NONE, RELU, RELU6, HSWISH, HSIGMOID, SILU, SIGMOID = range(7)
-ACTS = [lambda z: z, F.relu, F.relu6, F.hardswish, F.hardsigmoid, F.silu, torch.sigmoid]
+CONV, DEPTHWISE, LINEAR, MAXPOOL, MEANPOOL, SQUEEZE, SUM, TOKENS, TOKEN, LAYERNORM, ATTENTION = range(11)
+NONE, RELU, RELU6, HSWISH, HSIGMOID, SILU, SIGMOID, GELU = range(8)
+ACTS = [lambda z: z, F.relu, F.relu6, F.hardswish, F.hardsigmoid, F.silu, torch.sigmoid, F.gelu]
 MEAN = np.float32([0.4, 0.45, 0.5])
 STD = np.float32([0.2, 0.22, 0.24])
 EPS, MOMENTUM, TRAIN, KEY, EVAL = 1e-3, 0.2, 0, 1, 2
@@ -89,6 +90,14 @@ def norm(z, p, name, splits, mode):
     return torch.cat(parts)
 
 
+def attention(x, heads, queries):
+    n, c, h, w = x.shape
+    q, k, v = x.reshape(n, 3, heads, c // 3 // heads, h * w).transpose(3, 4).unbind(1)
+    y = torch.softmax(q @ k.transpose(2, 3) / math.sqrt(q.shape[-1]), -1) @ v
+    y = y.transpose(2, 3).reshape(n, c // 3, h, w)
+    return y.reshape(n, c // 3, 1, h * w)[:, :, :, :queries] if queries else y
+
+
 def reference(rows, p, x, splits, mode):
     outputs, gate = [], None
     for i, (op, *v) in enumerate(rows):
@@ -102,13 +111,22 @@ def reference(rows, p, x, splits, mode):
             x = F.conv2d(x, p[name + ".weight"], bias, stride, pad, 1, x.shape[1] if op == DEPTHWISE else 1)
             x = ACTS[act](norm(x, p, f"row{i}.norm", splits, mode) if normed else x)
         elif op == LINEAR:
-            x = ACTS[v[1]](F.linear(x.flatten(1), p[f"row{i}.linear.weight"], p[f"row{i}.linear.bias"]))[:, :, None, None]
+            x = ACTS[v[1]](F.linear(x.movedim(1, -1), p[f"row{i}.linear.weight"], p[f"row{i}.linear.bias"])).movedim(-1, 1)
         elif op == MAXPOOL:
             x = F.max_pool2d(x, *v)
         elif op == MEANPOOL:
             x = F.adaptive_avg_pool2d(x, 1)
         elif op == SUM:
             x = ACTS[v[1]](x + outputs[v[0]])
+        elif op == TOKENS:
+            x = torch.cat([p[f"row{i}.cls_token"].expand(len(x), -1, -1), x.flatten(2).transpose(1, 2)], 1) + p[f"row{i}.pos_embed"]
+            x = x.transpose(1, 2)[:, :, None]
+        elif op == TOKEN:
+            x = x[:, :, :1, :1]
+        elif op == LAYERNORM:
+            x = F.layer_norm(x.movedim(1, -1), x.shape[1:2], p[f"row{i}.norm.weight"], p[f"row{i}.norm.bias"], EPS).movedim(-1, 1)
+        elif op == ATTENTION:
+            x = attention(x, *v)
         outputs.append(x)
     return x.permute(0, 2, 3, 1).flatten(1)
 
@@ -131,10 +149,10 @@ def draw(net, rng):
 def worst(got, want):
     """A tensor that is zero in exact arithmetic (a shift that a later norm takes out) is measured against the largest one."""
     want = {k: want[k].detach().numpy() for k in got}
-    floor = 1e-2 * max(np.linalg.norm(w) for w in want.values())
+    floor = 1e-2 * max((np.linalg.norm(w) for w in want.values()), default=0)
     errors = {k: relative(got[k], want[k], floor) for k in got}
-    name = max(errors, key=errors.get)
-    return errors[name], name
+    name = max(errors, key=errors.get, default="")
+    return errors.get(name, 0), name
 
 
 def run(title, rows, h, w, batch=3, splits=1, backend="blas", permuted=False):
@@ -207,6 +225,21 @@ CASES = [
     ("inverted bottleneck", [(CONV, 24, 3, 2, 1, HSWISH, 1), (CONV, 72, 1, 1, 0, HSWISH, 1), (DEPTHWISE, 5, 1, 2, HSWISH, 1),
                              (SQUEEZE, 24, RELU, HSIGMOID), (CONV, 24, 1, 1, 0, NONE, 1), (SUM, 0, NONE), (CONV, 60, 1, 1, 0, RELU6, 1),
                              (MEANPOOL,), (LINEAR, 33, HSWISH)], 14, 10),
+    ("gelu", [stem(GELU), (CONV, 21, 3, 1, 1, GELU, 0), (LINEAR, 9, GELU)], 7, 5),
+    ("tokens", [stem(GELU), (TOKENS,), (LINEAR, 9, NONE)], 7, 5),
+    ("the first token", [stem(NONE), (TOKENS,), (TOKEN,), (LINEAR, 9, NONE)], 7, 5),
+    ("a token and all of them", [stem(NONE), (TOKENS,), (LINEAR, 5, GELU), (LINEAR, 13, NONE), (SUM, 1, NONE), (TOKEN,)], 7, 5),
+    ("layer norm", [stem(GELU), (LAYERNORM,), (LINEAR, 9, NONE)], 7, 5),
+    ("layer norm as output", [(CONV, 33, 3, 1, 1, NONE, 0), (LAYERNORM,)], 7, 5),
+    ("layer norm before 3x3", [stem(RELU), (LAYERNORM,), (CONV, 9, 3, 2, 1, HSWISH, 1)], 9, 8),
+    ("layer norm of a layer norm, and a depthwise convolution", [stem(NONE), (LAYERNORM,), (LAYERNORM,), (DEPTHWISE, 3, 1, 1, NONE, 1)], 7, 5),
+    ("attention", [stem(NONE, 36), (ATTENTION, 2, 0), (LINEAR, 9, NONE)], 7, 5),
+    ("attention of tokens", [(CONV, 10, 2, 2, 0, NONE, 0), (TOKENS,), (LINEAR, 90, NONE), (ATTENTION, 3, 0)], 14, 10),
+    ("attention with one query", [(CONV, 10, 2, 2, 0, NONE, 0), (TOKENS,), (LINEAR, 90, NONE), (ATTENTION, 3, 1)], 14, 10),
+    ("attention with five queries", [stem(NONE, 24), (ATTENTION, 1, 5), (LINEAR, 9, NONE)], 7, 5),
+    ("transformer block", [(CONV, 20, 4, 4, 0, NONE, 0), (TOKENS,), (LAYERNORM,), (LINEAR, 60, NONE), (ATTENTION, 4, 0),
+                           (LINEAR, 20, NONE), (SUM, 1, NONE), (LAYERNORM,), (LINEAR, 80, GELU), (LINEAR, 20, NONE),
+                           (SUM, 6, NONE), (LAYERNORM,)], 24, 20),
 ]
 
 
@@ -217,7 +250,8 @@ def run_cases():
                 run(title, rows, h, w, 5 if splits > 1 else 3, splits, backend)
         run(title, rows, h, w, 7, 3, "onednn", True)
     covered = {"view"} | {n for _, rows, _, _ in CASES for n, op in zip(
-        ("conv", "depthwise", "conv", "maxpool", "meanpool", "meanpool", "sum"), range(7)) if any(r[0] == op for r in rows)}
+        ("conv", "depthwise", "conv", "maxpool", "meanpool", "meanpool", "sum", "tokens", "token", "layernorm", "attention"),
+        range(11)) if any(r[0] == op for r in rows)}
     names = {lib.nn_op_name(i).decode() for i in range(lib.nn_ops())}
     check("every operation of the table has a case", names == covered, f"{names ^ covered}")
 
@@ -240,6 +274,29 @@ def test_smooth(isa, act, steep):
     check(f"{isa}: the ends of activation {act}", good and np.isfinite(slope[-6:-2]).all(), f"{z[-6:]}: {value[-6:]} {slope[-6:]}")
 
 
+def test_gelu(isa):
+    """No further from the truth than PyTorch's float32 anywhere near, and small values keep their digits, which PyTorch's lose."""
+    z = aligned(1 << 18)
+    z[:] = np.linspace(-20, 20, z.size)
+    z[-5:] = -0.0, -1e4, 1e4, np.inf, np.nan
+    value, slope = aligned(z.shape), aligned(z.shape)
+    lib.nn_act(GELU, C.c_int64(z.size), ptr(z), ptr(value), ptr(slope))
+    exact, single = ([], [])
+    for found, dtype in ((exact, torch.float64), (single, torch.float32)):
+        x = torch.from_numpy(z).to(dtype).requires_grad_()
+        y = F.gelu(x)
+        y.sum().backward()
+        found += [y.detach().numpy(), x.grad.numpy()]
+    for what, ours, want, theirs in zip(("value", "slope"), (value, slope), exact, single):
+        ours, theirs = (np.abs(a[:-5] - want[:-5]) / np.maximum(1, np.abs(want[:-5])) for a in (ours, theirs))
+        check(f"{isa}: {what} of gelu", ours.max() <= theirs.max(), f"{ours.max():.1e} away, PyTorch's {theirs.max():.1e}")
+    tail = (z > -8) & (z < -0.01)
+    away = np.abs(value[tail] / (z[tail].astype(np.float64) * special.ndtr(z[tail].astype(np.float64))) - 1).max()
+    check(f"{isa}: the tail of gelu", away < 5e-6, f"{away:.1e} of its size away")
+    good = np.allclose(value[-5:-1], (0, 0, 1e4, np.inf), rtol=0, atol=1e-37) and np.isnan(value[-1]) and np.isnan(slope[-1])
+    check(f"{isa}: the ends of gelu", good, f"{value[-5:]} {slope[-5:]}")
+
+
 def run_sets():
     """The same on narrower vectors, and what a wrong wish is answered."""
     for isa in ("base", "avx2", "avx512"):
@@ -249,6 +306,7 @@ def run_sets():
                 run(f"{isa}: {title}", rows, h, w, 3, 1, "blas")
             for act in (SILU, SIGMOID):
                 test_smooth(isa, act, act == SILU)
+            test_gelu(isa)
         except ValueError as e:
             skip(f"{isa}: every third case", str(e))
     os.environ["SPRAT_ISA"] = "mmx"

@@ -1,0 +1,41 @@
+/*
+ * op_layernorm.c - layer norm over the channels of every pixel (Ba et al. 2016)
+ *
+ * Forward there is nothing to do: who reads the node computes its value from the input's (read.c). Backward, mean and deviation are
+ * computed once more from the input's rows, which costs less than storing them. weight is gamma, bias is beta.
+ */
+#include "lib/nn/engine.h"
+
+/* The input of an image and its gradient. */
+static size_t layernorm_scratch(const struct node *x, const struct node *in, bool grad)
+{
+	(void)in;
+	return grad ? 2 * (size_t)x->h * x->w * x->ld : 0;
+}
+
+static void layernorm_forward(struct task *t)
+{
+	(void)t;
+}
+
+static void layernorm_backward(struct task *t)
+{
+	const struct node *x = t->x;
+	int64_t rows = (int64_t)x->h * x->w;
+	float *values = t->scratch, *gradient = values + rows * x->ld, *gamma = t->vectors, *beta = gamma + x->ld;
+
+	memset(gradient, 0, rows * x->ld * sizeof(float));   /* the padding too */
+	for (int n = t->n0; n < t->n1; n++) {
+		memset(gamma, 0, 2 * x->ld * sizeof(float));
+		read_value(t, x->in[0], -1, n, 1, 0, x->h, values, x->w);
+		t->net->kernels->layernorm_back(gradient, d_at(t, t->id, n, 0), values, rows, x->c, x->ld,
+						t->params + x->weight, (float)t->net->bn_eps, gamma, beta);
+		t->net->kernels->add(t->weight_grad, gamma, x->c);
+		t->net->kernels->add(t->bias_grad, beta, x->c);
+		add_gradient(t, 0, n, 1, gradient);
+	}
+}
+
+const struct op op_layernorm = {
+	{ "layernorm", "layer norm over channels", NULL }, layernorm_forward, layernorm_backward, layernorm_scratch
+};
