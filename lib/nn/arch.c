@@ -67,6 +67,12 @@ static const struct row mobilenet_v3_large[] = {
 	{ CLASSIFIER, { 1280, HS } },
 };
 
+/* timm's deit_tiny_patch16_224 (Touvron et al. 2021). */
+static const struct row deit_tiny[] = {
+	{ VIT_PATCHES, { 192, 16, 4 } },
+	{ VIT_BLOCKS, { 12, 3, 768 } },
+};
+
 #define ARCH(name, summary, eps, momentum, linear) { { #name, summary, NULL }, name, ARRAY_SIZE(name), eps, momentum, linear }
 static const struct arch archs[] = {
 	ARCH(resnet18, "ResNet-18 (He et al. 2016), feature 512, 11.2 M parameters", 1e-5, 0.1, INIT_UNIFORM),
@@ -75,6 +81,7 @@ static const struct arch archs[] = {
 	     INIT_NORMAL),
 	ARCH(mobilenet_v3_large, "MobileNetV3 large (Howard et al. 2019), feature 1280, 4.2 M parameters", 1e-3, 0.01,
 	     INIT_NORMAL),
+	ARCH(deit_tiny, "DeiT-Tiny (Touvron et al. 2021), patches of 16 (small: 4), feature 192, 5.5 M parameters", 1e-6, 0.1, INIT_VIT),
 };
 const struct table arch_table = TABLE("architecture", archs);
 

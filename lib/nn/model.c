@@ -86,16 +86,18 @@ static int check_tensor(const char *path, const struct net_tensor *t, const stru
 				 tensor_spec(&wanted, a, sizeof(a)));
 	shape.dtype = F32;
 	if (!is_floating(found) || !tensor_same_spec(&wanted, &shape))
-		return fail_code(EXIT_USAGE, "tensor '%s' of '%s' is %s, the network needs %s: is it a file of this architecture?", name, path,
-				 tensor_spec(found, a, sizeof(a)), tensor_spec(&wanted, b, sizeof(b)));
+		return fail_code(EXIT_USAGE, "tensor '%s' of '%s' is %s, the network needs %s: is it a file of this architecture%s?", name,
+				 path, tensor_spec(found, a, sizeof(a)), tensor_spec(&wanted, b, sizeof(b)),
+				 t->rank == 3 ? ", for images of this size" : "");   /* a position embedding */
 	return 0;
 }
 
+/* head.0 and on: timm calls its classifiers head.weight and head.bias. */
 static bool has_head(const struct safetensors *f, const char *prefix)
 {
 	char start[TENSOR_NAME];
 
-	snprintf(start, sizeof(start), "%shead.", prefix);
+	snprintf(start, sizeof(start), "%shead.0.", prefix);
 	for (int i = 0; i < f->count; i++)
 		if (strncmp(f->tensors[i].name, start, strlen(start)) == 0)
 			return true;

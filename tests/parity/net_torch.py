@@ -1,4 +1,4 @@
-"""net_torch - the reference: torchvision's own networks, without classifier and dropout, with our heads, split BN and small stems
+"""net_torch - the reference: torchvision's own networks (DeiT: vit_torch), without classifier and dropout, with our heads, split BN and small stems
 
     model = reference("resnet18", True, "linear", 32, weights, torch.float64, splits=4)
     feature, head = model(normalised(views, torch.float64))
@@ -13,6 +13,7 @@ import functools
 import numpy as np
 
 from net_ct import MEAN, STD
+from vit_torch import DeiT
 
 import torch
 import torchvision
@@ -50,6 +51,8 @@ def make_head(kind, width, dim):
 
 @functools.lru_cache(maxsize=None)
 def _backbone(arch, small):
+    if arch == "deit_tiny":
+        return DeiT(small)
     model = getattr(torchvision.models, arch)(weights=None)
     if arch.startswith("resnet"):
         model.fc = nn.Identity()
@@ -147,7 +150,7 @@ def clear_kinks(model, x):
         model(x)
     for h in hooks:
         h.remove()
-    return min(margins)
+    return min(margins, default=1.0)
 
 
 def clear_ties(model, views, order):

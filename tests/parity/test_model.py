@@ -32,8 +32,13 @@ def load(net, path, head=OPTIONAL, prefix=""):
 
 @functools.lru_cache(maxsize=None)
 def published(arch):
-    """A whole torchvision network, classifier and all, whose BN has seen something."""
+    """A whole torchvision network (DeiT for 80x64), classifier and all, whose BN has seen something."""
     torch.manual_seed(0)
+    if arch == "deit_tiny":
+        model = backbone(arch, False)
+        model.pos_embed = torch.nn.Parameter(0.02 * torch.randn(1, 21, 192))
+        model.head = torch.nn.Linear(192, 10)
+        return model.state_dict()
     model = getattr(torchvision.models, arch)(weights=None)
     with torch.no_grad():
         for m in model.modules():
@@ -92,8 +97,8 @@ def test_writing(arch, path, views):
 
 
 def test_misfits(arch, path):
-    net, state = Net(arch, False, "linear", 16, (64, 64)), published(arch)
-    name = next(n for n in state if n.endswith("running_var"))
+    net, state = Net(arch, False, "linear", 16, (80, 64)), published(arch)
+    name = next(n for n in state if n.endswith("running_var") or n == "norm.weight")
     whole = {n: t.numpy() for n, t in state.items()}
 
     def refused(label, tensors, *words, head=OPTIONAL):
@@ -108,6 +113,8 @@ def test_misfits(arch, path):
     refused("a tensor of integers", dict(whole, **{name: whole[name].astype(np.int64)}), f"'{name}'", "i64")
     refused("a file without the head that is needed", whole, "'head.", head=REQUIRED)
     refused("half a head", dict(whole, **{"head.0.bias": np.zeros(16, np.float32)}), "'head.0.weight'")
+    if "pos_embed" in whole:
+        refused("a position embedding of another size", dict(whole, pos_embed=whole["pos_embed"][:, 1:]), "[1,20,192]", "[1,21,192]", "size")
     other = ARCHS[(ARCHS.index(arch) + 1) % len(ARCHS)]
     refused(f"a file of {other}", {n: t.numpy() for n, t in published(other).items()}, "architecture")
 

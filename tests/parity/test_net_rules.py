@@ -71,11 +71,17 @@ def test_threads(case):
 
 
 def expected_spread(t, kind):
-    """Standard deviation of the initialisation; None where it is constant."""
+    """Standard deviation of the initialisation; None where it is constant. Of DeiT's patches, U(+-1/sqrt(3*16*16)), PyTorch's default."""
     if t.name.startswith("head."):
         return None if t.norm_or_bias else (t.shape[1] * 3) ** -0.5
+    if t.name.startswith("patch_embed"):
+        return (1 / (3 * 3 * 16 * 16)) ** 0.5
+    if t.name in ("cls_token", "pos_embed"):
+        return {"cls_token": 1e-6, "pos_embed": 0.02}[t.name]
     if t.norm_or_bias or t.buffer:
         return None
+    if t.name.startswith("blocks"):
+        return 0.02
     return 0.01 if len(t.shape) == 2 else (2 / (t.shape[0] * t.shape[2] * t.shape[3])) ** 0.5
 
 
@@ -97,14 +103,15 @@ def test_init(arch):
     check(f"{arch}: net_init draws torchvision's distributions", not wrong, f"{len(wrong)} do not, {wrong[:4]} among them")
     params, buffers = net.init(1)
     check(f"{arch}: import undoes export", all((a == b).all() for a, b in zip(net.load(first), (params, buffers))), "they differ")
-    flags = [t.name for t in net.tensors if not t.buffer and t.norm_or_bias != (len(t.shape) == 1)]
-    check(f"{arch}: norm_or_bias marks the vectors", not flags, f"{flags[:4]}")
+    flags = [t.name for t in net.tensors if not t.buffer and t.norm_or_bias != (len(t.shape) in (1, 3))]
+    check(f"{arch}: norm_or_bias marks the vectors, and DeiT's tokens", not flags, f"{flags[:4]}")
 
 
 def test_refusals():
     good = dict(arch=ARCHS[0], small=False, head="linear", dim=8, size=(64, 64), splits=1, backend="blas")
     for change, word in ((dict(head="round"), "'round'"), (dict(backend="abacus"), "'abacus'"), (dict(dim=0), "dimension 0"),
-                         (dict(splits=0), "splits"), (dict(size=(0, 64)), "64x0")):
+                         (dict(splits=0), "splits"), (dict(size=(0, 64)), "64x0"),
+                         (dict(arch="deit_tiny", size=(64, 72)), "72x64")):
         try:
             Net(**dict(good, **change))
             sentence = "no refusal"
@@ -118,7 +125,8 @@ def main():
     for arch in ARCHS:
         test_init(arch)
     test_refusals()
-    for case in (Case("mobilenet_v3_small", True, 32, splits=4), Case("resnet18", False, 64, splits=4, shuffled=True)):
+    for case in (Case("mobilenet_v3_small", True, 32, splits=4), Case("resnet18", False, 64, splits=4, shuffled=True),
+                 Case("deit_tiny", True, 16, splits=4, shuffled=True)):
         test_symmetric(case)
         test_bytes(case)
         test_threads(case)
