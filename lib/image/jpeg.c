@@ -4,7 +4,7 @@
 #include <setjmp.h>
 #include <jpeglib.h>
 
-enum { SCANS_MAX = 500 };
+enum { SCANS_MAX = 500, STREAMED = 32 };
 
 struct jpeg {
 	struct jpeg_decompress_struct c;
@@ -13,7 +13,7 @@ struct jpeg {
 	struct jpeg_progress_mgr progress;
 	jmp_buf fence;
 	bool open;
-	uint8_t *row;           /* one row with its margins, up to 4 bytes a pixel */
+	uint8_t *row;           /* one row, see row_room() */
 	size_t row_room;
 };
 
@@ -184,26 +184,32 @@ static void cmyk_to_rgb(uint8_t *rgb, const uint8_t *cmyk, int w)
 	}
 }
 
-/* Reads rows [y, y+h) of the decoded columns that begin at left into p, dropping what lies outside of p. */
-static void read_rows(struct jpeg *j, struct picture *p, int left)
+/* A row of its own, never at a multiple of STREAMED. */
+static uint8_t *row_room(struct jpeg *j, size_t size)
 {
-	int channels = j->c.output_components, width = (int)j->c.output_width;
-	bool direct = channels == 3 && left == p->x && width == p->w;
-	size_t need = (size_t)width * channels;
-
-	if (need > j->row_room) {
-		j->row = xrealloc(j->row, need, 1);
-		j->row_room = need;
+	if (size > j->row_room) {
+		free(j->row);
+		j->row = xaligned(size + STREAMED / 2);
+		j->row_room = size;
 	}
+	return j->row + STREAMED / 2;
+}
+
+/* Reads the rows of p, whose columns are the decoded ones. Rows at multiples of STREAMED would be written past the caches by
+ * libjpeg-turbo, which costs more than a copy. */
+static void read_rows(struct jpeg *j, struct picture *p)
+{
+	bool cmyk = j->c.output_components == 4;
+	uint8_t *own = row_room(j, (size_t)p->w * j->c.output_components);
+
 	for (int y = 0; y < p->h; y++) {
-		uint8_t *out = p->rgb + (size_t)y * p->w * 3, *row = direct ? out : j->row;
-		const uint8_t *from = row + (size_t)(p->x - left) * channels;
+		uint8_t *out = p->rgb + (size_t)y * p->w * 3, *row = cmyk || (uintptr_t)out % STREAMED == 0 ? own : out;
 
 		jpeg_read_scanlines(&j->c, &row, 1);
-		if (channels == 4)
-			cmyk_to_rgb(out, from, p->w);
-		else if (!direct)
-			memcpy(out, from, (size_t)p->w * 3);
+		if (cmyk)
+			cmyk_to_rgb(out, row, p->w);
+		else if (row == own)
+			memcpy(out, row, (size_t)p->w * 3);
 	}
 }
 
@@ -211,10 +217,8 @@ static int jpeg_read(void *state, struct box window, struct picture *p)
 {
 	struct jpeg *j = state;
 	struct box b = decode_window(j, window);
-	bool whole = b.w == (int)j->c.image_width && b.h == (int)j->c.image_height;
 	JDIMENSION left = b.x, width = b.w;
 
-	picture_shape(p, whole ? b : window);
 	if (setjmp(j->fence)) {
 		jpeg_shut(j);
 		return -1;
@@ -223,9 +227,10 @@ static int jpeg_read(void *state, struct box window, struct picture *p)
 	jpeg_start_decompress(&j->c);
 	if (width < j->c.output_width)
 		jpeg_crop_scanline(&j->c, &left, &width);
+	picture_shape(p, (struct box){ (int)left, b.y, (int)width, b.h });
 	if (p->y > 0)
 		jpeg_skip_scanlines(&j->c, p->y);
-	read_rows(j, p, (int)left);
+	read_rows(j, p);
 	jpeg_shut(j);
 	return 0;
 }

@@ -23,6 +23,8 @@ struct pixel_kernels {
 
 	/* w outputs of each of three rows, by an axis whose outputs are made four at a time (resample.h). */
 	void (*quads)(const struct quads *q, int w, const uint8_t *const in[3], uint8_t *const out[3]);
+	/* The same by any axis. */
+	void (*columns)(const struct axis *a, int w, const uint8_t *const in[3], uint8_t *const out[3]);
 	/* One output row from count rows of w bytes that are pitch apart. */
 	void (*rows)(const uint8_t *in, size_t pitch, int w, int count, const int32_t *weight, uint8_t *out);
 

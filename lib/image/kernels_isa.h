@@ -8,6 +8,7 @@
 void ISA(pixel_split)(const uint8_t *, int, uint8_t *const[3]);
 void ISA(pixel_join)(const uint8_t *const[3], int, bool, uint8_t *);
 void ISA(pixel_quads)(const struct quads *, int, const uint8_t *const[3], uint8_t *const[3]);
+void ISA(pixel_columns)(const struct axis *, int, const uint8_t *const[3], uint8_t *const[3]);
 void ISA(pixel_rows)(const uint8_t *, size_t, int, int, const int32_t *, uint8_t *);
 void ISA(pixel_blend)(uint8_t *, size_t, int, float);
 void ISA(pixel_saturate)(uint8_t *, uint8_t *, uint8_t *, size_t, float);

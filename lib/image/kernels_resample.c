@@ -72,6 +72,23 @@ void ISA(pixel_quads)(const struct quads *q, int w, const uint8_t *const in[3], 
 	}
 }
 
+/* Where outputs have many taps, far apart: these are what a vector holds. */
+void ISA(pixel_columns)(const struct axis *a, int w, const uint8_t *const in[3], uint8_t *const out[3])
+{
+	for (int x = 0; x < w; x++)
+		for (int c = 0; c < 3; c++) {
+			const uint8_t *p = in[c] + a->first[x];
+			const int32_t *weight = a->weight + (size_t)x * a->pitch;
+			ints sum = { 0 };
+			int32_t v;
+
+			for (int k = 0; k < a->count[x]; k += LANES)
+				sum += lanes_load(p + k) * lanes_at(weight + k);
+			v = (lanes_sum(sum) + HALF) >> BITS;
+			out[c][x] = (uint8_t)(v < 0 ? 0 : v > 255 ? 255 : v);
+		}
+}
+
 /* AT_ONCE vectors side by side share the weights and the count of the loop. */
 INLINE void rows_block(const uint8_t *in, size_t pitch, int count, const int32_t *weight, uint8_t *out, int at_once)
 {

@@ -7,6 +7,7 @@ const struct pixel_kernels ISA(pixel_kernels) = {
 	.split = ISA(pixel_split),
 	.join = ISA(pixel_join),
 	.quads = ISA(pixel_quads),
+	.columns = ISA(pixel_columns),
 	.rows = ISA(pixel_rows),
 	.blend = ISA(pixel_blend),
 	.saturate = ISA(pixel_saturate),

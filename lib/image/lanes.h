@@ -73,6 +73,11 @@ INLINE void lanes_store(uint8_t *p, ints v)
 	_mm_storeu_si128((__m128i *)p, _mm512_cvtepi32_epi8((__m512i)v));
 }
 
+INLINE int32_t lanes_sum(ints v)
+{
+	return _mm512_reduce_add_epi32((__m512i)v);
+}
+
 INLINE ints lanes_max(ints a, ints b)
 {
 	return (ints)_mm512_max_epi32((__m512i)a, (__m512i)b);
@@ -96,6 +101,14 @@ INLINE void lanes_store(uint8_t *p, ints v)
 	__m256i bytes = _mm256_shuffle_epi8((__m256i)v, lowest);
 
 	_mm_storel_epi64((__m128i *)p, _mm_unpacklo_epi32(_mm256_castsi256_si128(bytes), _mm256_extracti128_si256(bytes, 1)));
+}
+
+INLINE int32_t lanes_sum(ints v)
+{
+	__m128i half = _mm_add_epi32(_mm256_castsi256_si128((__m256i)v), _mm256_extracti128_si256((__m256i)v, 1));
+
+	half = _mm_hadd_epi32(half, half);
+	return _mm_cvtsi128_si32(_mm_hadd_epi32(half, half));
 }
 
 INLINE ints lanes_max(ints a, ints b)
@@ -143,6 +156,11 @@ INLINE void lanes_store(uint8_t *p, ints v)
 }
 
 #endif
+
+INLINE int32_t lanes_sum(ints v)
+{
+	return v[0] + v[1] + v[2] + v[3];
+}
 
 INLINE ints lanes_max(ints a, ints b)
 {

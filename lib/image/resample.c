@@ -4,7 +4,8 @@
 
 #include "lib/image/kernels.h"
 
-enum { BITS = 22, HALF = 1 << (BITS - 1) };
+/* WEIGHTS: the 32-bit lanes of the widest vector. */
+enum { BITS = 22, WEIGHTS = 16 };
 
 static double bilinear(double x)
 {
@@ -32,14 +33,14 @@ static const struct {
 
 static void axis_room(struct axis *a, int count, int taps)
 {
-	a->taps = taps;
+	a->pitch = (taps + WEIGHTS - 1) / WEIGHTS * WEIGHTS;
 	if ((size_t)count > a->room) {
 		a->first = xrealloc(a->first, count, sizeof(*a->first));
 		a->count = xrealloc(a->count, count, sizeof(*a->count));
 		a->room = count;
 	}
-	if ((size_t)count * taps > a->weight_room) {
-		a->weight_room = (size_t)count * taps;
+	if ((size_t)count * a->pitch > a->weight_room) {
+		a->weight_room = (size_t)count * a->pitch;
 		a->weight = xrealloc(a->weight, a->weight_room, sizeof(*a->weight));
 	}
 }
@@ -52,7 +53,7 @@ static void axis_release(struct axis *a)
 }
 
 /* Weights of one output pixel in double precision, summed in this order, then rounded away from zero to BITS. */
-static void set_weights(enum filter filter, double center, double stretch, int first, int count, int32_t *weight)
+static void set_weights(enum filter filter, double center, double stretch, int first, int count, int pitch, int32_t *weight)
 {
 	double sum = 0;
 
@@ -65,6 +66,7 @@ static void set_weights(enum filter filter, double center, double stretch, int f
 			w /= sum;
 		weight[k] = (int32_t)(w < 0 ? -0.5 + w * (1 << BITS) : 0.5 + w * (1 << BITS));
 	}
+	memset(weight + count, 0, (pitch - count) * sizeof(*weight));
 }
 
 /* Plans outputs [begin, begin + count) of a resize from in to out pixels. */
@@ -79,7 +81,7 @@ static void axis_plan(struct axis *a, enum filter filter, int in, int out, int b
 
 		a->first[i] = lo;
 		a->count[i] = hi - lo;
-		set_weights(filter, center, stretch, lo, hi - lo, a->weight + (size_t)i * a->taps);
+		set_weights(filter, center, stretch, lo, hi - lo, a->pitch, a->weight + (size_t)i * a->pitch);
 	}
 }
 
@@ -104,7 +106,7 @@ static void quads_room(struct quads *q, int taps, int count)
 	size_t need;
 
 	q->taps = taps;
-	q->pitch = (count + 15) / 16 * 16;
+	q->pitch = (count + WEIGHTS - 1) / WEIGHTS * WEIGHTS;
 	need = (size_t)q->pitch * (taps + 2);
 	if (need > q->room) {
 		free(q->base);
@@ -127,31 +129,11 @@ static void quads_plan(struct quads *q, const struct axis *a, int taps, int coun
 		q->base[i / 4] = a->first[base];
 		q->pick[i] = PICK | (a->first[at] - a->first[base]);
 		for (int k = 0; k < taps; k++)
-			q->weight[(size_t)k * q->pitch + i] = k < a->count[at] ? a->weight[(size_t)at * a->taps + k] : 0;
+			q->weight[(size_t)k * q->pitch + i] = a->weight[(size_t)at * a->pitch + k];
 	}
 }
 
 /* --- passes --- */
-
-static inline uint8_t clip(int32_t v)
-{
-	v >>= BITS;
-	return (uint8_t)(v < 0 ? 0 : v > 255 ? 255 : v);
-}
-
-/* A row whose outputs have many taps, far apart. */
-static void columns_row(const struct axis *a, int width, const uint8_t *in, uint8_t *out)
-{
-	for (int x = 0; x < width; x++) {
-		const uint8_t *p = in + a->first[x];
-		const int32_t *weight = a->weight + (size_t)x * a->taps;
-		int32_t sum = HALF;
-
-		for (int k = 0; k < a->count[x]; k++)
-			sum += p[k] * weight[k];
-		out[x] = clip(sum);
-	}
-}
 
 static void line_room(struct resampler *s, int w)
 {
@@ -182,8 +164,8 @@ static void columns(struct resampler *s, const uint8_t *rgb, size_t pitch, int y
 		kernels->split(rgb + (y0 + y) * pitch, w, s->line);
 		if (taps)
 			kernels->quads(&s->quads, out->w, (const uint8_t *const *)s->line, row);
-		for (int c = 0; c < 3 && !taps; c++)
-			columns_row(&s->x, out->w, s->line[c], row[c]);
+		else
+			kernels->columns(&s->x, out->w, (const uint8_t *const *)s->line, row);
 	}
 }
 
@@ -205,7 +187,7 @@ static void rows(const struct resampler *s, int y0, struct planes *out)
 	for (int c = 0; c < 3; c++)
 		for (int y = 0; y < out->h; y++)
 			pixel_kernels()->rows(s->middle.at[c] + (size_t)(a->first[y] - y0) * out->w, out->w, out->w, a->count[y],
-					      a->weight + (size_t)y * a->taps, out->at[c] + (size_t)y * out->w);
+					      a->weight + (size_t)y * a->pitch, out->at[c] + (size_t)y * out->w);
 }
 
 void resample(struct resampler *s, const uint8_t *rgb, size_t pitch, int w, int h, enum filter filter, int out_w, int out_h,

@@ -19,9 +19,10 @@
 
 enum filter { FILTER_BILINEAR, FILTER_BICUBIC };
 
-/* One axis of a resize: output i is the sum over k < count[i] of input[first[i] + k] * weight[i * taps + k]. */
+/* One axis of a resize: output i is the sum over k < count[i] of input[first[i] + k] * weight[i * pitch + k]; the weights up to
+ * the next pitch are zero. */
 struct axis {
-	int taps;
+	int pitch;
 	int *first, *count;
 	int32_t *weight;
 	size_t room, weight_room;
