@@ -1,10 +1,11 @@
 """moco_torch - one step of MoCo in PyTorch, as its authors' code does it (facebookresearch/moco), at its best on a CPU
 
-    moco = Moco("mobilenet_v3_small", small=True, queue=65536, layout=torch.channels_last)
+    moco = Moco("mobilenet_v3_small", small=True, size=32, queue=65536, layout="channels_last", precision="bf16")
     loss = moco.step(query_views, key_views)          normalised f32 [B, 3, h, w]
 
 Query forward and backward, key forward after the moving average, InfoNCE against the queue, SGD with momentum. Left out are the
-permutation of the key batch and torchvision's dropout. Parameters move by the fused loops that PyTorch has for lists of tensors.
+permutation of the key batch and torchvision's dropout and stochastic depth. Parameters move by the fused loops that PyTorch has for
+lists of tensors. bf16 is PyTorch's autocast over networks and loss.
 """
 import os
 
@@ -15,23 +16,28 @@ from torch.nn import functional as F
 
 DIM = 128
 LAYOUTS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
+PRECISIONS = ("f32", "bf16")
 
 
 def all_cores():
     torch.set_num_threads(len(os.sched_getaffinity(0)))
 
 
-def network(arch, small):
+def network(arch, small, size):
     """torchvision's backbone with one linear head on its feature."""
-    model = getattr(torchvision.models, arch)(weights=None)
+    if arch == "deit_tiny":
+        model = torchvision.models.VisionTransformer(size, 4 if small else 16, num_layers=12, num_heads=3, hidden_dim=192, mlp_dim=768)
+        model.heads = nn.Linear(192, DIM)
+        return model
+    model = getattr(torchvision.models, arch)(weights=None, **({"stochastic_depth_prob": 0} if arch.startswith("efficient") else {}))
     if arch.startswith("resnet"):
         model.fc = nn.Linear(model.fc.in_features, DIM)
         if small:
             model.conv1 = nn.Conv2d(3, 64, 3, stride=1, padding=1, bias=False)
             model.maxpool = nn.Identity()
     else:
-        model.classifier[2] = nn.Identity()
-        model.classifier[3] = nn.Linear(model.classifier[3].in_features, DIM)
+        model.classifier[-2] = nn.Identity()
+        model.classifier[-1] = nn.Linear(model.classifier[-1].in_features, DIM)
         if small:
             model.features[0][0].stride = (1, 1)
     return model
@@ -56,11 +62,12 @@ def moco_loss(q, k, queue, t):
 
 
 class Moco:
-    def __init__(self, arch, small, queue, layout=torch.contiguous_format, t=0.1, ema=0.99, lr=0.03):
-        self.query, self.key = network(arch, small).to(memory_format=layout), network(arch, small).to(memory_format=layout)
+    def __init__(self, arch, small, size, queue, layout="contiguous", precision="f32", t=0.1, ema=0.99, lr=0.03):
+        layout = LAYOUTS[layout]
+        self.query, self.key = (network(arch, small, size).to(memory_format=layout) for _ in range(2))
         self.key.load_state_dict(self.query.state_dict())
         self.key.requires_grad_(False)
-        self.queue, self.layout, self.t, self.ema = Queue(queue), layout, t, ema
+        self.queue, self.layout, self.bf16, self.t, self.ema = Queue(queue), layout, precision == "bf16", t, ema
         self.pairs = list(self.key.parameters()), list(self.query.parameters())
         self.optimiser = torch.optim.SGD(self.query.parameters(), lr, momentum=0.9, weight_decay=5e-4, foreach=True)
 
@@ -71,9 +78,10 @@ class Moco:
         return self.key(views)
 
     def step(self, query_views, key_views):
-        q = self.query(query_views.contiguous(memory_format=self.layout))
-        k = self.keys(key_views.contiguous(memory_format=self.layout))
-        loss, keys = moco_loss(q, k, self.queue, self.t)
+        with torch.autocast("cpu", torch.bfloat16, self.bf16):
+            q = self.query(query_views.contiguous(memory_format=self.layout))
+            k = self.keys(key_views.contiguous(memory_format=self.layout))
+            loss, keys = moco_loss(q, k, self.queue, self.t)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         self.optimiser.step()

@@ -8,10 +8,11 @@ first is ours; of the others the fastest counts. The number before each is how m
 touch of memory). Only one runs at any time: the others are stopped (SIGSTOP to their process group), so that whatever else the
 machine does in these minutes falls on all alike. A turn is one line to get going again, not counted, and --lines counted ones;
 after --turns turns each the medians are compared. A rival whose warm-up is 1.3 times slower than the best rival's is sent
-home. Medians and ranges of all go to stderr.
+home, and so, with a word on stderr, is one that cannot start. Medians and ranges of all go to stderr.
 
 --batch gives ms, the time of a step, from images_s; --peak PROGRAM,... gives mb, the peak resident set of these programs of
-the line; --one-core keeps every contender on one core.
+the line; --one-core keeps every contender on one core. --floors gives the ratios, in the order of --keys, that sprat has to reach;
+they stand in the lines as "floor".
 """
 import argparse
 import json
@@ -98,6 +99,7 @@ class Contender:
         self.signal(signal.SIGKILL)
         self.process.wait()
         self.process.stdout.close()
+        self.process = None
 
 
 def peak_mb(session, programs):
@@ -123,11 +125,11 @@ def median(c, key, batch):
     return statistics.median(values(c, key, batch))
 
 
-def dismiss_hopeless(rivals, key, batch):
+def dismiss_hopeless(rivals, key, batch, hopeless=HOPELESS):
     """The rivals that are worth their turns."""
     sign = 1 if KEYS[key][1] else -1
     best = min(sign * median(c, key, batch) for c in rivals)
-    keep = [c for c in rivals if sign * median(c, key, batch) <= best * HOPELESS ** sign]
+    keep = [c for c in rivals if sign * median(c, key, batch) <= best * hopeless ** sign]
     for c in rivals:
         if c not in keep:
             print(f"# sent home: {title(c.command)}: {median(c, key, batch):.4g} {KEYS[key][0]}", file=sys.stderr)
@@ -135,31 +137,54 @@ def dismiss_hopeless(rivals, key, batch):
     return keep
 
 
-def measure(o, ours, rivals):
-    key, cores = o.keys[0], os.sched_getaffinity(0)
-    for c in [ours] + rivals:
-        c.start({max(cores)} if o.one_core else cores)
-        c.rows = c.turn(0, c.warm + 1, o.patience)[c.warm:]
-    kept = dismiss_hopeless(rivals, key, o.batch)
-    for c in [ours] + kept:
+def warm_up(o, c):
+    cores = os.sched_getaffinity(0)
+    c.start({max(cores)} if o.one_core else cores)
+    c.rows = c.turn(0, c.warm + 1, o.patience)[c.warm:]
+
+
+def able(o, contenders):
+    """Those that start and get through their warm-up."""
+    found = []
+    for c in contenders:
+        try:
+            warm_up(o, c)
+            found.append(c)
+        except Lost as e:
+            c.end()
+            print(f"# skipped: {e}", file=sys.stderr)
+    return found
+
+
+def take_turns(o, contenders):
+    for c in contenders:
         c.rows = []
     for _ in range(o.turns):
-        for c in [ours] + kept:
+        for c in contenders:
             c.rows += c.turn(1, o.lines, o.patience)
-    for c in [ours] + kept:
+    for c in contenders:
         if o.peak:
             for row in c.rows:
                 row["mb"] = peak_mb(c.process.pid, o.peak)
+
+
+def measure(o, ours, rivals):
+    warm_up(o, ours)
+    rivals = able(o, rivals)
+    if not rivals:
+        raise Lost("nobody to compare with")
+    kept = dismiss_hopeless(rivals, o.keys[0], o.batch)
+    take_turns(o, [ours] + kept)
     return kept
 
 
 def title(command):
-    """A command without the environment it is given."""
-    return re.sub(r"^(\w+=\S* )+", "", command)
+    """A command without the settings that keep freed memory, which all of theirs have."""
+    return re.sub(r"MALLOC_\S+ ", "", command).strip()
 
 
 def report(o, ours, rivals):
-    for key in o.keys:
+    for key, floor in zip(o.keys, o.floors + [None] * len(o.keys)):
         unit, less = KEYS[key]
         for c in [ours] + rivals:
             v = sorted(values(c, key, o.batch))
@@ -168,6 +193,8 @@ def report(o, ours, rivals):
         theirs = (min if less else max)(median(c, key, o.batch) for c in rivals)
         row = {"what": o.what, "case": o.case, "ours": float(f"{mine:.4g}"), "theirs": float(f"{theirs:.4g}"), "unit": unit,
                "ratio": round(theirs / mine if less else mine / theirs, 3)}
+        if floor:
+            row["floor"] = floor
         print(json.dumps(row), flush=True)
 
 
@@ -176,6 +203,7 @@ def arguments():
     p.add_argument("--what", required=True)
     p.add_argument("--case", required=True)
     p.add_argument("--keys", type=lambda s: s.split(","), default=["images_s"])
+    p.add_argument("--floors", type=lambda s: [float(x) for x in s.split(",")], default=[])
     p.add_argument("--batch", type=int, default=0)
     p.add_argument("--peak", type=lambda s: s.split(","), default=[])
     p.add_argument("--lines", type=int, default=3)
@@ -200,4 +228,5 @@ def main():
             c.end()
 
 
-main()
+if __name__ == "__main__":
+    main()

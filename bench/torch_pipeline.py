@@ -1,6 +1,6 @@
 """torch_pipeline - pictures to trained steps in PyTorch, a DataLoader with worker processes: what the whole line is compared with
 
-    torch_pipeline.py ARCH DATA [--batch N] [--queue K] [--workers 2] [--layout contiguous|channels_last]
+    torch_pipeline.py ARCH DATA [--batch N] [--queue K] [--workers 2] [--layout contiguous|channels_last] [--precision f32|bf16]
 
 A JSON line a step: images_s. Recipe moco-cifar at 32x32, network for small images. Pictures are decoded beforehand, as augment's cache
 holds them.
@@ -13,7 +13,7 @@ import torch
 from torchvision import transforms
 
 from augment import RECIPES, load
-from moco_torch import LAYOUTS, Moco, all_cores
+from moco_torch import LAYOUTS, PRECISIONS, Moco, all_cores
 
 
 class TwoViews(torch.utils.data.Dataset):
@@ -37,9 +37,10 @@ def main():
     p.add_argument("--queue", type=int, default=4096)
     p.add_argument("--workers", type=int, default=2)
     p.add_argument("--layout", choices=LAYOUTS, default="contiguous")
+    p.add_argument("--precision", choices=PRECISIONS, default="f32")
     o = p.parse_args()
     all_cores()
-    moco = Moco(o.arch, True, o.queue, LAYOUTS[o.layout])
+    moco = Moco(o.arch, True, 32, o.queue, o.layout, o.precision)
     batches = torch.utils.data.DataLoader(TwoViews(o.data), o.batch, shuffle=True, drop_last=True, num_workers=o.workers)
     while True:
         since = time.monotonic()
