@@ -114,18 +114,21 @@ def test_kills():
 # --- neighbours that lie ---
 
 
-def lie(name, d, change, *parts):
-    """encode behind an augment whose n-th batch is changed."""
-    server, count = Server("augment", patience=20), [0]
+def behind(name, d, answer, steps=20):
+    """encode behind an augment of which answer(wants so far, want) gives what to send, a list."""
+    server, wants = Server("augment", patience=20), []
 
     def serve():
         try:
             for who, r in server:
                 if r.kind == "open":
-                    server.send(who, augment_peer.schema())
+                    schema = augment_peer.schema()
+                    schema.scalars["fact.steps"] = steps
+                    server.send(who, schema)
                     continue
-                server.send(who, change(count[0], r, augment_peer.batch(r)))
-                count[0] += 1
+                wants.append(r)
+                for batch in answer(len(wants), r):
+                    server.send(who, batch)
         except (peer.Fault, TimeoutError):
             pass
 
@@ -135,7 +138,28 @@ def lie(name, d, change, *parts):
     line.wait(30)
     thread.join()
     server.close()
+    return line, wants
+
+
+def lie(name, d, change, *parts):
+    """The n-th batch is changed."""
+    line, _ = behind(name, d, lambda n, want: [change(n - 1, want, augment_peer.batch(want))])
     check(name, line.code == 1 and len(line.words) == 1 and all(p in line.stderr for p in parts), f"{line.codes} {line.stderr}")
+
+
+def test_ahead():
+    """An augment that answers a want only when the next one has come: who asks ahead has no need to wait."""
+    last, held = 2 * 8, []
+
+    def answer(n, want):
+        held.append(augment_peer.batch(want))
+        return [held.pop(0) for _ in range(len(held) - (n < last))]
+
+    with folder() as d:
+        line, wants = behind("ahead", d, answer, steps=2)
+        asked = [(w.scalars["step"], w.scalars["part"], w.scalars["parts"]) for w in wants]
+        check("the next part is wanted before the one in hand has come, over the ends of steps too", line.codes == [0, 0] and len(asked) == last and
+              [a[0] for a in asked] == [0] * 8 + [1] * 8, f"{line.codes} {line.stderr} {asked}")
 
 
 def test_liars():
@@ -195,9 +219,8 @@ def test_memory():
     with folder() as d:
         images(f"{d}/data", 256, size=24)
         stage = lambda batch: ["augment", "-q", "-j1", "--size", "96", "--batch", str(batch), "--epochs", "1", "--cache", "0", "data"]
-        measured = {}
+        measured = {} # a step each: what is held out is not trained on
         for name, batch, options in (("whole", 32, []), ("parts", 32, ["--microbatch", "16"]), ("more parts", 256, ["--microbatch", "16"])):
-            # one step each: --until cannot say so, a data set of that many pictures can
             subset = ["--holdout", str(256 - batch)] if batch < 256 else []
             line = Line(stage(batch) + subset, NET + ["-j1", "-o", name.replace(" ", "-"), *options], ["loss", "-q", "-j1", f"moco:k={batch}"], cwd=d)
             measured[name] = peaks(line, 100)
@@ -227,6 +250,7 @@ if __name__ == "__main__":
     test_bytes()
     test_teacher()
     test_kills()
+    test_ahead()
     test_liars()
     test_refusals()
     test_memory()
