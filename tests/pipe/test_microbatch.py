@@ -114,7 +114,7 @@ def test_kills():
 # --- neighbours that lie ---
 
 
-def behind(name, d, answer, steps=20):
+def behind(name, d, answer, steps=20, options=("-q", "--microbatch", "4"), batch=augment_peer.BATCH, size=augment_peer.SIZE):
     """encode behind an augment of which answer(wants so far, want) gives what to send, a list."""
     server, wants = Server("augment", patience=20), []
 
@@ -123,18 +123,20 @@ def behind(name, d, answer, steps=20):
             for who, r in server:
                 if r.kind == "open":
                     schema = augment_peer.schema()
-                    schema.scalars["fact.steps"] = steps
+                    schema.scalars.update({"fact.steps": steps, "fact.batch": batch, "fact.size": size})
+                    schema.offers = {f"view{i}": ("u8", (batch, size, size, 3)) for i in range(2)}
                     server.send(who, schema)
                     continue
                 wants.append(r)
-                for batch in answer(len(wants), r):
-                    server.send(who, batch)
+                for made in answer(len(wants), r):
+                    server.send(who, made)
         except (peer.Fault, TimeoutError):
             pass
 
     thread = threading.Thread(target=serve)
     thread.start()
-    line = Line(NET + ["-j1", "-o", name.replace(" ", "-"), "--microbatch", "4", "--from", server.ticket], ["loss", "-q", "-j1", "moco:k=64"], cwd=d)
+    line = Line([w for w in NET if w != "-q"] + ["-j1", "-o", name.replace(" ", "-"), "--from", server.ticket, *options],
+                ["loss", "-q", "-j1", f"moco:k={8 * batch}"], cwd=d)
     line.wait(30)
     thread.join()
     server.close()
@@ -160,6 +162,16 @@ def test_ahead():
         asked = [(w.scalars["step"], w.scalars["part"], w.scalars["parts"]) for w in wants]
         check("the next part is wanted before the one in hand has come, over the ends of steps too", line.codes == [0, 0] and len(asked) == last and
               [a[0] for a in asked] == [0] * 8 + [1] * 8, f"{line.codes} {line.stderr} {asked}")
+
+
+def test_hint():
+    """Records over 256 MB: two views of 224 have 301056 bytes, so 891 rows stay below."""
+    fault = lambda n, want: [Record("fault", {"code": 9, "sentence": "enough"})]
+    with folder() as d:
+        line, _ = behind("large records", d, fault, options=(), batch=1024, size=224)
+        check("large records earn a hint", line.code == 9 and "--microbatch 891" in line.stderr, f"{line.codes} {line.stderr}")
+        line, wants = behind("parts", d, fault, options=("--microbatch", "891"), batch=1024, size=224)
+        check("which helps", line.code == 9 and "MB" not in line.stderr and wants[0].scalars["parts"] == 2, f"{line.codes} {line.stderr}")
 
 
 def test_liars():
@@ -251,6 +263,7 @@ if __name__ == "__main__":
     test_teacher()
     test_kills()
     test_ahead()
+    test_hint()
     test_liars()
     test_refusals()
     test_memory()
