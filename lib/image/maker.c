@@ -30,6 +30,12 @@ static int open_sample(struct maker *m, struct worker *w, int sample, struct pic
 	return worker_open(w, m->d, sample, width, height);
 }
 
+static void draw_views(const struct maker *m, int sample, uint32_t epoch, int width, int height, struct draw *draws)
+{
+	for (int v = 0; v < m->facts.views; v++)
+		draws[v] = recipe_draw(m->frames[v], &m->laws[v], (int)m->facts.size, m->facts.seed, epoch, sample, v, width, height);
+}
+
 /* Draws all views, decodes what they need of the picture once, makes those that are asked for. All are drawn and decoded even
  * when one is asked for, so that whether a sample is readable never depends on who asks. */
 static int make_views(struct maker *m, struct worker *w, int sample, uint32_t epoch, uint8_t *const *out)
@@ -43,10 +49,9 @@ static int make_views(struct maker *m, struct worker *w, int sample, uint32_t ep
 	if (open_sample(m, w, sample, &cached, &width, &height) < 0)
 		return -1;
 	profile_mark(&w->studio.profile, PHASE_READ);
-	for (int v = 0; v < m->facts.views; v++) {
-		draws[v] = recipe_draw(m->frames[v], &m->laws[v], (int)m->facts.size, m->facts.seed, epoch, sample, v, width, height);
+	draw_views(m, sample, epoch, width, height, draws);
+	for (int v = 0; v < m->facts.views; v++)
 		window = box_union(window, draws[v].crop);
-	}
 	if (!cached.rgb)
 		p = whole_or_window(m, w, sample, window, width, height);
 	profile_mark(&w->studio.profile, PHASE_DECODE);
@@ -367,6 +372,14 @@ void maker_spent(const struct maker *m, struct profile *sum)
 int maker_bad(const struct maker *m)
 {
 	return atomic_load(&m->bad_count);
+}
+
+int maker_draws(struct maker *m, int sample, uint32_t epoch, struct draw *draws, int wh[2])
+{
+	if (worker_open(&m->workers[0], m->d, sample, &wh[0], &wh[1]) < 0)
+		return -1;
+	draw_views(m, sample, epoch, wh[0], wh[1], draws);
+	return 0;
 }
 
 int maker_original(struct maker *m, int sample, int side, uint8_t *rgb)

@@ -1,8 +1,10 @@
 #include "lib/image/preview.h"
 
-enum { GAP = 4, GROUP_GAP = 16, SIDE_MIN = 96, GROUPS_A_LINE = 4 };
+#include "lib/image/text.h"
 
-/* A white sheet of cells; group g holds the original and the views of sample g. */
+enum { GAP = 4, GROUP_GAP = 16, SIDE_MIN = 96, GROUPS_A_LINE = 4, LINES = 7, LINE_MOST = 64 };
+
+/* A white sheet of cells with room for LINES of text below each; group g holds the original and the views of sample g. */
 struct sheet {
 	int side, scale, cells, groups, lines, w, h;   /* cell side in pixels, after enlarging by scale; cells a group */
 	uint8_t *rgb;
@@ -19,35 +21,103 @@ static void sheet_init(struct sheet *s, int size, int views, int samples)
 	s->lines = (samples + columns - 1) / columns;
 	group = s->cells * (s->side + GAP) - GAP;
 	s->w = columns * (group + GROUP_GAP) + GROUP_GAP;
-	s->h = s->lines * (s->side + GROUP_GAP) + GROUP_GAP;
+	s->h = s->lines * (s->side + GAP + LINES * TEXT_H + GROUP_GAP) + GROUP_GAP;
 	s->rgb = xmalloc((size_t)s->w * s->h * 3);
 	memset(s->rgb, 255, (size_t)s->w * s->h * 3);
+}
+
+static int cell_x(const struct sheet *s, int sample, int cell)
+{
+	int group = s->cells * (s->side + GAP) - GAP;
+
+	return GROUP_GAP + sample % s->groups * (group + GROUP_GAP) + cell * (s->side + GAP);
+}
+
+static int cell_y(const struct sheet *s, int sample)
+{
+	return GROUP_GAP + sample / s->groups * (s->side + GAP + LINES * TEXT_H + GROUP_GAP);
 }
 
 /* Puts (size, size, 3) pixels into a cell, each pixel scale x scale times. */
 static void sheet_put(struct sheet *s, int sample, int cell, const uint8_t *rgb, int size)
 {
-	int group = s->cells * (s->side + GAP) - GAP, scale = s->side / size;
-	int x0 = GROUP_GAP + sample % s->groups * (group + GROUP_GAP) + cell * (s->side + GAP);
-	int y0 = GROUP_GAP + sample / s->groups * (s->side + GROUP_GAP);
+	int x0 = cell_x(s, sample, cell), y0 = cell_y(s, sample), scale = s->side / size;
 
 	for (int y = 0; y < s->side; y++)
 		for (int x = 0; x < s->side; x++)
 			memcpy(s->rgb + ((size_t)(y0 + y) * s->w + x0 + x) * 3, rgb + ((size_t)(y / scale) * size + x / scale) * 3, 3);
 }
 
+/* A line of text below a cell, cut at its right edge. */
+static void sheet_write(struct sheet *s, int sample, int cell, int line, const char *text)
+{
+	int y = cell_y(s, sample) + s->side + GAP + line * TEXT_H;
+	char cut[LINE_MOST];
+
+	format(cut, sizeof(cut), "%.*s", (s->side + GAP) / TEXT_W, text);
+	text_draw(s->rgb, s->w, s->h, cell_x(s, sample, cell), y, cut);
+}
+
+/* --- what was drawn, in words --- */
+
+/* The jitter's factors stand in the order in which they were applied. */
+static void write_draw(struct sheet *s, int sample, int cell, const struct draw *d)
+{
+	static const char *const factors[4] = { "bright", "contrast", "saturate", "hue" };
+	char text[LINE_MOST];
+	int line = 0;
+
+	snprintf(text, sizeof(text), "%dx%d+%d+%d", d->crop.w, d->crop.h, d->crop.x, d->crop.y);
+	sheet_write(s, sample, cell, line++, text);
+	for (int i = 0; d->jitter && i < 4; i++) {
+		snprintf(text, sizeof(text), "%s %.3f", factors[d->order[i]], d->factor[d->order[i]]);
+		sheet_write(s, sample, cell, line++, text);
+	}
+	snprintf(text, sizeof(text), "%s%s%s", d->grey ? "grey " : "", d->solarise ? "solar " : "", d->flip ? "flip" : "");
+	if (*text)
+		sheet_write(s, sample, cell, line++, text);
+	snprintf(text, sizeof(text), "blur %.2f", d->sigma);
+	if (d->sigma > 0)
+		sheet_write(s, sample, cell, line, text);
+}
+
+/* The end of the name is what tells samples apart. */
+static void write_original(struct sheet *s, struct maker *m, int sample, int number, int w, int h)
+{
+	const struct dataset *d = maker_dataset(m);
+	const char *name = dataset_bare_name(d, number);
+	size_t most = (size_t)(s->side / TEXT_W);
+	int label = d->samples[number].label;
+	char text[LINE_MOST];
+
+	sheet_write(s, sample, 0, 0, strlen(name) > most ? name + strlen(name) - most : name);
+	snprintf(text, sizeof(text), "%dx%d", w, h);
+	sheet_write(s, sample, 0, 1, text);
+	if (label >= 0)
+		sheet_write(s, sample, 0, 2, d->classes[label]);
+}
+
 /* One sample a step: its original and its views into the cells of group i. */
 static int put_sample(struct maker *m, struct sheet *s, int i, const char *const *names, uint8_t *original)
 {
-	int views = (int)maker_facts(m)->views, size = (int)maker_facts(m)->size, r;
+	int views = (int)maker_facts(m)->views, size = (int)maker_facts(m)->size, number, wh[2], r;
 	struct tensor t[MAKER_VIEWS + 1];
+	struct draw draws[MAKER_VIEWS];
 
 	if (maker_make(m, i, 0, 1, names, views + 1, t) < 0)
 		return -1;
-	r = maker_original(m, (int)tensor_i64(&t[0])[0], s->side, original);
-	sheet_put(s, i, 0, original, s->side);
-	for (int v = 0; v < views; v++)
+	number = t[0].shape[0] ? (int)tensor_i64(&t[0])[0] : -1; /* evaluation leaves unreadable ones out */
+	r = number < 0 ? 0 : maker_original(m, number, s->side, original);
+	if (r == 0 && number >= 0)
+		r = maker_draws(m, number, (uint32_t)maker_epoch(m, i), draws, wh);
+	if (r == 0 && number >= 0) {
+		sheet_put(s, i, 0, original, s->side);
+		write_original(s, m, i, number, wh[0], wh[1]);
+	}
+	for (int v = 0; v < views && r == 0 && number >= 0; v++) {
 		sheet_put(s, i, v + 1, tensor_u8(&t[v + 1]), size);
+		write_draw(s, i, v + 1, &draws[v]);
+	}
 	for (int k = 0; k <= views; k++)
 		tensor_release(&t[k]);
 	return r;

@@ -9,7 +9,9 @@
 
 #include "lib/image/maker.h"
 
-/* Writes the first samples of the first epoch: each one's original, then its views; small views are enlarged. The maker's batch
+/* Writes the first samples of the first epoch: each one's original over its name, size and class, then its views, each over what
+ * was drawn for it: width x height + left + top of the crop, the factors of the jitter in their order, grey, solarise, flip, the
+ * blur's sigma. Small views are enlarged. The maker's batch
  * must be 1, so that any number of images will do. */
 int preview_write(struct maker *m, const char *path, int samples);
 

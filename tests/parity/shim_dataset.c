@@ -3,6 +3,7 @@
 
 #include "lib/image/maker.h"
 #include "lib/image/sampler.h"
+#include "lib/image/text.h"
 
 struct dataset *set_open(const char *paths, const char *holdout);
 struct dataset *set_choose(const char *paths, bool from_list, const char *labels, const char *holdout);
@@ -15,6 +16,7 @@ struct maker *batches_new(struct dataset *d, const char *recipe, const int64_t o
 int64_t batches_fact(const struct maker *m, const char *name);
 int64_t batches_make(struct maker *m, int64_t step, int part, int parts, const char *name, void *out, size_t room);
 void positions(int64_t seed, int epoch, int n, uint32_t *out);
+void text_line(uint8_t *rgb, int w, int h, const char *text);
 
 /* paths: one a line; labels, holdout: "" without. */
 struct dataset *set_choose(const char *paths, bool from_list, const char *labels, const char *holdout)
@@ -126,4 +128,9 @@ void positions(int64_t seed, int epoch, int n, uint32_t *out)
 {
 	for (int i = 0; i < n; i++)
 		out[i] = sampler_pick(seed, epoch, i, 0, n);
+}
+
+void text_line(uint8_t *rgb, int w, int h, const char *text)
+{
+	text_draw(rgb, w, h, 0, 0, text);
 }

@@ -1,0 +1,86 @@
+"""The sheet of --preview: its pictures are the views that are served, and what stands below them is what was drawn, read back from the pixels."""
+import ctypes as C, os, subprocess, sys, tempfile
+import numpy as np
+from PIL import Image
+
+B = os.environ.get("B", "build/release")
+lib = C.CDLL(os.path.join(B, "libparity.so"))
+lib.set_open.restype = lib.batches_new.restype = C.c_void_p
+lib.batches_make.restype = C.c_int64
+lib.dataset_name.restype = C.c_char_p
+BIN = os.environ.get("BIN", "bin")
+CHARACTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.,-+/_:= "
+failed = False
+
+
+class Draw(C.Structure):
+    _fields_ = [("crop", C.c_int * 4), ("out", C.c_int * 2), ("part", C.c_int * 4), ("bicubic", C.c_bool), ("jitter", C.c_bool),
+                ("grey", C.c_bool), ("solarise", C.c_bool), ("flip", C.c_bool), ("order", C.c_int * 4), ("factor", C.c_float * 4),
+                ("sigma", C.c_float)]
+
+
+def check(name, why=""):
+    global failed
+    failed |= bool(why)
+    print(f"not ok - {name}: {why}" if why else f"ok - {name}", flush=True)
+
+
+def line(text):
+    a = np.full((9, 6 * len(text), 3), 255, np.uint8)
+    lib.text_line(a.ctypes.data_as(C.c_void_p), a.shape[1], 9, text.encode())
+    return a
+
+
+def read(pixels, letters):
+    """(9 n, w, 3) pixels -> n lines of text."""
+    rows = [pixels[y:y + 9] for y in range(0, pixels.shape[0] - 8, 9)]
+    return ["".join(letters.get(r[:, x:x + 6].tobytes(), "#") for x in range(0, r.shape[1] - 5, 6)).rstrip() for r in rows]
+
+
+def words(d):
+    names = ("BRIGHT", "CONTRAST", "SATURATE", "HUE")
+    x, y, w, h = d.crop
+    lines = [f"{w}X{h}+{x}+{y}"] + [f"{names[k]} {d.factor[k]:.3f}" for k in d.order if d.jitter]
+    marks = " ".join(m for m, on in (("GREY", d.grey), ("SOLAR", d.solarise), ("FLIP", d.flip)) if on)
+    lines += [marks] * bool(marks) + [f"BLUR {d.sigma:.2f}"] * (d.sigma > 0)
+    return lines + [""] * (7 - len(lines))
+
+
+def main(folder):
+    letters = {line(c).tobytes(): c for c in CHARACTERS}
+    check("no two letters look alike", "" if len(letters) == len(CHARACTERS) else "they do")
+    check("small letters are capitals, the unknown is a question mark", "" if (line("ab~") == line("AB?")).all() else "no")
+    os.makedirs(f"{folder}/data/cat")
+    rng = np.random.RandomState(2)
+    for i in range(6):
+        Image.fromarray(rng.randint(0, 256, (60 + 7 * i, 90 - 5 * i, 3), np.uint8)).save(f"{folder}/data/cat/photo{i}.png")
+    sheet, recipe, size, views = f"{folder}/sheet.png", "byol", 96, 3
+    r = subprocess.run([f"{BIN}/augment", "-j1", "--recipe", recipe, "--size", str(size), "--views", str(views), "-s", "5", "--preview", sheet, f"{folder}/data"],
+                       capture_output=True, text=True)
+    check("the sheet is written", "" if r.returncode == 0 and not r.stderr else r.stderr)
+    a = np.asarray(Image.open(sheet))
+    s = C.c_void_p(lib.set_open(f"{folder}/data".encode(), b""))
+    names = [lib.dataset_name(s, i).decode() for i in range(6)]
+    m = C.c_void_p(lib.batches_new(s, recipe.encode(), (C.c_int64 * 6)(size, views, 1, 5, 0, 0), b"", C.c_double(0), 1))
+    wrong = []
+    for i in range(6):
+        index = np.zeros(1, np.int64)
+        lib.batches_make(m, C.c_int64(i), 0, 1, b"index", index.ctypes.data_as(C.c_void_p), C.c_size_t(8))
+        w, h = Image.open(f"{folder}/data/{names[index[0]]}").size
+        x0, y0 = 16 + i % 4 * ((views + 1) * (size + 4) - 4 + 16), 16 + i // 4 * (size + 4 + 7 * 9 + 16)
+        cell = lambda k: a[y0:y0 + size, x0 + k * (size + 4):][:, :size]
+        below = lambda k: np.ascontiguousarray(a[y0 + size + 4:y0 + size + 4 + 63, x0 + k * (size + 4):][:, :size + 2])
+        if read(below(0), letters)[:3] != [names[index[0]].upper()[-16:], f"{w}X{h}", "CAT"]:
+            wrong.append((i, "original", read(below(0), letters)))
+        for v in range(views):
+            view, d = np.zeros((size, size, 3), np.uint8), Draw()
+            lib.batches_make(m, C.c_int64(i), 0, 1, f"view{v}".encode(), view.ctypes.data_as(C.c_void_p), C.c_size_t(view.nbytes))
+            lib.image_draw(recipe.encode(), size, C.c_int64(5), 0, int(index[0]), v, w, h, C.byref(d))
+            if (cell(v + 1) != view).any() or read(below(v + 1), letters) != words(d):
+                wrong.append((i, v, read(below(v + 1), letters), words(d)))
+    check("views and words are what is served and drawn", str(wrong[:2]) if wrong else "")
+
+
+with tempfile.TemporaryDirectory() as folder:
+    main(folder)
+sys.exit(failed)
