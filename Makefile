@@ -122,6 +122,7 @@ check: tests-built points
 
 ## fuzz: run every libFuzzer target for FUZZ_SECONDS (20); needs clang
 fuzz: $(patsubst tests/fuzz/%.c,build/fuzz/bin/%,$(wildcard tests/fuzz/fuzz_*.c))
+	@$(PYTHON) tests/fuzz/seeds build/fuzz/corpus
 	@for t in $^; do mkdir -p "build/fuzz/corpus/$${t##*/}" && \
 		"$$t" -max_total_time=$(FUZZ_SECONDS) -max_len=70000 -rss_limit_mb=1024 -timeout=2 -verbosity=0 -print_final_stats=1 \
 			-artifact_prefix=build/fuzz/ "build/fuzz/corpus/$${t##*/}" || exit 1; done

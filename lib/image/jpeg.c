@@ -4,7 +4,9 @@
 #include <setjmp.h>
 #include <jpeglib.h>
 
-enum { SCANS_MAX = 500, STREAMED = 32 };
+/* Scans may be a few bytes long and go over the whole image each: both their number and the pixels that all of them pass over are
+ * limited, to about a second of work. */
+enum { SCANS_MAX = 500, SCANNED_MAX = 10 * PICTURE_PIXELS, STREAMED = 32 };
 
 struct jpeg {
 	struct jpeg_decompress_struct c;
@@ -44,6 +46,11 @@ static void on_progress(j_common_ptr c)
 
 	if (j->c.input_scan_number > SCANS_MAX) {
 		fail("it has more than %d scans", SCANS_MAX);
+		longjmp(j->fence, 1);
+	}
+	if ((int64_t)j->c.input_scan_number * j->c.image_width * j->c.image_height > SCANNED_MAX) {
+		fail("it has %d scans of %u x %u pixels, too many to go through", j->c.input_scan_number, j->c.image_width,
+		     j->c.image_height);
 		longjmp(j->fence, 1);
 	}
 }

@@ -19,7 +19,7 @@
  *	picture_release(&p);
  *	decoder_free(d);
  *
- * An image fails when it is larger than PICTURE_PIXELS, has more than 500 scans, or ends before all its rows are there;
+ * An image fails when it is larger than PICTURE_PIXELS, has more than 500 scans (fewer when it is large), or ends before all its rows are there;
  * damage that Pillow survives is survived, with the same pixels.
  */
 #ifndef IMAGE_PICTURE_H

@@ -8,6 +8,7 @@ int image_size(const uint8_t *data, size_t size, int wh[2]);
 int image_size_as(const uint8_t *data, size_t size, bool exif, int wh[2]);
 int image_decode_as(const uint8_t *data, size_t size, bool exif, int x, int y, int w, int h, uint8_t *rgb);
 int image_decode(const uint8_t *data, size_t size, int x, int y, int w, int h, uint8_t *rgb);
+int decode_again(struct decoder *d, const uint8_t *data, size_t size);
 void image_resample(const uint8_t *rgb, int w, int h, const int box[4], int bicubic, int out_w, int out_h, const int part[4],
 		    uint8_t *out);
 void image_colour(int op, float f, uint8_t *rgb, int w, int h);
@@ -58,6 +59,18 @@ int image_decode_as(const uint8_t *data, size_t size, bool exif, int x, int y, i
 int image_decode(const uint8_t *data, size_t size, int x, int y, int w, int h, uint8_t *rgb)
 {
 	return image_decode_as(data, size, false, x, y, w, h, rgb);
+}
+
+/* The middle of a file, by a decoder that is used for many. */
+int decode_again(struct decoder *d, const uint8_t *data, size_t size)
+{
+	static struct picture p = PICTURE_INIT;
+	struct blob b = { .kind = BLOB_FILE, .data = data, .size = size };
+	int w, h;
+
+	if (decoder_open(d, &b, &w, &h) < 0)
+		return -1;
+	return decoder_read(d, (struct box){ w / 4, h / 4, MAX(w / 2, 1), MAX(h / 2, 1) }, &p);
 }
 
 void image_resample(const uint8_t *rgb, int w, int h, const int box[4], int bicubic, int out_w, int out_h, const int part[4],

@@ -1,5 +1,5 @@
 """Files damaged at random: no crash, no endless work, no growing memory. Also to be run with a sanitised library (SAN=)."""
-import ctypes as C, gzip, io, os, random, shutil, struct, sys, tarfile, tempfile, time
+import ctypes as C, gzip, io, os, random, shutil, struct, sys, tarfile, tempfile, time, zlib
 import numpy as np
 from PIL import Image
 
@@ -75,6 +75,7 @@ def pictures():
     files = [encoded(90, 70, "JPEG", quality=q, subsampling=s, progressive=p) for q in (30, 90) for s in (0, 2) for p in (False, True)]
     files += [encoded(50, 40, "JPEG", "CMYK"), encoded(50, 40, "JPEG", "L"), encoded(50, 40, "JPEG", restart_marker_blocks=1)]
     files += [encoded(40, 30, "PNG", mode) for mode in ("RGB", "L", "P", "LA", "RGBA", "1")] + photos(6)
+    files += [encoded(60, 40, "WEBP", mode, **how) for mode in ("RGB", "RGBA") for how in ({}, {"lossless": True})]
     slowest, survived, sizes, times = 0, 0, [], int(os.environ.get("TIMES", "150"))
     for i in range(times):
         for data in files:
@@ -86,6 +87,57 @@ def pictures():
     check(f"{times * len(files)} damaged pictures, {survived} of them still readable", "" if survived < times * len(files) else "none was damaged")
     check("none took longer than a second of the processor", "" if slowest < 1 else f"{slowest:.1f} s")
     check("memory stops growing", "" if sizes[1] - sizes[0] < 10240 else f"{sizes} kB")
+
+
+def photographs():
+    """Each photo damaged in 50 ways (FULL=1), or some of them in a few: through one decoder, as a thread of augment has it."""
+    full = bool(os.environ.get("FULL"))
+    files = photos(200 if full else 10)
+    if not files:
+        print("skip - damaged photos: DATA names no folder with imagenet-sample-200.tar")
+        return
+    decoder, sizes, slowest, survived, n = C.c_void_p(lib.decoder_new()), [], 0, 0, 0
+    for _ in range(50 if full else 6):
+        for data in files:
+            bad, t = hurt(data), time.thread_time()
+            survived += lib.decode_again(decoder, bad, C.c_size_t(len(bad))) == 0
+            slowest = max(slowest, time.thread_time() - t)
+            n += 1
+            if n in (len(files) * (5 if full else 2), len(files) * (50 if full else 6)):
+                sizes.append(resident())
+    lib.decoder_free(decoder)
+    check(f"{n} damaged photos, {survived} of them still readable", "" if 0 < survived < n else "all or none")
+    check("no photo took longer than a second of the processor", "" if slowest < 1 else f"{slowest:.1f} s")
+    check(f"from {len(files) * (5 if full else 2)} to {n} photos memory grows by less than 10 MB", "" if sizes[1] - sizes[0] < 10240 else f"{sizes} kB")
+
+
+def bombs():
+    """Small files that announce or ask for much work."""
+    decoder = C.c_void_p(lib.decoder_new())
+    jpeg, progressive = encoded(64, 64, "JPEG"), encoded(400, 300, "JPEG", progressive=True)
+    wide, sof = bytearray(jpeg), jpeg.index(b"\xff\xc0") + 5
+    wide[sof:sof + 4] = b"\xff\xff\xff\xff"
+    sos = progressive.rindex(b"\xff\xda")
+    scan = progressive[sos:-2]
+    chunk = lambda t, d: struct.pack(">I", len(d)) + t + d + struct.pack(">I", zlib.crc32(t + d))
+    png = lambda w, h, data, *more: b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", w, h, 8, 2, 0, 0, 0)) + b"".join(more) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
+    text = chunk(b"zTXt", b"words\0\0" + zlib.compress(bytes(60 << 20)))
+    profile = chunk(b"iCCP", b"words\0\0" + zlib.compress(bytes(60 << 20)))
+    f = io.BytesIO()
+    Image.new("RGB", (4000, 3000), (90, 100, 110)).save(f, "JPEG", progressive=True)
+    large = f.getvalue()
+    files = {"a JPEG of 400 scans of 12 million pixels": large[:-2] + large[large.rindex(b"\xff\xda"):-2] * 400 + b"\xff\xd9", "65535 x 65535 JPEG": bytes(wide), "a JPEG of 600 scans": progressive[:-2] + scan * 600 + b"\xff\xd9", "a JPEG of 499 scans and an end": progressive[:-2] + scan * 480 + b"\xff\xd9",
+             "a billion-pixel PNG": png(1 << 15, 1 << 15, zlib.compress(bytes(1 << 20))), "a PNG with 60 MB of text": png(4, 4, zlib.compress(bytes(52)), text),
+             "a PNG with a 60 MB profile": png(4, 4, zlib.compress(bytes(52)), profile), "a PNG with 100,000 chunks": png(4, 4, zlib.compress(bytes(52)), chunk(b"tEXt", b"a\0b") * 100000),
+             "a WebP of 16383 x 16383": encoded(1, 1, "WEBP", lossless=True)[:21] + b"\xff\xff\xff\x0f" + bytes(20)}
+    wh = (C.c_int * 2)()
+    for name, data in files.items():
+        before, t = resident(), time.thread_time()
+        if lib.image_size(data, C.c_size_t(len(data)), wh) == 0:
+            lib.decode_again(decoder, data, C.c_size_t(len(data)))
+        seconds, grown = time.thread_time() - t, (resident() - before) >> 10
+        check(f"a bomb: {name}: {seconds:.2f} s, {grown} MB", "" if seconds < 1 and grown < 200 else f"{seconds:.1f} s, {grown} MB")
+    lib.decoder_free(decoder)
 
 
 def data_sets():
@@ -113,6 +165,8 @@ def data_sets():
 
 try:
     pictures()
+    photographs()
+    bombs()
     data_sets()
 finally:
     shutil.rmtree(root)
