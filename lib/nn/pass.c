@@ -35,11 +35,30 @@ static int backward_time(const struct net *net, int i)
 	return 2 * net->count - i;
 }
 
+/* Whether an operation's backward pass looks at the values of its inputs again. */
+static bool looks_again(enum op_code op)
+{
+	return op != OP_SUM && op != OP_TOKENS && op != OP_TOKEN;
+}
+
+/* Whether nothing in the backward pass depends on the node's value. */
+static bool read_once(const struct net *net, int i)
+{
+	bool once = net->nodes[i].act == ACT_NONE && net->nodes[i].gamma < 0;
+
+	for (int j = i + 1; j < net->count && once; j++) {
+		const struct node *x = &net->nodes[j];
+
+		once = x->gate != i && ((x->in[0] != i && x->in[1] != i) || !looks_again(x->op));
+	}
+	return once;
+}
+
 static int raw_end(const struct net *net, int i, bool grad)
 {
 	int end = backward_time(net, i);
 
-	if (!grad)
+	if (!grad || read_once(net, i))
 		return net->nodes[i].last_reader;
 	for (int j = 0; j < net->count; j++)
 		if (net->nodes[j].gated == i)
