@@ -3,7 +3,7 @@
 A run of 24 steps with a checkpoint every 5. Each stage is killed at 8 moments over the run, two stages at once, and encode at
 each named point of the save (programs of `make points`: SPRAT_STOP_AT, lib/base/base.h). Every case starts in a folder of its own and
 is compared with the run that nobody disturbed: both files, and the step lines of the loss. The run has the optimiser that keeps
-least; one that keeps most, and counts its steps, is killed once.
+least; one that keeps most, and counts its steps, is killed once, and so is a network without batch norm.
 """
 import os
 import random
@@ -18,6 +18,7 @@ from lines import POINTS, Line, check, content, environment, folder, images, jso
 STEPS, EVERY = 24, 5
 AUGMENT = ["augment", "-q", "-j1", "--size", "32", "--recipe", "moco-cifar", "--batch", "8", "--epochs", "3", "-s", "9", "data"]
 ENCODE = ["encode", "-q", "-j1", "-a", "mobilenet_v3_small", "--small", "--dim", "16", "--save-every", str(EVERY), "-o", "run"]
+DEIT = ["-a", "deit_tiny"]
 ADAMW = ["--optim", "adamw:lr=1e-3,nodecay=1", "--clip", "0.5", "--schedule", "cosine:warmup=1,by=step"]
 LOSS = ["loss", "-q", "-j1", "moco:k=64"]
 STAGES = ("augment", "encode", "loss")
@@ -114,9 +115,9 @@ def kill_case(d, whole, which, moment, wait):
     judge(f"{names} killed {when}", whole, run, line)
 
 
-def point_case(d, whole, point):
-    run = Run(d, point.replace(":", "-"), whole.options)
-    name = f"encode{' with adamw' if whole.options else ''} stopped at {point}"
+def point_case(d, whole, point, kind=""):
+    run = Run(d, kind + point.replace(":", "-"), whole.options)
+    name = f"encode{' with ' + kind if kind else ''} stopped at {point}"
     line = run.finish(run.start(SPRAT_STOP_AT=point))
     if line.codes[1] != -9:
         check(name, False, f"no such point was passed: {line.codes} {line.stderr}")
@@ -148,9 +149,10 @@ def main():
             with ThreadPoolExecutor(2) as pool:
                 for done in [pool.submit(case, d, whole, *args) for case, *args in cases(whole)]:
                     done.result()
-        adamw = Whole(d, "adamw", ADAMW)
-        if check("the undisturbed run with adamw", adamw.codes == [0, 0, 0] and None not in adamw.files, f"{adamw.codes} {adamw.stderr}"):
-            point_case(d, adamw, "before-rename:5")
+        for name, options in (("adamw", ADAMW), ("deit_tiny", DEIT)):
+            other = Whole(d, name, options)
+            if check(f"the undisturbed run with {name}", other.codes == [0, 0, 0] and None not in other.files, f"{other.codes} {other.stderr}"):
+                point_case(d, other, "before-rename:5", name)
     lines.done()
 
 
