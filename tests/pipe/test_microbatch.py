@@ -8,6 +8,7 @@ import signal
 import subprocess
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import augment_peer
 import lines
@@ -44,6 +45,13 @@ def differing(d, a, b):
     return [k for k in x if k not in y or x[k].tobytes() != y[k].tobytes()][:4]
 
 
+def in_pairs(case, items):
+    """Lines wait most of the time: two at once."""
+    with ThreadPoolExecutor(2) as pool:
+        for done in [pool.submit(case, item) for item in items]:
+            done.result()
+
+
 def test_bytes():
     cases = [("even parts", 32, ["--bn-splits", "4"], ["--microbatch", "8"], {}),
              ("parts that do not divide", 22, ["--bn-splits", "5"], ["--microbatch", "5"], {"jobs": 1}),
@@ -55,9 +63,12 @@ def test_bytes():
              ("a teacher in front", 16, ["--bn-splits", "2"], ["--microbatch", "8"], {"front": [TEACHER]})]
     with folder() as d:
         images(f"{d}/data", 32 * STEPS)
-        for i, (name, batch, whole, parts, more) in enumerate(cases):
+        def compare(i):
+            name, batch, whole, parts, more = cases[i]
             if go(d, f"whole{i}", batch, whole, **more) and go(d, f"parts{i}", batch, parts, **more):
                 check(f"{name}: the same bytes", same(d, f"whole{i}", f"parts{i}"), differing(d, f"whole{i}", f"parts{i}"))
+
+        in_pairs(compare, range(len(cases)))
         check("workers change nothing", same(d, "parts0", "parts6"))
         (x, m), (_, n) = (safetensors(f"{d}/parts{i}/checkpoint.safetensors") for i in (0, 1))
         check("the number of parts is a fact of the run", (m["fact.bn_splits"], n["fact.bn_splits"]) == ("4", "5"), m)
@@ -85,25 +96,29 @@ def test_teacher():
 
 
 def test_kills():
-    """Each stage killed in the first and in the second half of a run, the same line given again."""
+    """Each stage killed in a run, the same line given again."""
     stages = lambda out: (augment(32), NET + ["-j1", "-o", out, "--microbatch", "8"], ["loss", "-q", "-j1", "moco:k=64"])
     with folder() as d:
         images(f"{d}/data", 32 * 6)
         began = time.monotonic()
         check("a run of six steps", Line(*stages("whole"), cwd=d).wait().codes == [0] * 3)
         step = (time.monotonic() - began) / 8
-        for victim in range(3):
-            for moment, wait in ((1, 0.3), (3, 0.7)):
-                out = f"run{victim}{moment}"
-                line = Line(*stages(out), cwd=d)
-                until(lambda: line.steps() >= moment or line[-1].poll() is not None)
-                time.sleep(wait * step)
-                line.kill(victim)
-                line.wait(20)
-                again = Line(*stages(out), cwd=d).wait()
-                check(f"{('augment', 'encode', 'loss')[victim]} killed {wait} into step {moment + 1}: the same line, the same end",
-                      line.codes[victim] == -9 and len(line.words) <= 1 and again.codes == [0] * 3 and same(d, "whole", out),
-                      f"{line.codes} {line.stderr} {again.codes} {again.stderr}")
+
+        def kill(case):
+            victim, moment, wait = case
+            out = f"run{victim}{moment}"
+            line = Line(*stages(out), cwd=d)
+            until(lambda: line.steps() >= moment or line[-1].poll() is not None)
+            time.sleep(wait * step)
+            line.kill(victim)
+            line.wait(20)
+            again = Line(*stages(out), cwd=d).wait()
+            check(f"{('augment', 'encode', 'loss')[victim]} killed {wait} into step {moment + 1}: the same line, the same end",
+                  line.codes[victim] == -9 and len(line.words) <= 1 and again.codes == [0] * 3 and same(d, "whole", out),
+                  f"{line.codes} {line.stderr} {again.codes} {again.stderr}")
+
+        moments = [(v, *m) for v in range(3) for m in ((1, 0.3), (2, 0.6), (3, 0.7))]
+        in_pairs(kill, moments if FULL else moments[::4])
         line = Line(*stages("asked"), cwd=d)
         until(lambda: line.steps() >= 2 or line[-1].poll() is not None)
         line.kill(1, sig=signal.SIGINT)
