@@ -173,6 +173,7 @@ void build_tokens(struct builder *b, const char *cls, const char *position)
 	x->weights = (int64_t)(1 + x->w) * x->c;
 	x->weight = add_tensor(b, "", cls, 3, (int64_t[]){ 1, 1, x->c }, (struct init){ .normal = 1e-6 });
 	add_tensor(b, "", position, 3, (int64_t[]){ 1, x->w, x->c }, (struct init){ .normal = 0.02 });
+	memcpy(b->net->tensors[b->net->tensor_count - 1].grid, (int[]){ in->h, in->w }, 2 * sizeof(int));
 	for (int i = 1; i <= 2; i++)
 		b->net->tensors[b->net->tensor_count - i].norm_or_bias = true;   /* as DeiT's code: neither decays */
 }

@@ -1,4 +1,7 @@
 #include "lib/nn/model.h"
+#include "lib/nn/positions.h"
+
+#include <math.h>
 
 size_t model_staging(const struct net *net)
 {
@@ -104,6 +107,39 @@ static bool has_head(const struct safetensors *f, const char *prefix)
 	return false;
 }
 
+/* Side of the square grid of a file's position embedding where it is another than the network's; 0: it is none. */
+static int other_grid(const struct net_tensor *t, const struct tensor *found)
+{
+	int64_t side;
+
+	if (!t->grid[0] || !found || !is_floating(found) || found->rank != 3 || found->shape[0] != 1 ||
+	    found->shape[1] == t->shape[1] || found->shape[2] != t->shape[2] || found->shape[1] > 1 << 20)
+		return 0;
+	side = lround(sqrt(found->shape[1] - 1));
+	return side * side == found->shape[1] - 1 ? (int)side : 0;
+}
+
+/* The values of a file's tensor as the network needs them. */
+static int read_values(const char *path, const struct net_tensor *t, const struct tensor *found, const char *name, float *values)
+{
+	int side = other_grid(t, found);
+	int64_t count = side ? found->shape[1] * found->shape[2] : t->count;
+	float *from = values;
+
+	if (!side && check_tensor(path, t, found, name) < 0)
+		return -1;
+	if (side)
+		from = xmalloc(count * sizeof(float));
+	for (int64_t j = 0; j < count; j++)
+		from[j] = element(found, j);
+	if (!side)
+		return 0;
+	note("'%s' is for %dx%d patches: its position embedding is resized to %dx%d", path, side, side, t->grid[1], t->grid[0]);
+	positions_resize(from, side, side, values, t->grid[0], t->grid[1], (int)t->shape[2]);
+	free(from);
+	return 0;
+}
+
 int model_load(const struct net *net, const struct safetensors *f, const char *path, const char *prefix, enum model_head head,
 	       float *params, float *buffers)
 {
@@ -125,12 +161,10 @@ int model_load(const struct net *net, const struct safetensors *f, const char *p
 			continue;
 		snprintf(name, sizeof(name), "%s%s", prefix, t->name);
 		found = safetensors_find(f, name);
-		if (check_tensor(path, t, found, name) < 0) {
+		if (read_values(path, t, found, name, values) < 0) {
 			free(values);
 			return -1;
 		}
-		for (int64_t j = 0; j < t->count; j++)
-			values[j] = element(found, j);
 		net_import(net, t, values, t->buffer ? buffers : params);
 	}
 	free(values);

@@ -27,7 +27,7 @@ enum model_head {
 	MODEL_HEAD_OPTIONAL,   /* head.* may be missing as a whole: *head tells */
 };
 /* Reads every tensor of the network from a file, under prefix + name, f32, f16, bf16 or f64. A missing tensor or another shape
- * fails, naming it. buffers may be NULL. Returns 1 when the head was read too, 0 when it was not there, -1. */
+ * fails, naming it; but a position embedding of another (square) grid is resized, and a note says so. buffers may be NULL. Returns 1 when the head was read too, 0 when it was not there, -1. */
 int model_load(const struct net *net, const struct safetensors *f, const char *path, const char *prefix, enum model_head head,
 	       float *params, float *buffers);
 

@@ -47,6 +47,7 @@ struct net_tensor {
 	bool norm_or_bias;      /* for optimisers that decay neither */
 	int rank;
 	int64_t shape[4];       /* as in torchvision: conv (out, in/groups, kh, kw), linear (out, in) */
+	int grid[2];            /* of a position embedding: rows and columns of patches behind the class token; else 0 */
 	int64_t offset, count;  /* in the flat vector of parameters or buffers */
 };
 

@@ -119,6 +119,20 @@ def test_misfits(arch, path):
     refused(f"a file of {other}", {n: t.numpy() for n, t in published(other).items()}, "architecture")
 
 
+def test_positions(path):
+    """A DeiT of 224 pixels read for other sizes: the position embedding as DeiT's fine-tuning code resizes it."""
+    state = dict(published("deit_tiny"), pos_embed=0.02 * torch.randn(1, 197, 192, dtype=torch.float64))
+    as_file(path, state, torch.float32)
+    for h, w in ((80, 64), (384, 384), (16, 16)):
+        net = Net("deit_tiny", False, "none", 0, (h, w))
+        answer, params, buffers = load(net, path)
+        grid = state["pos_embed"][:, 1:].reshape(1, 14, 14, 192).permute(0, 3, 1, 2)
+        resized = torch.nn.functional.interpolate(grid, size=(h // 16, w // 16), mode="bicubic", align_corners=False)
+        want = torch.cat([state["pos_embed"][:, :1], resized.permute(0, 2, 3, 1).flatten(1, 2)], 1)
+        error = relative(net.export(params, buffers)["pos_embed"], want.numpy()) if answer == 0 else 1
+        check(f"deit_tiny: a position embedding of 14x14 for {h // 16}x{w // 16} patches", error < 1e-6, f"{answer} {error:.1e} {why()}")
+
+
 def main():
     views = np.random.default_rng(8).integers(0, 256, (4, 80, 64, 3), dtype=np.uint8)
     with tempfile.TemporaryDirectory() as folder:
@@ -126,6 +140,7 @@ def main():
             test_reading(arch, folder + "/theirs.safetensors", views)
             test_writing(arch, folder + "/ours.safetensors", views)
             test_misfits(arch, folder + "/misfit.safetensors")
+        test_positions(folder + "/positions.safetensors")
     return done()
 
 
