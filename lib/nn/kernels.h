@@ -29,7 +29,8 @@ struct dw_rows {
 	bool add;                /* out += instead of = */
 };
 
-/* A step of sgd or lars over a stretch: d = trust * (scale*g + wd*w); v = momentum*v + d; w -= lr * (nesterov ? d + momentum*v : v). */
+/* A step of sgd or lars over a stretch: d = trust * (scale*g + wd*w); v = momentum*v + d;
+ * w -= lr * (nesterov ? d + momentum*v : v). */
 struct sgd {
 	float lr, scale, wd, trust, momentum;
 	bool nesterov;

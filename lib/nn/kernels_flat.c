@@ -44,7 +44,8 @@ void ISA(sgd)(const struct sgd *s, int64_t n, float *w, const float *g, float *v
 		sgd_loop(s, false, n, w, g, v);
 }
 
-void ISA(adamw)(const struct adamw *s, int64_t n, float *restrict w, const float *restrict g, float *restrict m, float *restrict v)
+void ISA(adamw)(const struct adamw *s, int64_t n, float *restrict w, const float *restrict g, float *restrict m,
+		float *restrict v)
 {
 	const struct adamw a = *s;
 

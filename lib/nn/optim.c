@@ -142,7 +142,7 @@ static const struct param adamw_params[] = {
 
 static const struct optim optims[] = {
 	{ { "sgd", "stochastic gradient descent with momentum", sgd_params }, 1, { "momentum", NULL }, sgd_step },
-	{ { "lars", "sgd with steps as long as each tensor allows, for large batches", lars_params }, 1, { "momentum", NULL }, lars_step },
+	{ { "lars", "sgd with steps in proportion to each tensor, for large batches", lars_params }, 1, { "momentum", NULL }, lars_step },
 	{ { "adamw", "Adam with decoupled weight decay", adamw_params }, 2, { "exp_avg", "exp_avg_sq" }, adamw_step },
 };
 const struct table optim_table = TABLE("optimiser", optims);

@@ -13,7 +13,8 @@
  *	             w -= lr*wd*w + lr/(1 - beta1^t) * m / (sqrt(v / (1 - beta2^t)) + eps)
  *
  * Each takes lr, wd, and
- *	nodecay=1     wd = 0 for norm and bias parameters; in lars, which has it by default, they are not adapted either: d = g
+ *	nodecay=1     wd = 0 for norm and bias parameters (net_tensor.norm_or_bias); lars, where that is the default, does not adapt
+ *	              them either: d = g
  *	per=N         lr is meant for N images a batch and grows with the batch: lr * batch/N ("linear scaling"); 0: lr as it is
  *
  * Clipping is torch.nn.utils.clip_grad_norm_: all gradients times min(1, clip / (norm + 1e-6)), norm over all of them.
@@ -67,7 +68,8 @@ double optimiser_rate(const struct choice *c, int batch);
 /* Moves w at the rate lr; step counts from 0. Returns the norm of g before clipping: where it is not finite nothing has moved. */
 double optimiser_step(struct optimiser *o, double lr, int64_t step, float *w, const float *g);
 
-/* "cosine:warmup=10,after=1", "step:at=60+80,factor=0.1", "constant". Per epoch by default (as MoCo's code), by=step for every step. */
+/* "cosine:warmup=10,after=1", "step:at=60+80,factor=0.1", "constant". Per epoch by default (as MoCo's code),
+ * by=step for every step. */
 struct schedule {
 	struct entry entry;
 	double (*factor)(const struct choice *c, double progress_epochs, double epochs);
