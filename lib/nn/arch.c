@@ -27,6 +27,15 @@ static const struct row resnet34[] = {
 	{ LAYER_MEANPOOL, { 0 } },
 };
 
+static const struct row resnet50[] = {
+	{ RESNET_STEM, { 64 } },
+	{ BOTTLENECK, { 64, 3, 1 } },
+	{ BOTTLENECK, { 128, 4, 2 } },
+	{ BOTTLENECK, { 256, 6, 2 } },
+	{ BOTTLENECK, { 512, 3, 2 } },
+	{ LAYER_MEANPOOL, { 0 } },
+};
+
 static const struct row mobilenet_v3_small[] = {
 	{ MOBILE_STEM, { 16, HS } },
 	{ INVERTED, { 3, 16, 16, 1, RE, 2 } },
@@ -67,6 +76,19 @@ static const struct row mobilenet_v3_large[] = {
 	{ CLASSIFIER, { 1280, HS } },
 };
 
+static const struct row efficientnet_b0[] = {
+	{ MOBILE_STEM, { 32, ACT_SILU } },
+	{ MBCONV, { 1, 3, 1, 16, 1 } },
+	{ MBCONV, { 6, 3, 2, 24, 2 } },
+	{ MBCONV, { 6, 5, 2, 40, 2 } },
+	{ MBCONV, { 6, 3, 2, 80, 3 } },
+	{ MBCONV, { 6, 5, 1, 112, 3 } },
+	{ MBCONV, { 6, 5, 2, 192, 4 } },
+	{ MBCONV, { 6, 3, 1, 320, 1 } },
+	{ MOBILE_LAST, { 1280, ACT_SILU } },
+	{ LAYER_MEANPOOL, { 0 } },
+};
+
 /* timm's deit_tiny_patch16_224 (Touvron et al. 2021). */
 static const struct row deit_tiny[] = {
 	{ VIT_PATCHES, { 192, 16, 4 } },
@@ -77,10 +99,12 @@ static const struct row deit_tiny[] = {
 static const struct arch archs[] = {
 	ARCH(resnet18, "ResNet-18 (He et al. 2016), feature 512, 11.2 M parameters", 1e-5, 0.1, INIT_UNIFORM),
 	ARCH(resnet34, "ResNet-34 (He et al. 2016), feature 512, 21.3 M parameters", 1e-5, 0.1, INIT_UNIFORM),
+	ARCH(resnet50, "ResNet-50 v1.5 (He et al. 2016), feature 2048, 23.5 M parameters", 1e-5, 0.1, INIT_UNIFORM),
 	ARCH(mobilenet_v3_small, "MobileNetV3 small (Howard et al. 2019), feature 1024, 1.5 M parameters", 1e-3, 0.01,
 	     INIT_NORMAL),
 	ARCH(mobilenet_v3_large, "MobileNetV3 large (Howard et al. 2019), feature 1280, 4.2 M parameters", 1e-3, 0.01,
 	     INIT_NORMAL),
+	ARCH(efficientnet_b0, "EfficientNet-B0 (Tan and Le 2019), feature 1280, 4.0 M parameters", 1e-5, 0.1, INIT_UNIFORM),
 	ARCH(deit_tiny, "DeiT-Tiny (Touvron et al. 2021), patches of 16 (small: 4), feature 192, 5.5 M parameters", 1e-6, 0.1, INIT_VIT),
 };
 const struct table arch_table = TABLE("architecture", archs);

@@ -36,8 +36,11 @@ enum {
 	LAYER_ATTENTION,  /* heads, queries (0: all): self-attention of queries, keys and values side by side */
 	RESNET_STEM,      /* out */
 	BASIC,            /* out, blocks, stride of the first */
+	BOTTLENECK,       /* width, blocks, stride of the first: out is 4 times the width */
 	MOBILE_STEM,      /* out, act */
 	INVERTED,         /* k, expanded, out, squeeze?, act, stride */
+	INVERTED_V2,      /* expansion, out, stride */
+	MBCONV,           /* expansion, k, stride of the first, out, blocks */
 	MOBILE_LAST,      /* out, act */
 	CLASSIFIER,       /* out, act */
 	VIT_PATCHES,      /* width, patch, patch of small images */

@@ -161,6 +161,22 @@ static void basic(struct builder *b, const int *v)
 	}
 }
 
+/* The stride is the 3x3 convolution's ("v1.5"), where He et al. 2016 gave it to the first. */
+static void bottleneck(struct builder *b, const int *v)
+{
+	char prefix[32];
+
+	for (int i = 0; i < v[1]; i++) {
+		int from = b->at, stride = i ? 1 : v[2], out = 4 * v[0];
+
+		format(prefix, sizeof(prefix), "layer%d.%d", b->row, i);
+		resnet_conv(b, prefix, 1, v[0], 1, 1, ACT_RELU);
+		resnet_conv(b, prefix, 2, v[0], 3, stride, ACT_RELU);
+		resnet_conv(b, prefix, 3, out, 1, 1, ACT_NONE);
+		build_sum(b, resnet_shortcut(b, prefix, from, out, stride), ACT_RELU);
+	}
+}
+
 /* --- MobileNet --- */
 
 /* A convolution and its norm under PREFIX.0 and PREFIX.1. */
@@ -201,25 +217,80 @@ static int divisible(int c)
 	return n * 10 < c * 9 ? n + 8 : n;
 }
 
-/* Expand, depthwise, squeeze, project (Howard et al. 2019, fig. 4); the blocks' parts are numbered as they come. */
-static void inverted(struct builder *b, const int *v)
+struct block {
+	char prefix[32];         /* the block's parts are PREFIX.0, PREFIX.1, ... as they come */
+	int expanded, k, stride, out;
+	enum act act;
+	int squeeze;             /* width between the gate's two layers, 0: no gate */
+	enum act inner, outer;   /* the gate's activations */
+	bool bare;               /* the last convolution and its norm are two parts */
+};
+
+static void block_squeeze(struct builder *b, const struct block *k, int part)
+{
+	char first[64], second[64];
+
+	format(first, sizeof(first), "%s.%d.fc1", k->prefix, part);
+	format(second, sizeof(second), "%s.%d.fc2", k->prefix, part);
+	build_squeeze(b, k->squeeze, k->inner, k->outer, first, second);
+}
+
+static void block_project(struct builder *b, const struct block *k, int part)
+{
+	char conv_name[64], norm_name[64];
+
+	format(conv_name, sizeof(conv_name), k->bare ? "%s.%d" : "%s.%d.0", k->prefix, part);
+	format(norm_name, sizeof(norm_name), k->bare ? "%s.%d" : "%s.%d.1", k->prefix, k->bare ? part + 1 : part);
+	build_conv(b, &(struct conv_spec){ .out = k->out, .k = 1, .stride = 1, .conv = conv_name, .norm = norm_name });
+}
+
+/* Expand, depthwise, squeeze, project (Sandler et al. 2018; Howard et al. 2019, fig. 4). */
+static void inverted_block(struct builder *b, const struct block *k)
 {
 	int from = b->at, in = b->net->nodes[from].c, part = 0;
-	char prefix[4][48], first[64], second[64];
+	char prefix[2][48];
 
-	for (int i = 0; i < 4; i++)
-		format(prefix[i], sizeof(prefix[i]), "features.%d.block.%d", b->row, i);
-	if (v[1] != in)
-		mobile_conv(b, prefix[part++], (struct conv_spec){ .out = v[1], .k = 1, .stride = 1, .act = v[4] });
-	mobile_conv(b, prefix[part++], (struct conv_spec){ .k = v[0], .stride = v[5], .act = v[4], .depthwise = true });
-	if (v[3]) {
-		format(first, sizeof(first), "%s.fc1", prefix[part]);
-		format(second, sizeof(second), "%s.fc2", prefix[part++]);
-		build_squeeze(b, divisible(v[1] / 4), ACT_RELU, ACT_HARDSIGMOID, first, second);
-	}
-	mobile_conv(b, prefix[part], (struct conv_spec){ .out = v[2], .k = 1, .stride = 1 });
-	if (v[5] == 1 && in == v[2])
+	for (int i = 0; i < 2; i++)
+		format(prefix[i], sizeof(prefix[i]), "%s.%d", k->prefix, i);
+	if (k->expanded != in)
+		mobile_conv(b, prefix[part++], (struct conv_spec){ .out = k->expanded, .k = 1, .stride = 1, .act = k->act });
+	mobile_conv(b, prefix[part++], (struct conv_spec){ .k = k->k, .stride = k->stride, .act = k->act, .depthwise = true });
+	if (k->squeeze)
+		block_squeeze(b, k, part++);
+	block_project(b, k, part);
+	if (k->stride == 1 && in == k->out)
 		build_sum(b, from, ACT_NONE);
+}
+
+static void inverted(struct builder *b, const int *v)
+{
+	struct block k = { .k = v[0], .expanded = v[1], .out = v[2], .squeeze = v[3] ? divisible(v[1] / 4) : 0, .act = v[4],
+		.stride = v[5], .inner = ACT_RELU, .outer = ACT_HARDSIGMOID };
+
+	format(k.prefix, sizeof(k.prefix), "features.%d.block", b->row);
+	inverted_block(b, &k);
+}
+
+static void inverted_v2(struct builder *b, const int *v)
+{
+	struct block k = { .k = 3, .expanded = v[0] * b->net->nodes[b->at].c, .out = v[1], .stride = v[2], .act = ACT_RELU6,
+		.bare = true };
+
+	format(k.prefix, sizeof(k.prefix), "features.%d.conv", b->row);
+	inverted_block(b, &k);
+}
+
+/* A stage of EfficientNet (Tan and Le 2019); the gate's width follows the block's input, not what it is expanded to. */
+static void mbconv(struct builder *b, const int *v)
+{
+	for (int i = 0; i < v[4]; i++) {
+		int in = b->net->nodes[b->at].c;
+		struct block k = { .expanded = v[0] * in, .k = v[1], .stride = i ? 1 : v[2], .out = v[3], .act = ACT_SILU,
+			.squeeze = MAX(1, in / 4), .inner = ACT_SILU, .outer = ACT_SIGMOID };
+
+		format(k.prefix, sizeof(k.prefix), "features.%d.%d.block", b->row, i);
+		inverted_block(b, &k);
+	}
 }
 
 static void classifier(struct builder *b, const int *v)
@@ -245,8 +316,11 @@ static const struct layer layers[] = {
 	[LAYER_ATTENTION] = { { "attention", "self-attention", NULL }, attention },
 	[RESNET_STEM] = { { "resnet_stem", "7x7/2 and max-pooling, or 3x3", NULL }, resnet_stem },
 	[BASIC] = { { "basic", "ResNet blocks of two 3x3 convolutions", NULL }, basic },
+	[BOTTLENECK] = { { "bottleneck", "ResNet blocks of 1x1, 3x3 and 1x1 convolutions", NULL }, bottleneck },
 	[MOBILE_STEM] = { { "mobile_stem", "3x3/2 convolution", NULL }, mobile_stem },
 	[INVERTED] = { { "inverted", "inverted bottleneck with a depthwise convolution", NULL }, inverted },
+	[INVERTED_V2] = { { "inverted_v2", "MobileNetV2's inverted bottleneck", NULL }, inverted_v2 },
+	[MBCONV] = { { "mbconv", "EfficientNet's inverted bottlenecks", NULL }, mbconv },
 	[MOBILE_LAST] = { { "mobile_last", "1x1 convolution", NULL }, mobile_last },
 	[CLASSIFIER] = { { "classifier", "the classifier's hidden layer", NULL }, classifier },
 	[VIT_PATCHES] = { { "vit_patches", "patches as tokens, a class token before them", NULL }, build_vit_patches },

@@ -18,6 +18,7 @@ from vit_torch import DeiT
 import torch
 import torchvision
 from torch import nn
+from torchvision.ops import StochasticDepth
 
 torch.set_num_threads(2)
 
@@ -60,8 +61,7 @@ def _backbone(arch, small):
             model.conv1 = nn.Conv2d(3, 64, 3, stride=1, padding=1, bias=False)
             model.maxpool = nn.Identity()
     else:
-        model.classifier[2].p = 0.0
-        model.classifier[3] = nn.Identity()
+        model.classifier[-1] = nn.Identity()
         if small:
             model.features[0][0].stride = (1, 1)
     return model
@@ -76,6 +76,9 @@ class Reference(nn.Module):
     def __init__(self, arch, small, kind, dim):
         super().__init__()
         self.body = backbone(arch, small)
+        for m in self.body.modules():
+            if isinstance(m, (nn.Dropout, StochasticDepth)):
+                m.p = 0.0
         self.head = make_head(kind, [m for m in self.body.modules() if hasattr(m, "weight")][-1].weight.shape[0], dim)
 
     def forward(self, x):
@@ -114,7 +117,7 @@ def normalised(views, dtype):
 
 # --- a point without kinks near by ---
 
-KINKS = {nn.ReLU: (0.0,), nn.Hardswish: (-3.0, 3.0), nn.Hardsigmoid: (-3.0, 3.0)}
+KINKS = {nn.ReLU: (0.0,), nn.ReLU6: (0.0, 6.0), nn.Hardswish: (-3.0, 3.0), nn.Hardsigmoid: (-3.0, 3.0)}
 REACH = 0.1      # how far a bias may be moved
 TIE = 2e-5       # two inputs of a max-pool nearer than this may trade places in f32
 
