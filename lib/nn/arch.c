@@ -7,6 +7,7 @@
 #include "lib/nn/arch.h"
 
 #define RE ACT_RELU
+#define R6 ACT_RELU6
 #define HS ACT_HARDSWISH
 
 static const struct row resnet18[] = {
@@ -33,6 +34,29 @@ static const struct row resnet50[] = {
 	{ BOTTLENECK, { 128, 4, 2 } },
 	{ BOTTLENECK, { 256, 6, 2 } },
 	{ BOTTLENECK, { 512, 3, 2 } },
+	{ LAYER_MEANPOOL, { 0 } },
+};
+
+static const struct row mobilenet_v2[] = {
+	{ MOBILE_STEM, { 32, R6 } },
+	{ INVERTED_V2, { 1, 16, 1 } },
+	{ INVERTED_V2, { 6, 24, 2 } },
+	{ INVERTED_V2, { 6, 24, 1 } },
+	{ INVERTED_V2, { 6, 32, 2 } },
+	{ INVERTED_V2, { 6, 32, 1 } },
+	{ INVERTED_V2, { 6, 32, 1 } },
+	{ INVERTED_V2, { 6, 64, 2 } },
+	{ INVERTED_V2, { 6, 64, 1 } },
+	{ INVERTED_V2, { 6, 64, 1 } },
+	{ INVERTED_V2, { 6, 64, 1 } },
+	{ INVERTED_V2, { 6, 96, 1 } },
+	{ INVERTED_V2, { 6, 96, 1 } },
+	{ INVERTED_V2, { 6, 96, 1 } },
+	{ INVERTED_V2, { 6, 160, 2 } },
+	{ INVERTED_V2, { 6, 160, 1 } },
+	{ INVERTED_V2, { 6, 160, 1 } },
+	{ INVERTED_V2, { 6, 320, 1 } },
+	{ MOBILE_LAST, { 1280, R6 } },
 	{ LAYER_MEANPOOL, { 0 } },
 };
 
@@ -100,6 +124,7 @@ static const struct arch archs[] = {
 	ARCH(resnet18, "ResNet-18 (He et al. 2016), feature 512, 11.2 M parameters", 1e-5, 0.1, INIT_UNIFORM),
 	ARCH(resnet34, "ResNet-34 (He et al. 2016), feature 512, 21.3 M parameters", 1e-5, 0.1, INIT_UNIFORM),
 	ARCH(resnet50, "ResNet-50 v1.5 (He et al. 2016), feature 2048, 23.5 M parameters", 1e-5, 0.1, INIT_UNIFORM),
+	ARCH(mobilenet_v2, "MobileNetV2 (Sandler et al. 2018), feature 1280, 2.2 M parameters", 1e-5, 0.1, INIT_NORMAL),
 	ARCH(mobilenet_v3_small, "MobileNetV3 small (Howard et al. 2019), feature 1024, 1.5 M parameters", 1e-3, 0.01,
 	     INIT_NORMAL),
 	ARCH(mobilenet_v3_large, "MobileNetV3 large (Howard et al. 2019), feature 1280, 4.2 M parameters", 1e-3, 0.01,
