@@ -101,6 +101,8 @@ int configure(struct net_config *c, const struct options *o, const struct record
 	c->width = (int)view->shape[2];
 	c->bn_splits = 1;
 	c->bn_momentum = o->bn_momentum;
+	c->dropout = o->dropout;
+	c->drop_path = o->drop_path;
 	c->backend = o->backend;
 	if (three_numbers(record_text(schema, "fact.mean", "0,0,0"), "mean", c->mean) < 0 ||
 	    three_numbers(record_text(schema, "fact.std", "1,1,1"), "std", c->std) < 0)

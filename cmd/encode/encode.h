@@ -11,7 +11,7 @@ struct options {
 	const char *head, *weights, *as, *out, *backend;
 	bool small, frozen, eval, calibrate, fresh;
 	int64_t dim, bn_splits, microbatch, save_every, until;
-	double ema, bn_momentum, clip;
+	double ema, bn_momentum, clip, dropout, drop_path;
 };
 
 /* The two lives of encode; 0 or -1 after fail(). */

@@ -248,6 +248,7 @@ int train_step(struct training *r, const struct request *q)
 		return -1;
 	if (!r->wanted && step_init(r, q->record) < 0)
 		return -1;
+	trainer_begin(&r->t, step);
 	if (embed(r) < 0)
 		return -1;
 	r->stop = stage_signal(r->s);

@@ -22,6 +22,8 @@ static void add_own_facts(const struct training *r, struct record *facts)
 	record_set_text(facts, "fact.schedule", o->schedule.spelling);
 	record_set_int(facts, "fact.bn_splits", r->parts);
 	record_set_real(facts, "fact.bn_momentum", c->bn_momentum);
+	record_set_real(facts, "fact.dropout", c->dropout);
+	record_set_real(facts, "fact.drop_path", c->drop_path);
 }
 
 /* What the bytes of a run also depend on: no facts, a run may go on with others. */

@@ -20,7 +20,7 @@ enum rng_purpose {
 	RNG_REPLACE = 3,   /* stand-in for a bad sample */
 	RNG_HOLDOUT = 4,   /* choice of held-out samples */
 	RNG_INIT = 5,      /* weights; sample = parameter number */
-	RNG_DROPOUT = 7,   /* sample = step, view = layer */
+	RNG_DROPOUT = 7,   /* masks; epoch = step, sample = row of the batch, view = layer and pass */
 	RNG_QUEUE = 8,     /* first content of the queue */
 	RNG_PROBE = 9,     /* subsets and initial weights of the probes */
 };

@@ -58,6 +58,7 @@ static const struct row mobilenet_v2[] = {
 	{ INVERTED_V2, { 6, 320, 1 } },
 	{ MOBILE_LAST, { 1280, R6 } },
 	{ LAYER_MEANPOOL, { 0 } },
+	{ LAYER_DROPOUT, { 0 } },
 };
 
 static const struct row mobilenet_v3_small[] = {
@@ -76,6 +77,7 @@ static const struct row mobilenet_v3_small[] = {
 	{ MOBILE_LAST, { 576, HS } },
 	{ LAYER_MEANPOOL, { 0 } },
 	{ CLASSIFIER, { 1024, HS } },
+	{ LAYER_DROPOUT, { 0 } },
 };
 
 static const struct row mobilenet_v3_large[] = {
@@ -98,6 +100,7 @@ static const struct row mobilenet_v3_large[] = {
 	{ MOBILE_LAST, { 960, HS } },
 	{ LAYER_MEANPOOL, { 0 } },
 	{ CLASSIFIER, { 1280, HS } },
+	{ LAYER_DROPOUT, { 0 } },
 };
 
 static const struct row efficientnet_b0[] = {
@@ -111,6 +114,7 @@ static const struct row efficientnet_b0[] = {
 	{ MBCONV, { 6, 3, 1, 320, 1 } },
 	{ MOBILE_LAST, { 1280, ACT_SILU } },
 	{ LAYER_MEANPOOL, { 0 } },
+	{ LAYER_DROPOUT, { 0 } },
 };
 
 /* timm's deit_tiny_patch16_224 (Touvron et al. 2021). */

@@ -34,6 +34,7 @@ enum {
 	LAYER_TOKEN,      /* the class token alone */
 	LAYER_LAYERNORM,
 	LAYER_ATTENTION,  /* heads, queries (0: all): self-attention of queries, keys and values side by side */
+	LAYER_DROPOUT,    /* where the configuration asks for it */
 	RESNET_STEM,      /* out */
 	BASIC,            /* out, blocks, stride of the first */
 	BOTTLENECK,       /* width, blocks, stride of the first: out is 4 times the width */

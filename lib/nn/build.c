@@ -152,6 +152,30 @@ void build_squeeze(struct builder *b, int width, enum act inner, enum act outer,
 	b->at = from;
 }
 
+static void add_drop(struct builder *b, double p, bool by_image)
+{
+	const struct node *in = &b->net->nodes[b->at];
+	struct node *x;
+
+	if (b->gate >= 0)
+		bug("dropout of a gated value");
+	if (!(p > 0))
+		return;
+	x = add_node(b, OP_DROP, b->at, in->h, in->w, in->c);
+	x->drop = p;
+	x->by_image = by_image;
+}
+
+void build_dropout(struct builder *b)
+{
+	add_drop(b, b->net->config.dropout, false);
+}
+
+void build_drop_path(struct builder *b, double depth)
+{
+	add_drop(b, b->net->config.drop_path * depth, true);
+}
+
 void build_sum(struct builder *b, int other, enum act act)
 {
 	const struct node *a = &b->net->nodes[b->at], *o = &b->net->nodes[other];
@@ -237,6 +261,21 @@ static int build_head(struct builder *b, const char *kind, int dim)
 	return fail_code(EXIT_USAGE, "unknown head '%s': choose none, linear, simple, wide or deep", kind);
 }
 
+/* A wish that the architecture has no place for is refused. */
+static int check_drops(const struct net *net)
+{
+	bool has[2] = { false, false };
+
+	for (int i = 0; i < net->count; i++)
+		if (net->nodes[i].op == OP_DROP)
+			has[net->nodes[i].by_image] = true;
+	if (net->config.dropout > 0 && !has[0])
+		return fail_code(EXIT_USAGE, "'%s' has no dropout", net->arch->entry.name);
+	if (net->config.drop_path > 0 && !has[1])
+		return fail_code(EXIT_USAGE, "'%s' has no stochastic depth", net->arch->entry.name);
+	return 0;
+}
+
 int net_build(struct net *net)
 {
 	struct builder b = { .net = net, .gate = -1 };
@@ -244,7 +283,7 @@ int net_build(struct net *net)
 	net->feature = net->head = -1;
 	add_node(&b, OP_VIEW, -1, net->config.height, net->config.width, 3)->ld = 3;
 	build_arch(&b);
-	if (b.failed)
+	if (b.failed || check_drops(net) < 0)
 		return -1;
 	if (b.gate >= 0)
 		bug("'%s' ends with a gate", net->arch->entry.name);

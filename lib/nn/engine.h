@@ -34,7 +34,7 @@
 #define CHUNK_FLOATS (96 * 1024)   /* what a chunk's arrays may take of L2 */
 
 enum op_code {
-	OP_VIEW, OP_CONV, OP_DEPTHWISE, OP_MAXPOOL, OP_MEANPOOL, OP_SUM, OP_TOKENS, OP_TOKEN, OP_LAYERNORM, OP_ATTENTION, OPS
+	OP_VIEW, OP_CONV, OP_DEPTHWISE, OP_MAXPOOL, OP_MEANPOOL, OP_SUM, OP_TOKENS, OP_TOKEN, OP_LAYERNORM, OP_ATTENTION, OP_DROP, OPS
 };
 
 struct task;
@@ -48,7 +48,8 @@ struct op {
 	void (*backward)(struct task *t);
 	size_t (*scratch)(const struct node *x, const struct node *in, bool grad);   /* floats a thread needs */
 };
-extern const struct op op_conv, op_depthwise, op_maxpool, op_meanpool, op_sum, op_tokens, op_token, op_layernorm, op_attention;
+extern const struct op op_conv, op_depthwise, op_maxpool, op_meanpool, op_sum, op_tokens, op_token, op_layernorm, op_attention,
+	op_drop;
 extern const struct op *const ops[OPS];
 
 struct node {
@@ -59,6 +60,8 @@ struct node {
 	int k, stride, pad;
 	int heads;               /* of attention */
 	enum act act;
+	double drop;             /* OP_DROP: probability */
+	bool by_image;           /* ... of a whole image, not of an element */
 	int64_t weight, bias, gamma, beta;   /* in the flat parameters, -1: none */
 	int64_t mean, var;       /* in the flat buffers, -1: none */
 	int64_t weights;         /* elements of weight */
@@ -105,6 +108,7 @@ struct pass {
 	enum net_mode mode;
 	const uint8_t *views;
 	const int32_t *order;
+	struct masks masks;
 	struct state *state;
 	float *arena, *vectors, *images;   /* raw and d; per-channel vectors; sums over images */
 	size_t arena_size, channels, images_size;   /* in floats; the first two for each thread */
@@ -193,6 +197,9 @@ void add_moments(const struct task *t, const float *x, int64_t rows, int split);
 /* Column sums of rows of the gradient of raw, where the node has a bias. */
 void add_bias(const struct task *t, const float *dy, int64_t rows);
 
+/* What OP_DROP multiplies the value of a row of the pass by, (h, w, ld). */
+void drop_mask(const struct pass *p, int node, int row, float *mask);
+
 /* --- drawing up a net: layers.c calls these; names are torchvision's --- */
 struct builder {
 	struct net *net;
@@ -221,6 +228,10 @@ void build_token(struct builder *b);
 void build_layernorm(struct builder *b, const char *name);
 /* Reads queries, keys and values side by side, each of heads parts; only the first queries tokens ask. */
 void build_attention(struct builder *b, int heads, int queries);
+/* Dropout, where the configuration has it. */
+void build_dropout(struct builder *b);
+/* Stochastic depth of the branch that ends here, before its sum; depth: of the block, 0 to 1. */
+void build_drop_path(struct builder *b, double depth);
 /* at + other, then act. */
 void build_sum(struct builder *b, int other, enum act act);
 void build_arch(struct builder *b);   /* all rows of the net's architecture: layers.c */

@@ -100,6 +100,12 @@ static void attention(struct builder *b, const int *v)
 	build_attention(b, v[0], v[1] ? v[1] : in->h * in->w);
 }
 
+static void dropout(struct builder *b, const int *v)
+{
+	(void)v;
+	build_dropout(b);
+}
+
 /* --- ResNet --- */
 
 /* Small images (He et al. 2016, sec. 4.2; MoCo's CIFAR code): 3x3, stride 1 and no pooling. */
@@ -224,6 +230,7 @@ struct block {
 	int squeeze;             /* width between the gate's two layers, 0: no gate */
 	enum act inner, outer;   /* the gate's activations */
 	bool bare;               /* the last convolution and its norm are two parts */
+	double depth;            /* 0 to 1, for stochastic depth */
 };
 
 static void block_squeeze(struct builder *b, const struct block *k, int part)
@@ -258,8 +265,10 @@ static void inverted_block(struct builder *b, const struct block *k)
 	if (k->squeeze)
 		block_squeeze(b, k, part++);
 	block_project(b, k, part);
-	if (k->stride == 1 && in == k->out)
+	if (k->stride == 1 && in == k->out) {
+		build_drop_path(b, k->depth);
 		build_sum(b, from, ACT_NONE);
+	}
 }
 
 static void inverted(struct builder *b, const int *v)
@@ -280,13 +289,26 @@ static void inverted_v2(struct builder *b, const int *v)
 	inverted_block(b, &k);
 }
 
+/* Blocks in the stages of an EfficientNet before row end. */
+static int mbconv_blocks(const struct arch *a, int end)
+{
+	int n = 0;
+
+	for (int i = 0; i < end; i++)
+		n += a->rows[i].layer == MBCONV ? a->rows[i].v[4] : 0;
+	return n;
+}
+
 /* A stage of EfficientNet (Tan and Le 2019); the gate's width follows the block's input, not what it is expanded to. */
 static void mbconv(struct builder *b, const int *v)
 {
+	const struct arch *a = b->net->arch;
+
 	for (int i = 0; i < v[4]; i++) {
 		int in = b->net->nodes[b->at].c;
 		struct block k = { .expanded = v[0] * in, .k = v[1], .stride = i ? 1 : v[2], .out = v[3], .act = ACT_SILU,
-			.squeeze = MAX(1, in / 4), .inner = ACT_SILU, .outer = ACT_SIGMOID };
+			.squeeze = MAX(1, in / 4), .inner = ACT_SILU, .outer = ACT_SIGMOID,
+			.depth = (mbconv_blocks(a, b->row) + i) / (double)mbconv_blocks(a, a->count) };
 
 		format(k.prefix, sizeof(k.prefix), "features.%d.%d.block", b->row, i);
 		inverted_block(b, &k);
@@ -314,6 +336,7 @@ static const struct layer layers[] = {
 	[LAYER_TOKEN] = { { "token", "the first token", NULL }, token },
 	[LAYER_LAYERNORM] = { { "layernorm", "layer norm over channels", NULL }, layernorm },
 	[LAYER_ATTENTION] = { { "attention", "self-attention", NULL }, attention },
+	[LAYER_DROPOUT] = { { "dropout", "dropout, if asked for", NULL }, dropout },
 	[RESNET_STEM] = { { "resnet_stem", "7x7/2 and max-pooling, or 3x3", NULL }, resnet_stem },
 	[BASIC] = { { "basic", "ResNet blocks of two 3x3 convolutions", NULL }, basic },
 	[BOTTLENECK] = { { "bottleneck", "ResNet blocks of 1x1, 3x3 and 1x1 convolutions", NULL }, bottleneck },

@@ -46,8 +46,10 @@ static int class_token(struct builder *b, int from)
 
 /* x + attention(norm(x)), then x + mlp(norm(x)). Of the last block only the class token is used: only it is computed, from
  * where nothing else depends on the others. */
-static void block(struct builder *b, int i, bool last, int heads, int mlp)
+static void block(struct builder *b, int i, int blocks, int heads, int mlp)
 {
+	bool last = i == blocks - 1;
+	double depth = blocks > 1 ? i / (double)(blocks - 1) : 1;
 	const struct node *in = &b->net->nodes[b->at];
 	int from = b->at, width = in->c;
 
@@ -57,17 +59,19 @@ static void block(struct builder *b, int i, bool last, int heads, int mlp)
 	if (last)
 		from = class_token(b, from);
 	block_linear(b, i, "attn.proj", width, ACT_NONE);
+	build_drop_path(b, depth);
 	build_sum(b, from, ACT_NONE);
 	from = b->at;
 	block_norm(b, i, "norm2");
 	block_linear(b, i, "mlp.fc1", mlp, ACT_GELU);
 	block_linear(b, i, "mlp.fc2", width, ACT_NONE);
+	build_drop_path(b, depth);
 	build_sum(b, from, ACT_NONE);
 }
 
 void build_vit_blocks(struct builder *b, const int *v)
 {
 	for (int i = 0; i < v[0]; i++)
-		block(b, i, i == v[0] - 1, v[1], v[2]);
+		block(b, i, v[0], v[1], v[2]);
 	build_layernorm(b, "norm");
 }

@@ -122,6 +122,8 @@ static int check_config(const struct net_config *c)
 		return fail_code(EXIT_USAGE, "%d splits of the batch: at least 1", c->bn_splits);
 	if (strcmp(c->head, "none") && c->dim < 1)
 		return fail_code(EXIT_USAGE, "a head of dimension %d", c->dim);
+	if (!(c->dropout >= 0 && c->dropout < 1 && c->drop_path >= 0 && c->drop_path < 1))
+		return fail_code(EXIT_USAGE, "dropout %g and drop-path %g: at least 0, below 1", c->dropout, c->drop_path);
 	for (int i = 0; i < 3; i++)
 		if (!(c->std[i] > 0))
 			return fail_code(EXIT_USAGE, "a standard deviation of %g in the normalisation of views", c->std[i]);

@@ -36,6 +36,8 @@ struct net_config {
 	int height, width;      /* of the views */
 	int bn_splits;          /* BN statistics over this many contiguous parts of the batch, rows floor(iB/n)..floor((i+1)B/n) */
 	double bn_momentum;     /* of the running statistics; 0: the architecture's own */
+	double dropout;         /* probability, in training, where torchvision's network has it before the last layer; 0: none */
+	double drop_path;       /* probability of the last block's branch, growing from 0 at the first (stochastic depth); 0: none */
 	float mean[3], std[3];  /* of the normalisation of u8 views */
 	const char *backend;    /* "blas", "onednn"; NULL: onednn where built in, else blas */
 };
@@ -71,10 +73,23 @@ void net_init(const struct net *net, uint64_t seed, float *params, float *buffer
 void net_export(const struct net *net, const struct net_tensor *t, const float *flat, float *out);
 void net_import(const struct net *net, const struct net_tensor *t, const float *in, float *flat);
 
+/*
+ * Where the masks of dropout and stochastic depth come from, by the counter-based stream: equal members, equal masks, whatever
+ * the threads or the parts. In force in NET_TRAIN and NET_KEY, as in PyTorch's training mode.
+ */
+#define NET_STREAMS 16
+struct masks {
+	uint64_t seed;
+	uint32_t step;
+	int stream;             /* below NET_STREAMS: a step's passes draw apart */
+	uint32_t row;           /* place in the whole batch of the first row */
+};
+
 /* Room for the activations of at most batch rows; grad: whether backward may follow. */
 struct pass *pass_new(const struct net *net, int batch, bool grad);
 void pass_free(struct pass *p);
 size_t pass_bytes(const struct pass *p);
+void pass_masks(struct pass *p, struct masks m);     /* of the next forward passes and their backward; zeros at first */
 const float *pass_feature(const struct pass *p);     /* (rows, feature_dim), valid until the next forward of this pass */
 const float *pass_head(const struct pass *p);        /* (rows, dim) */
 

@@ -11,4 +11,5 @@ const struct op *const ops[OPS] = {
 	[OP_TOKEN] = &op_token,
 	[OP_LAYERNORM] = &op_layernorm,
 	[OP_ATTENTION] = &op_attention,
+	[OP_DROP] = &op_drop,
 };

@@ -273,6 +273,11 @@ size_t pass_bytes(const struct pass *p)
 	return (p->images_size + p->threads * thread + partial + outputs) * sizeof(float) + sums_bytes(p);
 }
 
+void pass_masks(struct pass *p, struct masks m)
+{
+	p->masks = m;
+}
+
 const float *pass_feature(const struct pass *p)
 {
 	return p->feature;

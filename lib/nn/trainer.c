@@ -85,6 +85,19 @@ static void add_statistics(struct trainer *t, double **sum, int part, float *run
 
 /* --- a step --- */
 
+void trainer_begin(struct trainer *t, int64_t step)
+{
+	t->step = step;
+}
+
+/* Masks of a query's pass, of a key's: two networks in training mode drop apart. row: the first one's place in the batch, in the
+ * order of the key groups where it is a key. */
+static void draw_masks(const struct trainer *t, struct pass *p, bool key, int view, int row)
+{
+	pass_masks(p, (struct masks){ .seed = t->c.seed, .step = (uint32_t)t->step, .stream = key ? TRAINER_VIEWS + view : view,
+				      .row = (uint32_t)row });
+}
+
 /* One for each part of each view, or one for all. */
 static struct pass *query_pass(struct trainer *t, int view, int part)
 {
@@ -99,6 +112,7 @@ const float *trainer_query(struct trainer *t, int view, int part, const uint8_t 
 {
 	struct pass *p = query_pass(t, view, part);
 
+	draw_masks(t, p, false, view, part_start(t->c.batch, part, t->c.net.bn_splits));
 	net_forward(t->net, p, t->params, t->statistics, views, NULL, rows, NET_TRAIN);
 	add_statistics(t, &t->sums[0][view], part, t->buffers);
 	return pass_head(p);
@@ -113,8 +127,10 @@ const float *trainer_query_again(struct trainer *t, int view, int part, const ui
 {
 	struct pass *p = query_pass(t, view, part);
 
-	if (t->c.stream)
+	if (t->c.stream) {
+		draw_masks(t, p, false, view, part_start(t->c.batch, part, t->c.net.bn_splits));
 		net_forward(t->net, p, t->params, NULL, views, NULL, rows, NET_TRAIN);
+	}
 	return pass_head(p);
 }
 
@@ -140,6 +156,7 @@ const float *trainer_key(struct trainer *t, int view, int group, const uint8_t *
 {
 	if (!t->key)
 		t->key = pass_new(t->net, key_most(t->c.batch, t->c.net.bn_splits), false);
+	draw_masks(t, t->key, true, view, group * key_most(t->c.batch, t->c.net.bn_splits));
 	net_forward(t->net, t->key, t->key_params, t->statistics, views, NULL, rows, NET_KEY);
 	add_statistics(t, &t->sums[1][view], group, t->key_buffers);
 	return pass_head(t->key);

@@ -3,6 +3,7 @@
  *
  * A step, in MoCo's order (He et al. 2020, Algorithm 1; main_moco.py), part by part (parts.h; one part unless BN is split):
  *
+ *	trainer_begin(t, step);                                       masks are drawn by it
  *	q = trainer_query(t, 0, part, rows of view0, count);          (count, dim), for every part in turn
  *	trainer_move_key(t);                                          key = m*key + (1-m)*query: before k is computed
  *	k = trainer_key(t, 1, group, rows of view1, count);           (count, dim), for every key group in turn
@@ -45,6 +46,7 @@ struct trainer {
 	float *key_params, *key_buffers;    /* NULL until a key is asked for */
 	struct pass **query, *key;          /* query: (views, parts), or one */
 	float *statistics;                  /* BN's, of the part in hand */
+	int64_t step;                       /* in hand */
 	double *sums[2][TRAINER_VIEWS];     /* and summed over the parts: of queries, of keys */
 };
 
@@ -52,6 +54,8 @@ struct trainer {
 int trainer_init(struct trainer *t, const struct trainer_config *c);
 void trainer_release(struct trainer *t);
 
+/* The step that the calls below belong to. */
+void trainer_begin(struct trainer *t, int64_t step);
 /* Head of the trained network on a part of one view, statistics of that part; valid until the next call (with stream, for any
  * view and part, else for the same). After the last part running statistics move by the mean over the parts. */
 const float *trainer_query(struct trainer *t, int view, int part, const uint8_t *views, int rows);

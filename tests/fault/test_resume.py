@@ -18,8 +18,8 @@ from lines import POINTS, Line, check, content, environment, folder, images, jso
 STEPS, EVERY = 24, 5
 AUGMENT = ["augment", "-q", "-j1", "--size", "32", "--recipe", "moco-cifar", "--batch", "8", "--epochs", "3", "-s", "9", "data"]
 ENCODE = ["encode", "-q", "-j1", "-a", "mobilenet_v3_small", "--small", "--dim", "16", "--save-every", str(EVERY), "-o", "run"]
-DEIT = ["-a", "deit_tiny"]
-ADAMW = ["--optim", "adamw:lr=1e-3,nodecay=1", "--clip", "0.5", "--schedule", "cosine:warmup=1,by=step"]
+DEIT = ["-a", "deit_tiny", "--drop-path", "0.2"]
+ADAMW = ["--dropout", "0.2", "--optim", "adamw:lr=1e-3,nodecay=1", "--clip", "0.5", "--schedule", "cosine:warmup=1,by=step"]
 LOSS = ["loss", "-q", "-j1", "moco:k=64"]
 STAGES = ("augment", "encode", "loss")
 FILES = ("checkpoint.safetensors", "model.safetensors")

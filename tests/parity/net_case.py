@@ -24,6 +24,8 @@ class Case:
     batch: int = 13
     momentum: float = 0.0
     width: int = 0          # 0: square
+    dropout: float = 0.0
+    drop_path: float = 0.0
 
     def __str__(self):
         return (f"{self.arch}{' --small' if self.small else ''} {self.size}{f'x{self.width}' if self.width else ''} {self.head} "
@@ -34,7 +36,8 @@ class Case:
         return self.size, self.width or self.size
 
     def net(self, backend):
-        return Net(self.arch, self.small, self.head, DIM, self.extent, self.splits, self.momentum, backend)
+        return Net(self.arch, self.small, self.head, DIM, self.extent, self.splits, self.momentum, backend, self.dropout,
+                   self.drop_path)
 
     def reference(self, weights, dtype):
         return reference(self.arch, self.small, self.head, DIM, weights, dtype, self.splits, self.momentum)

@@ -24,7 +24,8 @@ def declare(name, restype, *argtypes):
 
 P = c_void_p
 declare("shim_name", c_char_p, c_int, c_int)
-declare("shim_net", P, c_char_p, c_int, c_char_p, c_int, c_int, c_int, c_int, c_double, P, P, c_char_p)
+declare("shim_net", P, c_char_p, c_int, c_char_p, c_int, c_int, c_int, c_int, c_double, c_double, c_double, P, P,
+        c_char_p)
 declare("shim_net_tensor", c_int, P, c_int, P, P)
 declare("shim_net_export", None, P, c_int, P, P)
 declare("shim_net_import", None, P, c_int, P, P)
@@ -37,6 +38,8 @@ declare("pass_new", P, P, c_int, c_int)
 declare("pass_free", None, P)
 declare("pass_feature", P, P)
 declare("pass_head", P, P)
+declare("nn_masks", None, P, c_uint64, c_int, c_int, c_int)
+declare("nn_drop", c_int, P, c_int, c_int, P, P)
 declare("net_forward", None, P, P, P, P, P, P, c_int, c_int)
 declare("net_backward", None, P, P, P, P, P, P)
 declare("ema_update", None, c_int64, c_double, P, P)
@@ -75,11 +78,11 @@ class Tensor:
 class Net:
     """size: (height, width). Raises RuntimeError with the library's sentence."""
 
-    def __init__(self, arch, small, head, dim, size, splits=1, momentum=0.0, backend="blas"):
+    def __init__(self, arch, small, head, dim, size, splits=1, momentum=0.0, backend="blas", dropout=0.0, drop_path=0.0):
         self.kind, self.dim = head, dim
         self.texts = arch.encode(), head.encode(), backend.encode()  # the configuration may borrow them
-        self.handle = lib.shim_net(self.texts[0], small, self.texts[1], dim, *size, splits, momentum, ptr(MEAN), ptr(STD),
-                                   self.texts[2])
+        self.handle = lib.shim_net(self.texts[0], small, self.texts[1], dim, *size, splits, momentum, dropout, drop_path,
+                                   ptr(MEAN), ptr(STD), self.texts[2])
         if not self.handle:
             raise RuntimeError(why())
         self.tensors = [Tensor(self.handle, i) for i in range(lib.shim_net_tensor(self.handle, -1, None, None))]
@@ -143,6 +146,16 @@ class Pass:
         lib.net_forward(net.handle, self.handle, ptr(params), ptr(buffers), ptr(views), ptr(order), rows, mode)
         feature = self._rows(lib.pass_feature(self.handle), rows, net.feature_dim)
         return feature, None if net.kind == "none" else self._rows(lib.pass_head(self.handle), rows, net.dim)
+
+    def masks(self, rows):
+        """[(probability, by image, mask)] of every node that drops; masks are (rows, pixels, channels), in the batch's order."""
+        found, facts = [], np.zeros(4)
+        while (size := lib.nn_drop(self.handle, len(found), 0, ptr(facts), None)) >= 0:
+            room, channels, padded = np.zeros((rows, size), np.float32), int(facts[1]), int(facts[2])
+            for row in range(rows):
+                lib.nn_drop(self.handle, len(found), row, ptr(facts), ptr(room[row]))
+            found.append((facts[0], bool(facts[3]), room.reshape(rows, -1, padded)[:, :, :channels]))
+        return found
 
     def backward(self, params, d_feature, d_head, grads):
         lib.net_backward(self.net.handle, self.handle, ptr(params), ptr(d_feature), ptr(d_head), ptr(grads))

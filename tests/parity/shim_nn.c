@@ -18,6 +18,8 @@ int nn_tensor(struct shim *s, int i, char *name, int *buffer, int64_t *shape);
 void nn_set(struct shim *s, int i, const float *in, float *flat);
 void nn_get(struct shim *s, int i, const float *flat, float *out);
 int nn_ops(void);
+void nn_masks(struct pass *p, uint64_t seed, int step, int stream, int row);
+int nn_drop(const struct pass *p, int i, int row, double *facts, float *mask);
 int nn_act(int act, int64_t n, const float *z, float *value, float *slope);
 const char *nn_op_name(int i);
 
@@ -117,6 +119,32 @@ int nn_act(int act, int64_t n, const float *z, float *value, float *slope)
 		slope[i] = 1;
 	k->finish(slope, z, n / LANES, LANES, &none, act, NULL, NULL, NULL);
 	return 0;
+}
+
+void nn_masks(struct pass *p, uint64_t seed, int step, int stream, int row)
+{
+	pass_masks(p, (struct masks){ .seed = seed, .step = (uint32_t)step, .stream = stream, .row = (uint32_t)row });
+}
+
+/* Floats of the mask of the i-th node that drops, -1 after the last; facts: its probability, channels, channels with padding,
+ * whether it drops images. mask: NULL, or room for that of a row. */
+int nn_drop(const struct pass *p, int i, int row, double *facts, float *mask)
+{
+	const struct net *net = p->net;
+	int node = 0;
+
+	for (node = 1; node < net->count; node++)
+		if (net->nodes[node].op == OP_DROP && i-- == 0)
+			break;
+	if (node == net->count)
+		return -1;
+	facts[0] = net->nodes[node].drop;
+	facts[1] = net->nodes[node].c;
+	facts[2] = net->nodes[node].ld;
+	facts[3] = net->nodes[node].by_image;
+	if (mask)
+		drop_mask(p, node, row, mask);
+	return net->nodes[node].h * net->nodes[node].w * net->nodes[node].ld;
 }
 
 int nn_ops(void)

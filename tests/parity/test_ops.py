@@ -249,7 +249,8 @@ def run_cases():
             for splits in (1, 2):
                 run(title, rows, h, w, 5 if splits > 1 else 3, splits, backend)
         run(title, rows, h, w, 7, 3, "onednn", True)
-    covered = {"view"} | {n for _, rows, _, _ in CASES for n, op in zip(
+    elsewhere = {"view", "drop"}  # the second in test_drop.py
+    covered = elsewhere | {n for _, rows, _, _ in CASES for n, op in zip(
         ("conv", "depthwise", "conv", "maxpool", "meanpool", "meanpool", "sum", "tokens", "token", "layernorm", "attention"),
         range(11)) if any(r[0] == op for r in rows)}
     names = {lib.nn_op_name(i).decode() for i in range(lib.nn_ops())}

@@ -19,7 +19,7 @@ from peer import Client, Record, Server
 
 FULL = os.environ.get("FULL", "") not in ("", "0")
 STEPS = 3
-NET = ["encode", "-q", "-a", "mobilenet_v3_small", "--small", "--dim", "16", "--save-every", "1"]
+NET = ["encode", "-q", "-a", "mobilenet_v3_small", "--small", "--dim", "16", "--dropout", "0.2", "--save-every", "1"]
 TEACHER = ["encode", "-q", "-j1", "-a", "mobilenet_v3_small", "--small", "--dim", "24", "--frozen", "--as", "t"]
 
 
