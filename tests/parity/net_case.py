@@ -26,6 +26,7 @@ class Case:
     width: int = 0          # 0: square
     dropout: float = 0.0
     drop_path: float = 0.0
+    precision: str = "f32"
 
     def __str__(self):
         return (f"{self.arch}{' --small' if self.small else ''} {self.size}{f'x{self.width}' if self.width else ''} {self.head} "

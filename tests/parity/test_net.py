@@ -9,7 +9,7 @@ A tensor that is zero in exact arithmetic (the gradient of a BN shift that a lat
 than ZERO times the largest norm of its kind in the network) has no relative error. It is measured against FLOOR times that
 largest norm: a gradient there may be 1e-7 of it, float32's resolution, and no more. The table counts such tensors.
 
-FULL=1 runs every size; else one an architecture.
+FULL=1 runs every size; else one an architecture. Batches are small: what is compared is arithmetic, not learning.
 """
 import functools
 import os
@@ -30,36 +30,37 @@ import torch
 FULL = os.environ.get("FULL", "") not in ("", "0")
 BACKENDS = ("blas", "onednn")
 BOUNDS = {"outputs": 1e-4, "gradients": 1e-3, "statistics": 1e-3, "after 5 steps": 1e-3, "eval": 1e-4}
+RULES = {"f32": (2, BOUNDS)}  # of a precision: times PyTorch's own error in it, or a bound
 ZERO, FLOOR = 1e-12, 1e-4
 F64, F32 = torch.float64, torch.float32
 
 
 # --- comparing ---
 
-def judge(kind, ours, single, double):
+def judge(kind, ours, single, double, precision="f32"):
     """Rows (times the allowed error, ours, torch's f32, tensor, whether it is zero), worst first."""
     if set(ours) != set(double):
         return [(float("inf"), float("inf"), 0.0, f"names {sorted(set(ours) ^ set(double))[:3]}", False)]
-    largest = max((np.linalg.norm(r) for r in double.values()), default=0)
+    largest, (factor, bounds) = max((np.linalg.norm(r) for r in double.values()), default=0), RULES[precision]
     rows = []
     for name, r in double.items():
         zero = bool(np.linalg.norm(r) < ZERO * largest)
         error, theirs = (relative(x[name], r, zero * FLOOR * largest) for x in (ours, single))
-        rows.append((error / max(BOUNDS[kind], 2 * theirs), error, theirs, name, zero))
+        rows.append((error / max(bounds[kind], factor * theirs), error, theirs, name, zero))
     return sorted(rows, reverse=True)
 
 
 table = []
 
 
-def compare(label, backend, kinds, single, double):
+def compare(case, backend, kinds, single, double):
     for kind, tensors in kinds.items():
         if not tensors and not double[kind]:     # no batch norm, no statistics
             continue
-        rows = judge(kind, tensors, single[kind], double[kind])
+        rows = judge(kind, tensors, single[kind], double[kind], case.precision)
         times, ours, theirs, name, _ = rows[0]
-        table.append((str(label), backend, kind, name, ours, theirs, sum(r[4] for r in rows)))
-        check(f"{label} {backend}: {kind}", times <= 1, f"{name}: {ours:.2e}, PyTorch's f32 {theirs:.2e}; "
+        table.append((str(case), backend, kind, name, ours, theirs, sum(r[4] for r in rows)))
+        check(f"{case} {backend}: {kind}", times <= 1, f"{name}: {ours:.2e}, PyTorch's f32 {theirs:.2e}; "
               f"{sum(r[0] > 1 for r in rows)} of {len(rows)} tensors too far")
 
 
@@ -102,6 +103,17 @@ def test_step(case):
 
 RECIPE = dict(lr=0.01, momentum=0.9, wd=0.05, ema=0.9, t=1.0, shuffled=True)
 STEPS, SIZE = 5, 40
+# MobileNetV2 has linear bottlenecks without gates under an epsilon of 1e-5: at the rate and the splits of the others PyTorch's f32
+# itself is parts in ten away from float64 after five steps, and a comparison would say nothing.
+GENTLE = {"mobilenet_v2": dict(lr=0.001, splits=1)}
+
+
+def moco_case(case):
+    return replace(case, splits=GENTLE.get(case.arch, {}).get("splits", 4), batch=10, momentum=0.5)
+
+
+def moco_recipe(case):
+    return dict(RECIPE, lr=GENTLE.get(case.arch, RECIPE)["lr"])
 
 
 @functools.lru_cache(maxsize=1)
@@ -150,7 +162,7 @@ def moco_loss(case):
 def moco_ours(case, backend):
     """(what moco_torch gives, the net, its weights)."""
     weights, views, orders = moco_input(case)
-    net, loss, r = case.net(backend), moco_loss(case), RECIPE
+    net, loss, r = case.net(backend), moco_loss(case), moco_recipe(case)
     params, buffers = net.load(weights)
     key_params, key_buffers = net.load(weights)
     q_pass, k_pass = Pass(net, case.batch, True), Pass(net, case.batch, False)
@@ -171,8 +183,8 @@ def moco_ours(case, backend):
 
 
 def test_moco(case):
-    queue = moco_loss(case).queue
-    double, single = moco_torch(case, F64, queue, RECIPE), moco_torch(case, F32, queue, RECIPE)
+    queue, recipe = moco_loss(case).queue, moco_recipe(case)
+    double, single = moco_torch(case, F64, queue, recipe), moco_torch(case, F32, queue, recipe)
     for backend in BACKENDS:
         ours, trained = moco_ours(case, backend)
         compare(case, backend, ours, single, double)
@@ -241,15 +253,6 @@ def test_moco_comparison(case):
 
 # --- all of it ---
 
-ONE_SIZE = {"mobilenet_v3_small": (False, 97), "mobilenet_v3_large": (True, 35), "deit_tiny": (True, 32)}
-SIZES = ((False, 64), (False, 97), (False, 224), (True, 32), (True, 35))
-PATCHED = ((False, 64), (False, 96), (False, 224), (True, 32))     # whole patches
-
-
-def sizes(arch):
-    return PATCHED if arch == "deit_tiny" else SIZES
-
-
 def test_names():
     """timm's names and shapes, from its list; and that what stands for timm computes what torchvision's own network does."""
     case = Case("deit_tiny", False, 224, "none", batch=2)
@@ -264,24 +267,42 @@ def test_names():
     check("deit_tiny: the reference is torchvision's network", relative(ours, theirs) < 1e-12, f"{relative(ours, theirs):.1e}")
 
 
+ONE_SIZE = {"mobilenet_v3_small": (False, 97), "mobilenet_v3_large": (True, 35), "mobilenet_v2": (True, 32),
+            "efficientnet_b0": (True, 32), "deit_tiny": (True, 32)}
+ALL_SIZES = ((False, 224), (False, 97), (True, 32), (True, 35))
+PATCHED = {"deit_tiny": ((False, 224), (False, 96), (True, 32))}     # whole patches
+LARGE = ("resnet34", "resnet50")     # five steps of these take minutes
+
+
+def test_sizes(arch):
+    """Plain, and with split and shuffled BN and another head; only the second where pictures are large."""
+    for small, size in PATCHED.get(arch, ALL_SIZES) if FULL else (ONE_SIZE.get(arch, (False, 64)),):
+        if size < 200:
+            test_step(Case(arch, small, size, batch=4))
+        test_step(Case(arch, small, size, "simple", splits=2, shuffled=True, batch=5))
+
+
+def test_five_steps(arch):
+    """At 32; in a short run at a size where they are cheap, the largest networks not at all."""
+    if FULL:
+        test_moco(moco_case(Case(arch, True, 32)))
+    elif arch not in LARGE:
+        test_moco(moco_case(Case(arch, *ONE_SIZE.get(arch, (False, 64)))))
+
+
 def main():
     tiny = Case("mobilenet_v3_small", True, 32, splits=4)
-    cases = [Case(a, s, n, batch=13 if n < 100 else 6) for a in ARCHS for s, n in sizes(a)] if FULL else \
-        [Case(a, *ONE_SIZE.get(a, (False, 64))) for a in ARCHS]
     lib.threads_set(2)
     test_names()
     test_comparison(tiny)
     test_moco_comparison(replace(tiny, batch=8))
-    for case in cases:
-        for variant in (case, replace(case, splits=4, shuffled=True, head="simple")):
-            test_step(variant)
+    for arch in ARCHS:
+        test_sizes(arch)
+        test_five_steps(arch)
     test_step(Case("resnet18", True, 32, batch=8))
     test_step(replace(tiny, size=30, width=45))
     for head in ("none", "linear", "wide", "deep"):
         test_step(replace(tiny, head=head))
-    for case in cases:
-        if case.size < 100:
-            test_moco(replace(case, splits=4, batch=10, momentum=0.5))
     print_table()
     return done()
 
