@@ -29,7 +29,14 @@ class Masked(nn.Module):
 
 
 def put_masks(model, masks):
-    """Every mask in the place where torchvision drops, in the order of the network; how many places there are."""
+    """Every mask in the place where torchvision drops, timm for blocks of tokens, in the order of the network; whether that took
+    them all."""
+    if hasattr(model.body, "blocks"):
+        branches = [(b, n) for b in list(model.body.blocks)[1:] for n in ("attn", "mlp")]
+        for (block, name), (_, _, mask) in zip(branches, masks):
+            drop = Masked(torch.from_numpy(mask[:, 0, :1].copy()))
+            getattr(block, name).register_forward_hook(lambda module, args, out, drop=drop: drop(out))
+        return len(branches) == len(masks)
     places = [(m, "stochastic_depth") for m in model.body.modules() if getattr(m, "use_res_connect", False) and
               hasattr(m, "stochastic_depth") and m.stochastic_depth is not None]
     places += [(model.body.classifier, str(i)) for i, m in enumerate(model.body.classifier) if isinstance(m, nn.Dropout)]
@@ -149,7 +156,8 @@ def main():
     test_refusals()
     case = Case("efficientnet_b0", True, 32, batch=5, shuffled=True, dropout=0.3, drop_path=0.6)
     test_modes(case)
-    for c in (case, replace(case, arch="mobilenet_v3_small", splits=2, drop_path=0.0), replace(case, arch="mobilenet_v2", drop_path=0.0)):
+    for c in (case, replace(case, arch="mobilenet_v3_small", splits=2, drop_path=0.0), replace(case, arch="mobilenet_v2", drop_path=0.0),
+              replace(case, arch="deit_tiny", dropout=0.0)):
         test_parity(c)
     return done()
 
