@@ -1,5 +1,5 @@
 """augment --pack, --describe, --dry-run: what they write is what Python's tarfile and Pillow read, and a killed pack goes on."""
-import collections, glob, hashlib, io, os, signal, subprocess, sys, tarfile, time
+import collections, glob, hashlib, io, os, resource, subprocess, sys, tarfile, time
 
 import numpy as np
 from PIL import Image
@@ -92,6 +92,14 @@ def test_pack(d):
           {k: content(f"{d}/data/{n}") for k, n in keys.items()} and len(whole) == 31, kept.stderr)
 
 
+def test_shards(d):
+    """More shards than the soft limit of open files."""
+    few = lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (24, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+    augment(d, "--pack", "one-%d.tar", "--shard", "1", "--max-bad", "1", "data")
+    r = subprocess.run([f"{BIN}/augment", "-q", "--describe", *(os.path.basename(f) for f in glob.glob(f"{d}/one-*.tar"))], cwd=d, preexec_fn=few, capture_output=True, text=True)
+    check("32 shards, where 24 open files are usual", r.returncode == 0 and "images\t31\n" in r.stdout, r.stderr)
+
+
 def test_killed(d):
     for i in range(40):
         save(d, f"many/{i % 2}/{i:03d}.png", 400, 300, i)
@@ -158,6 +166,6 @@ def test_dry_run(d):
 if __name__ == "__main__":
     with folder() as d:
         data(f"{d}/data")
-        for test in (test_pack, test_killed, test_exif, test_errors, test_describe, test_dry_run):
+        for test in (test_pack, test_shards, test_killed, test_exif, test_errors, test_describe, test_dry_run):
             test(d)
     lines.done()

@@ -11,7 +11,7 @@ const char *set_class(const struct dataset *d, int i);
 const char *set_text(const struct dataset *d, int which);
 int set_sample(const struct dataset *d, int i, int out[3]);
 int set_pixels(const struct dataset *d, int i, int wh[2], uint8_t *rgb);
-struct maker *batches_new(struct dataset *d, const char *recipe, const int64_t o[6], const char *split, double max_bad,
+struct maker *batches_new(struct dataset *d, const char *recipe, const int64_t o[7], const char *split, double max_bad,
 			  int threads);
 int64_t batches_fact(const struct maker *m, const char *name);
 int64_t batches_make(struct maker *m, int64_t step, int part, int parts, const char *name, void *out, size_t room);
@@ -82,8 +82,8 @@ int set_pixels(const struct dataset *d, int i, int wh[2], uint8_t *rgb)
 	return r;
 }
 
-/* o: size, views, batch, seed, eval, cache. */
-struct maker *batches_new(struct dataset *d, const char *recipe, const int64_t o[6], const char *split, double max_bad,
+/* o: size, views, batch, seed, eval, cache, exif. */
+struct maker *batches_new(struct dataset *d, const char *recipe, const int64_t o[7], const char *split, double max_bad,
 			  int threads)
 {
 	struct maker_options options = MAKER_OPTIONS_INIT;
@@ -97,6 +97,7 @@ struct maker *batches_new(struct dataset *d, const char *recipe, const int64_t o
 	options.seed = o[3];
 	options.eval = o[4] != 0;
 	options.cache = o[5];
+	options.exif = o[6] != 0;
 	options.split = split;
 	options.max_bad = max_bad;
 	return maker_new(&options, d);

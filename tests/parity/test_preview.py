@@ -61,7 +61,7 @@ def main(folder):
     a = np.asarray(Image.open(sheet))
     s = C.c_void_p(lib.set_open(f"{folder}/data".encode(), b""))
     names = [lib.dataset_name(s, i).decode() for i in range(6)]
-    m = C.c_void_p(lib.batches_new(s, recipe.encode(), (C.c_int64 * 6)(size, views, 1, 5, 0, 0), b"", C.c_double(0), 1))
+    m = C.c_void_p(lib.batches_new(s, recipe.encode(), (C.c_int64 * 7)(size, views, 1, 5, 0, 0, 0), b"", C.c_double(0), 1))
     wrong = []
     for i in range(6):
         index = np.zeros(1, np.int64)

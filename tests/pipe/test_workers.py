@@ -46,10 +46,13 @@ def test_streams(d):
     one, index = read_stream(d, AUGMENT + ["-j1", "data"])
     four, _ = read_stream(d, AUGMENT + ["-j4", "data"])
     two, _ = read_stream(d, AUGMENT + ["-j1", "data"], AUGMENT + ["-j2", "data"])
+    subprocess.run(["tar", "cf", "data.tar", "-C", "data", "."], cwd=d, check=True)
+    mixed, _ = read_stream(d, AUGMENT + ["-j2", "data.tar"], AUGMENT + ["-j1", "--cache", "0", "data"])
     other, _ = read_stream(d, AUGMENT[:-1] + ["6", "-j1", "data"])
     steps = len(one) - 1
     check("-j 4 gives the stream of -j 1", four == one)
     check("two workers give it too", two == one)
+    check("a worker with a tar and one with the folder, without a cache, give it too", mixed == one)
     check("a step asked for again is the same", one[-1] == one[1])
     check("no two steps are alike", len(set(one[:-1])) == steps)
     check("another seed gives another stream", not set(other) & set(one))

@@ -64,9 +64,10 @@ class Set:
 
 
 class Batches:
-    def __init__(self, *paths, holdout="", recipe="moco-cifar", size=0, views=0, batch=8, seed=1, eval=False, cache=0, split="", max_bad=1.0, threads=2):
-        s = Set(*paths, holdout=holdout)
-        o = (C.c_int64 * 6)(size, views, batch, seed, int(eval), cache)
+    def __init__(self, *paths, holdout="", labels="", listed=None, recipe="moco-cifar", size=0, views=0, batch=8, seed=1, eval=False, exif=False, cache=0, split="",
+                 max_bad=1.0, threads=2):
+        s = Set(*paths, holdout=holdout, labels=labels, listed=listed)
+        o = (C.c_int64 * 7)(size, views, batch, seed, int(eval), cache, int(exif))
         self.p = s.p and lib.batches_new(C.c_void_p(s.p), recipe.encode(), o, split.encode(), C.c_double(max_bad), threads)
         self.why = None if self.p else lib.why().decode()
         self.batch = batch
@@ -333,6 +334,8 @@ def batches():
         for label, other in (("four threads", make(3, plain, recipe=recipe, size=size, threads=4)), ("one thread", make(3, plain, recipe=recipe, size=size, threads=1)),
                              ("a cache", make(3, plain, recipe=recipe, size=size, cache=1 << 30)), ("a tar", make(3, packed, recipe=recipe, size=size))):
             check(f"{recipe}: {label} changes no byte", "" if other == base else "differs")
+        listed = "\0".join(os.path.join(plain, n) for n in sorted(files, reverse=True)).encode()
+        check(f"{recipe}: a list changes no byte", "" if make(3, listed=listed, recipe=recipe, size=size) == base else "differs")
         check(f"{recipe}: the seed does", "" if make(3, plain, recipe=recipe, size=size, seed=2) != base else "same")
     b = Batches(plain, cache=1 << 30, batch=7)
     again = [b.make(s, "view0")[1] for s in range(4)]
@@ -358,6 +361,24 @@ def batches():
     for o, word in ((dict(batch=19), "--batch 18"), (dict(split="tset"), "tset"), (dict(recipe="moko"), "mocov2"), (dict(recipe="mocov2:gray=1"), "grey")):
         check(f"options {o}: an error that helps", "" if word in (Batches(plain, **o).why or "") else str(Batches(plain, **o).why))
     check("only a test split: training takes it", "" if Batches(plain + "/val").p else "no")
+
+
+def mixed():
+    """All formats, half of them with an orientation: the same bytes from folder, tar, list; by any threads; with and without the cache."""
+    tag, kinds = Image.Exif(), ("JPEG", "PNG", "WEBP")
+    tag[0x0112] = 8
+    members = {f"{'ab'[i % 2]}/{i:02d}.{kinds[i % 3].lower()}": jpeg(40 + i, 70 - i, kinds[i % 3], **({"exif": tag} if i % 4 < 2 else {})) for i in range(24)}
+    folder, packed = write("mixed", members), tar("mixed.tar", members)
+    listed = "\0".join(os.path.join(folder, n) for n in members).encode()
+    for exif in (False, True):
+        make = lambda *paths, **o: [Batches(*paths, exif=exif, recipe="mocov2", size=24, **o).make(s, n)[1] for s in (0, 3, 4) for n in ("view0", "view1")]
+        base = make(folder)
+        others = {"a tar": make(packed), "a list": make(listed=listed), "a cache": make(packed, cache=1 << 30), "one thread": make(folder, threads=1), "five threads": make(folder, threads=5)}
+        same(f"mixed formats, exif {exif}: what changes a byte", [k for k, v in others.items() if v != base], [])
+        b = Batches(folder, exif=exif, recipe="mocov2", size=24, cache=1 << 30)
+        same(f"mixed formats, exif {exif}: a warm cache", [[b.make(s, n)[1] for s in (0, 3, 4) for n in ("view0", "view1")] for _ in range(2)], [base, base])
+        kept = base if not exif else kept
+    check("mixed formats: --exif does change them", "" if base != kept else "same")
 
 
 def damaged():
@@ -405,7 +426,7 @@ def wrong_paths():
 
 
 try:
-    for part in (folders, tars, lists, labelled, idx_files, cifar_files, holdouts, orders, batches, damaged, wrong_paths):
+    for part in (folders, tars, lists, labelled, idx_files, cifar_files, holdouts, orders, batches, mixed, damaged, wrong_paths):
         part()
 finally:
     shutil.rmtree(root)
