@@ -1,4 +1,4 @@
-/* maker_internal.h - what maker.c and facts.c share */
+/* maker_internal.h - what maker.c, facts.c and offers.c share */
 #ifndef IMAGE_MAKER_INTERNAL_H
 #define IMAGE_MAKER_INTERNAL_H
 
@@ -34,5 +34,7 @@ struct maker {
 
 /* Fills m->facts and m->served from the options and m->d. */
 int facts_fill(struct maker *m, const struct maker_options *o);
+/* Number of an offer by name, its spec in *spec; -1 after fail() that says which option would make it. */
+int offer_find(const struct maker *m, const char *name, struct tensor *spec);
 
 #endif
