@@ -191,8 +191,9 @@ int main(int argc, char **argv)
 	threads_passive(argv);
 	format(o.maker.recipe.spelling, sizeof(o.maker.recipe.spelling), "mocov2");
 	first = options_parse(&manual, &o, argc, argv);
+	o.stage.serves = !is_alone(&o);
 	if (first < 0)
-		return stage_refuse(manual.name, !is_alone(&o));
+		return stage_refuse(manual.name, o.stage.serves);
 
 	/* prepare */
 	mallopt(M_MMAP_THRESHOLD, MAP_FROM); /* fixed: else each giant that is freed raises it, and the heap keeps the next */
@@ -201,10 +202,10 @@ int main(int argc, char **argv)
 		note("unable to run at a lower priority"); /* the trained stage should come first on shared cores */
 	d = open_data(&o, argv + first, argc - first);
 	if (d && is_alone(&o))
-		return run_alone(&o, d) < 0 ? stage_refuse(manual.name, false) : stage_finish(s, 0);
+		return stage_finish(s, run_alone(&o, d));
 	m = d ? maker_new(&o.maker, d) : NULL;
 	if (!m)
-		return stage_refuse(manual.name, !is_alone(&o));
+		return stage_finish(s, -1);
 	maker_profile(m, o.profile);
 
 	/* serve */
