@@ -21,6 +21,7 @@ static const struct option_row rows[] = {
 	{ 0, "labels", OPT_TEXT, offsetof(struct options, labels), 0, 0, "FILE", "classes: lines of name, tab, class", NULL },
 	{ 0, "holdout", OPT_TEXT, offsetof(struct options, holdout), 0, 0, "FILE|N", "images that are the test split", NULL },
 	{ 0, "exif", OPT_FLAG, offsetof(struct options, maker.exif), 0, 0, NULL, "turn pictures as their EXIF orientation says", NULL },
+	{ 0, "fast", OPT_FLAG, offsetof(struct options, maker.fast), 0, 0, NULL, "decode coarsely, large JPEGs at reduced size", NULL },
 	{ 0, "mean", OPT_TEXT, offsetof(struct options, maker.mean), 0, 0, "R,G,B", "for normalisation by encode; the recipe's", NULL },
 	{ 0, "std", OPT_TEXT, offsetof(struct options, maker.std), 0, 0, "R,G,B", "for normalisation by encode; the recipe's", NULL },
 	{ 0, "max-bad", OPT_REAL, offsetof(struct options, maker.max_bad), 0, 1, "SHARE", "of the images that may be unreadable", NULL },
@@ -94,6 +95,7 @@ static void add_facts(struct record *r, const struct facts *f)
 	record_set_int(r, "fact.seed", f->seed);
 	record_set_bool(r, "fact.eval", f->eval);
 	record_set_bool(r, "fact.exif", f->exif);
+	record_set_bool(r, "fact.fast", f->fast);
 }
 
 static void add_classes(struct record *r, const struct dataset *d)

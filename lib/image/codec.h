@@ -18,6 +18,8 @@ struct codec {
 	void (*destroy)(void *state);
 	/* Reads the header of data, which stays alive until read() or the next open(). */
 	int (*open)(void *state, const uint8_t *data, size_t size, int *w, int *h);
+	/* From now on files may be decoded coarsely and smaller (decoder_set_fast); NULL: this format has no way to. */
+	void (*hurry)(void *state, int least);
 	/* Fills p with at least the window, which lies inside the image. */
 	int (*read)(void *state, struct box window, struct picture *p);
 };

@@ -76,7 +76,8 @@ int facts_fill(struct maker *m, const struct maker_options *o)
 	const struct recipe *r = recipe_of(&o->recipe);
 	struct facts *f = &m->facts;
 
-	*f = (struct facts){ .eval = o->eval, .exif = o->exif, .batch = o->batch, .seed = o->seed, .size = o->size ? o->size : r->size };
+	*f = (struct facts){ .eval = o->eval, .exif = o->exif, .fast = o->fast, .batch = o->batch, .seed = o->seed };
+	f->size = o->size ? o->size : r->size;
 	f->views = o->views ? o->views : o->eval ? 1 : 2;
 	format(f->data, sizeof(f->data), "%s", m->d->fingerprint);
 	format(f->holdout, sizeof(f->holdout), "%s", m->d->holdout);

@@ -15,6 +15,7 @@ struct jpeg {
 	struct jpeg_progress_mgr progress;
 	jmp_buf fence;
 	bool open;
+	int least;              /* pixels of the short side of reduced pictures; 0: exact */
 	uint8_t *row;           /* one row, see row_room() */
 	size_t row_room;
 };
@@ -129,6 +130,27 @@ static void jpeg_renew(struct jpeg *j)
 	j->c.progress = &j->progress;
 }
 
+static void jpeg_hurry(void *state, int least)
+{
+	struct jpeg *j = state;
+
+	j->least = least;
+}
+
+/* Before anything is decoded; sets the size of the output. */
+static void choose_speed(struct jpeg *j)
+{
+	int side = (int)MIN(j->c.image_width, j->c.image_height);
+
+	if (j->least) {
+		j->c.dct_method = JDCT_IFAST;
+		j->c.do_fancy_upsampling = FALSE;
+		for (; j->c.scale_denom < 8 && side >= j->least * 2; side /= 2)
+			j->c.scale_denom *= 2;
+	}
+	jpeg_calc_output_dimensions(&j->c);
+}
+
 static int jpeg_open(void *state, const uint8_t *data, size_t size, int *w, int *h)
 {
 	struct jpeg *j = state;
@@ -141,9 +163,12 @@ static int jpeg_open(void *state, const uint8_t *data, size_t size, int *w, int 
 	jpeg_read_header(&j->c, TRUE);
 	if (j->c.num_components != 1 && j->c.num_components != 3 && j->c.num_components != 4)
 		return fail("it has %d colour channels", j->c.num_components);
-	*w = (int)j->c.image_width;
-	*h = (int)j->c.image_height;
-	return codec_check_size(*w, *h);
+	if (codec_check_size(j->c.image_width, j->c.image_height) < 0)
+		return -1;
+	choose_speed(j);
+	*w = (int)j->c.output_width;
+	*h = (int)j->c.output_height;
+	return 0;
 }
 
 /* Whether an end-of-image marker closes the file. Without it some rows may be missing, which only decoding them all tells. */
@@ -162,7 +187,7 @@ static bool is_closed(const struct jpeg *j)
  * before the first row, and smoothing across blocks when scans are missing, so they are decoded whole. */
 static struct box decode_window(const struct jpeg *j, struct box want)
 {
-	struct box all = { 0, 0, (int)j->c.image_width, (int)j->c.image_height }, b = want;
+	struct box all = { 0, 0, (int)j->c.output_width, (int)j->c.output_height }, b = want;
 	int margin = j->c.max_h_samp_factor * DCTSIZE;
 
 	if (j->c.progressive_mode || !is_closed(j))
@@ -244,7 +269,7 @@ static int jpeg_read(void *state, struct box window, struct picture *p)
 
 const struct codec codec_jpeg = {
 	{ "jpeg", "baseline and progressive; grey, YCbCr, RGB, CMYK, YCCK", NULL },
-	"\xff\xd8\xff", 3, "jpg", jpeg_create, jpeg_dispose, jpeg_open, jpeg_read,
+	"\xff\xd8\xff", 3, "jpg", jpeg_create, jpeg_dispose, jpeg_open, jpeg_hurry, jpeg_read,
 };
 
 /* --- writing --- */

@@ -1,5 +1,6 @@
 #include "lib/image/maker.h"
 
+#include <math.h>
 #include <omp.h>
 
 #include "lib/image/maker_internal.h"
@@ -267,6 +268,19 @@ static void set_laws(struct maker *m, const struct maker_options *o)
 	}
 }
 
+/* Pixels that the short side of a picture must have so that no view, by and large, is made of fewer than it holds. */
+static int least_side(const struct maker *m)
+{
+	double least = 0;
+
+	for (int v = 0; v < m->facts.views; v++) {
+		const double *law = m->laws[v].v, size = (double)m->facts.size;
+
+		least = MAX(least, m->frames[v] == FRAME_CENTRE ? MAX(law[LAW_SHORT], size * 256 / 224) : size / sqrt(law[LAW_SCALE]));
+	}
+	return (int)ceil(least);
+}
+
 struct maker *maker_new(const struct maker_options *o, struct dataset *d)
 {
 	struct maker *m = xcalloc(1, sizeof(*m));
@@ -283,7 +297,7 @@ struct maker *maker_new(const struct maker_options *o, struct dataset *d)
 	m->worker_count = omp_get_max_threads();
 	m->workers = xcalloc(m->worker_count, sizeof(*m->workers));
 	for (int i = 0; i < m->worker_count; i++)
-		worker_init(&m->workers[i], o->exif);
+		worker_init(&m->workers[i], o->exif, o->fast ? least_side(m) : 0);
 	if (o->cache > 0 && worth_caching(m, o->cache))
 		m->cache = cache_new(d->count, o->cache);
 	return m;

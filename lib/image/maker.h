@@ -31,7 +31,7 @@ struct maker_options {
 	int64_t size;             /* pixels a side; 0: the recipe's own */
 	int64_t views;            /* 0: two, in evaluation one */
 	int64_t batch, epochs, seed;
-	bool eval, exif;          /* exif: turn pictures as their EXIF says */
+	bool eval, exif, fast;    /* exif: turn pictures as their EXIF says; fast: decode coarsely (picture.h) */
 	const char *split;        /* train, test or all; "": train in training, all in evaluation */
 	const char *mean, *std;   /* "r,g,b"; "": the recipe's own */
 	double max_bad;           /* share of the samples that may be unreadable */
@@ -43,7 +43,7 @@ struct maker_options {
 struct facts {
 	char data[40], holdout[40], split[16], recipe[256], mean[64], std[64];
 	int64_t samples, size, views, batch, steps_per_epoch, epochs, steps, seed;
-	bool eval, exif;
+	bool eval, exif, fast;
 };
 
 struct maker;

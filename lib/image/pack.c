@@ -259,7 +259,7 @@ int pack_write(const struct dataset *d, const struct pack_options *o)
 	p->worker_count = omp_get_max_threads();
 	p->workers = xcalloc(p->worker_count, sizeof(*p->workers));
 	for (int i = 0; i < p->worker_count; i++)
-		worker_init(&p->workers[i], o->exif);
+		worker_init(&p->workers[i], o->exif, 0);
 	for (int i = 0; i < d->count; i++)
 		before += d->samples[i].size;
 	for (int i = 0; i < shards && r == 0; i++)

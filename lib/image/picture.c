@@ -87,6 +87,13 @@ void decoder_set_upright(struct decoder *d, bool upright)
 	d->upright = upright;
 }
 
+void decoder_set_fast(struct decoder *d, int least)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(codecs); i++)
+		if (codecs[i]->hurry)
+			codecs[i]->hurry(d->states[i], least);
+}
+
 static int find_codec(const struct blob *b)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(codecs); i++)

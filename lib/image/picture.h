@@ -65,6 +65,9 @@ struct decoder *decoder_new(void);
 void decoder_free(struct decoder *d);
 /* Whether files from now on are turned as their EXIF orientation says (exif.h). */
 void decoder_set_upright(struct decoder *d, bool upright);
+/* From now on JPEGs are decoded by a cheaper transform without smooth chroma, and at 1/2, 1/4 or 1/8 of their size where the
+ * short side keeps least pixels; decoder_open() then gives the smaller size. 0: exactly, as is the rule. */
+void decoder_set_fast(struct decoder *d, int least);
 /* Reads the header; the blob must stay alive until the pixels are read. 0, or -1 after fail() with the cause alone: the
  * caller names the file. */
 int decoder_open(struct decoder *d, const struct blob *b, int *w, int *h);

@@ -157,7 +157,7 @@ static int png_read(void *state, struct box window, struct picture *p)
 
 const struct codec codec_png = {
 	{ "png", "palette, grey, colour, alpha dropped, 8 and 16 bit, interlaced", NULL },
-	"\x89PNG\r\n\x1a\n", 8, "png", png_reader_create, png_reader_destroy, png_open, png_read,
+	"\x89PNG\r\n\x1a\n", 8, "png", png_reader_create, png_reader_destroy, png_open, NULL, png_read,
 };
 
 /* --- writing --- */

@@ -28,7 +28,7 @@ static void look(const struct dataset *d, bool exif, struct survey *s)
 	{
 		struct worker w;
 
-		worker_init(&w, exif);
+		worker_init(&w, exif, 0);
 #pragma omp for schedule(dynamic, 16)
 		for (int i = 0; i < d->count; i++) {
 			bool good = worker_read(&w, d, i) == 0;

@@ -1,9 +1,10 @@
 #include "lib/image/worker.h"
 
-void worker_init(struct worker *w, bool exif)
+void worker_init(struct worker *w, bool exif, int least)
 {
 	*w = (struct worker){ .decoder = decoder_new(), .studio = STUDIO_INIT };
 	decoder_set_upright(w->decoder, exif);
+	decoder_set_fast(w->decoder, least);
 }
 
 void worker_release(struct worker *w)

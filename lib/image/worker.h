@@ -21,8 +21,8 @@ struct worker {
 	struct studio studio;
 };
 
-/* exif: turn pictures as their EXIF says. */
-void worker_init(struct worker *w, bool exif);
+/* exif: turn pictures as their EXIF says; least: decoder_set_fast(), 0: exactly. */
+void worker_init(struct worker *w, bool exif, int least);
 void worker_release(struct worker *w);
 /* Loads a sample and reads its header. 0, or -1 after fail() with the cause alone. */
 int worker_open(struct worker *w, const struct dataset *d, int sample, int *width, int *height);

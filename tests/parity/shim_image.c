@@ -9,6 +9,7 @@ int image_size_as(const uint8_t *data, size_t size, bool exif, int wh[2]);
 int image_decode_as(const uint8_t *data, size_t size, bool exif, int x, int y, int w, int h, uint8_t *rgb);
 int image_decode(const uint8_t *data, size_t size, int x, int y, int w, int h, uint8_t *rgb);
 int decode_again(struct decoder *d, const uint8_t *data, size_t size);
+int image_decode_fast(const uint8_t *data, size_t size, int least, const int box[4], int wh[2], uint8_t *rgb);
 void image_resample(const uint8_t *rgb, int w, int h, const int box[4], int bicubic, int out_w, int out_h, const int part[4],
 		    uint8_t *out);
 void image_colour(int op, float f, uint8_t *rgb, int w, int h);
@@ -71,6 +72,25 @@ int decode_again(struct decoder *d, const uint8_t *data, size_t size)
 	if (decoder_open(d, &b, &w, &h) < 0)
 		return -1;
 	return decoder_read(d, (struct box){ w / 4, h / 4, MAX(w / 2, 1), MAX(h / 2, 1) }, &p);
+}
+
+/* Decodes coarsely; box NULL gives the size alone. */
+int image_decode_fast(const uint8_t *data, size_t size, int least, const int box[4], int wh[2], uint8_t *rgb)
+{
+	struct decoder *d = decoder_new();
+	struct blob b = { .kind = BLOB_FILE, .data = data, .size = size };
+	struct picture p = PICTURE_INIT;
+	int r;
+
+	decoder_set_fast(d, least);
+	r = decoder_open(d, &b, &wh[0], &wh[1]);
+	if (r == 0 && box)
+		r = decoder_read(d, (struct box){ box[0], box[1], box[2], box[3] }, &p);
+	for (int i = 0; r == 0 && box && i < box[3]; i++)
+		memcpy(rgb + (size_t)i * box[2] * 3, picture_at(&p, box[0], box[1] + i), (size_t)box[2] * 3);
+	picture_release(&p);
+	decoder_free(d);
+	return r;
 }
 
 void image_resample(const uint8_t *rgb, int w, int h, const int box[4], int bicubic, int out_w, int out_h, const int part[4],

@@ -35,6 +35,16 @@ def decode(data, box=None):
     return out if lib.image_decode(data, C.c_size_t(len(data)), x, y, w, h, pointer(out)) == 0 else None
 
 
+def decode_fast(data, least, box=None):
+    """Coarsely, and reduced as far as the short side keeps least pixels."""
+    wh = (C.c_int * 2)()
+    if lib.image_decode_fast(data, C.c_size_t(len(data)), least, None, wh, None) < 0:
+        return None
+    x, y, w, h = box or (0, 0, wh[0], wh[1])
+    out = np.zeros((h, w, 3), np.uint8)
+    return out if lib.image_decode_fast(data, C.c_size_t(len(data)), least, (C.c_int * 4)(x, y, w, h), wh, pointer(out)) == 0 else None
+
+
 def pil(data):
     try:
         return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
@@ -182,6 +192,30 @@ def windows(data, n):
         x, y = rnd.randrange(w), rnd.randrange(h)
         box = (x, y, rnd.randint(1, w - x), rnd.randint(1, h - y))
         yield box, decode(data, box), whole[y:y + box[3], x:x + box[2]]
+
+
+def fast_windows(files):
+    for name, data in files:
+        w, h = Image.open(io.BytesIO(data)).size
+        least = max(1, min(w, h) // rnd.choice([1, 2, 3, 4, 8]))
+        whole = decode_fast(data, least)
+        for _ in range(4):
+            x, y = rnd.randrange(whole.shape[1]), rnd.randrange(whole.shape[0])
+            box = (x, y, rnd.randint(1, whole.shape[1] - x), rnd.randint(1, whole.shape[0] - y))
+            yield f"{name} least {least} {box}", decode_fast(data, least, box), whole[y:y + box[3], x:x + box[2]]
+
+
+def fast_distances(files):
+    """How far --fast is from Pillow, as the mean difference in levels: at full size, and reduced beside the mean of each square."""
+    full, reduced = [], []
+    for name, data in files:
+        image = Image.open(io.BytesIO(data)).convert("RGB")
+        full.append(np.abs(decode_fast(data, max(image.size)).astype(int) - np.asarray(image)).mean())
+        for factor in (2, 4, 8):
+            ours, theirs = decode_fast(data, min(image.size) // factor), np.asarray(image.reduce(factor))
+            reduced.append(np.abs(ours.astype(int) - theirs).mean() if ours.shape == theirs.shape else 1e9)
+    for what, levels in (("at full size", full), ("reduced", reduced)):
+        check(f"fast: {what} {np.median(levels):.2f} levels off, at most {max(levels):.2f}", "" if max(levels) < 4 else "more than 4")
 
 
 def truncations(files):
@@ -355,6 +389,9 @@ def main():
     compare("JPEG decodes as in Pillow", ((n, decode(d), pil(d)) for n, d in jpegs + real))
     compare("PNG decodes as in Pillow", ((n, decode(d), pil(d)) for n, d in made_pngs()))
     compare("a window equals the whole cropped", ((f"{n} {b}", o, t) for n, d in jpegs + real for b, o, t in windows(d, 8)))
+    compare("fast: a window equals the whole cropped", fast_windows(jpegs + real))
+    if real:
+        fast_distances(real)
     compare("truncated files fail where Pillow fails", truncations(files[:8] + jpegs[:40:3]))
     compare("damage that Pillow survives gives its pixels", flips(files[:8]))
     compare("resize", resizes(pictures))
