@@ -1,6 +1,34 @@
 #include "lib/image/profile.h"
 
+#include <time.h>
+
 const char *const phase_names[PHASES] = { "read", "decode", "resample", "colour", "blur", "interleave", "send", "wait for wants" };
+
+static double processor_time(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+	return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+void profile_start(struct profile *p)
+{
+	if (!p->on)
+		return;
+	p->clock = now();
+	p->busy = processor_time();
+}
+
+void profile_mark(struct profile *p, enum phase phase)
+{
+	double clock = p->clock, busy = p->busy;
+
+	if (!p->on)
+		return;
+	profile_start(p);
+	p->seconds[phase] += phase == PHASE_READ || phase == PHASE_WAIT ? p->clock - clock : p->busy - busy;
+}
 
 void profile_add(struct profile *sum, const struct profile *p)
 {

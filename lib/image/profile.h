@@ -8,7 +8,8 @@
  *	... decode ...
  *	profile_mark(&p, PHASE_DECODE);
  *
- * Without on nothing is measured.
+ * Reading and waiting are measured by the clock, work by the processor's time, which others on the machine do not stretch.
+ * Without on nothing is measured. A profile belongs to one thread.
  */
 #ifndef IMAGE_PROFILE_H
 #define IMAGE_PROFILE_H
@@ -20,26 +21,13 @@ extern const char *const phase_names[PHASES];
 
 struct profile {
 	bool on;
-	double last;
+	double clock, busy;     /* at the last mark: the time, and what this thread had used of a processor */
 	double seconds[PHASES];
 };
 
-static inline void profile_start(struct profile *p)
-{
-	if (p->on)
-		p->last = now();
-}
-
-static inline void profile_mark(struct profile *p, enum phase phase)
-{
-	double t;
-
-	if (!p->on)
-		return;
-	t = now();
-	p->seconds[phase] += t - p->last;
-	p->last = t;
-}
+/* Begins to measure; profile_mark() says what the time since then, or since the last mark, was spent on. */
+void profile_start(struct profile *p);
+void profile_mark(struct profile *p, enum phase phase);
 
 /* Adds the seconds of p to sum. */
 void profile_add(struct profile *sum, const struct profile *p);
