@@ -42,8 +42,7 @@ static int load(struct server *v)
 		v->buffers = xaligned(net_buffers(v->net) * sizeof(float));
 		net_init(v->net, (uint64_t)record_int(up, "fact.seed", 0), v->params, v->buffers);
 		if (v->o->weights)
-			r = model_load(v->net, &file, v->o->weights, safetensors_find(&file, "model.head.0.weight") ? "model." : "",
-				       MODEL_HEAD_OPTIONAL, v->params, v->buffers);
+			r = model_load(v->net, &file, v->o->weights, model_prefix(&file), MODEL_HEAD_OPTIONAL, v->params, v->buffers);
 	}
 	if (v->o->weights)
 		safetensors_close(&file);

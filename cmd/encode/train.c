@@ -56,8 +56,7 @@ static int choose_parts(struct training *r)
 
 static int load_weights(struct training *r, const struct safetensors *file)
 {
-	bool from_checkpoint = safetensors_find(file, "model.head.0.weight") != NULL;
-	int head = model_load(r->t.net, file, r->o->weights, from_checkpoint ? "model." : "", MODEL_HEAD_OPTIONAL, r->t.params, r->t.buffers);
+	int head = model_load(r->t.net, file, r->o->weights, model_prefix(file), MODEL_HEAD_OPTIONAL, r->t.params, r->t.buffers);
 
 	if (head == 0)
 		note("'%s' has no head: it starts at random", r->o->weights);

@@ -247,11 +247,13 @@ static int build_head(struct builder *b, const char *kind, int dim)
 {
 	int d = b->net->nodes[b->at].c, n = 0;
 
+	b->net->config.head = "none";   /* a text that outlives the caller's */
 	if (!strcmp(kind, "none"))
 		return 0;
 	for (int i = 0; i < ARRAY_SIZE(heads); i++) {
 		if (strcmp(heads[i].name, kind))
 			continue;
+		b->net->config.head = heads[i].name;
 		for (; n < 2 && heads[i].hidden[n]; n++)
 			head_layer(b, n, d * heads[i].hidden[n], ACT_RELU);
 		head_layer(b, n, dim, ACT_NONE);

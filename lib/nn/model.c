@@ -96,6 +96,48 @@ static int check_tensor(const char *path, const struct net_tensor *t, const stru
 }
 
 /* head.0 and on: timm calls its classifiers head.weight and head.bias. */
+const char *model_prefix(const struct safetensors *f)
+{
+	for (int i = 0; i < f->count; i++)
+		if (strncmp(f->tensors[i].name, "model.", 6) == 0)
+			return "model.";
+	return "";
+}
+
+static bool is_wanted(const struct net *net, const char *name)
+{
+	static const char *const beyond[] = { "fc.", "classifier.", "head." };   /* what comes after the feature */
+	static const char counter[] = "num_batches_tracked";
+	const struct net_tensor *list;
+	int n = net_tensors(net, &list);
+	size_t length = strlen(name);
+
+	for (int i = 0; i < ARRAY_SIZE(beyond); i++)
+		if (strncmp(name, beyond[i], strlen(beyond[i])) == 0)
+			return true;
+	if (length >= strlen(counter) && strcmp(name + length - strlen(counter), counter) == 0)
+		return true;
+	for (int i = 0; i < n; i++)
+		if (strcmp(name, list[i].name) == 0)
+			return true;
+	return false;
+}
+
+/* A larger network's file holds all that a smaller one of its family needs, and would make a wrong one of it. */
+static int check_leftovers(const struct net *net, const struct safetensors *f, const char *path, const char *prefix)
+{
+	char spec[128];
+
+	for (int i = 0; i < f->count; i++) {
+		const struct tensor *t = &f->tensors[i];
+
+		if (strncmp(t->name, prefix, strlen(prefix)) == 0 && !is_wanted(net, t->name + strlen(prefix)))
+			return fail_code(EXIT_USAGE, "'%s' has a tensor '%s' %s, which the network has not: is it a file of this architecture?",
+					 path, t->name, tensor_spec(t, spec, sizeof(spec)));
+	}
+	return 0;
+}
+
 static bool has_head(const struct safetensors *f, const char *prefix)
 {
 	char start[TENSOR_NAME];
@@ -168,5 +210,5 @@ int model_load(const struct net *net, const struct safetensors *f, const char *p
 		net_import(net, t, values, t->buffer ? buffers : params);
 	}
 	free(values);
-	return with_head;
+	return check_leftovers(net, f, path, prefix) < 0 ? -1 : with_head;
 }

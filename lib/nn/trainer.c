@@ -31,6 +31,7 @@ int trainer_init(struct trainer *t, const struct trainer_config *c)
 	t->net = part_net(&c->net);
 	if (!t->net)
 		return -1;
+	t->c.net.head = net_configuration(t->net)->head;
 	t->params = vector(net_params(t->net));
 	t->grads = vector(net_params(t->net));
 	t->buffers = vector(net_buffers(t->net));
