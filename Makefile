@@ -36,7 +36,7 @@ ALL_LIBS      = $(LINK) -ljpeg -lpng -lwebpdemux -lwebp -lz -lopenblas $(if $(HA
 
 # Pixels must equal Pillow's: fused multiply-add would change them.
 image-CFLAGS = -O3 -ffp-contract=off
-nn-CFLAGS    = -O3
+nn-CFLAGS    = -O3 -fno-unswitch-loops
 loss-CFLAGS  = -O3
 probe-CFLAGS = -O3
 
@@ -55,24 +55,29 @@ $B/lib/$(1)/%.o: CFLAGS += $($(1)-CFLAGS)
 endef
 $(foreach w,$(WINGS),$(eval $(call wing_rules,$w)))
 
-# The loops of lib/nn and lib/image are compiled once more for each x86-64 level; the machine's best is chosen at run time (their
-# kernels.c).
-ISA_base-CFLAGS   = -fno-trapping-math
-ISA_avx2-CFLAGS   = -fno-trapping-math -march=x86-64-v3
-ISA_avx512-CFLAGS = -fno-trapping-math -march=x86-64-v4 -mprefer-vector-width=512
-kernels = $(patsubst %.c,$B/%,$(wildcard lib/$(1)/kernels_*.c))
-define isa_rules
-$(patsubst %,%.$(2).o,$(call kernels,$(1))): $B/%.$(2).o: %.c
+# The loops of lib/nn and lib/image are compiled once for each x86-64 level, lib/nn's loops over activations once more for each type
+# of element; the machine's best is chosen at run time (their kernels.c).
+ISA_base-CFLAGS       = -fno-trapping-math
+ISA_avx2-CFLAGS       = -fno-trapping-math -march=x86-64-v3
+ISA_avx512-CFLAGS     = -fno-trapping-math -march=x86-64-v4 -mprefer-vector-width=512
+ISA_avx512bf16-CFLAGS = $(ISA_avx512-CFLAGS) -mavx512bf16
+kernels = $(patsubst %.c,%,$(wildcard lib/$(1)/kernels_*.c))
+KERNELS_TYPED = lib/nn/kernels_point lib/nn/kernels_norm lib/nn/kernels_table
+# wing, files, instruction set, type of element
+define kernel_rules
+$(2:%=$B/%.$(3).$(4).o): $B/%.$(3).$(4).o: %.c
 	@mkdir -p $$(@D)
-	$(CC) $(CPPFLAGS) $$(CFLAGS) -DKERNELS_ISA=$(2) -MMD -MP -c -o $$@ $$<
-$(patsubst %,%.$(2).o,$(call kernels,$(1))): CFLAGS += $($(1)-CFLAGS) $(ISA_$(2)-CFLAGS)
-$B/lib/$(1).a: $(patsubst %,%.$(2).o,$(call kernels,$(1)))
-$B/lib/$(1)/kernels.o: CPPFLAGS += -DKERNELS_X86
+	$(CC) $(CPPFLAGS) $$(CFLAGS) $($(1)-CFLAGS) $(ISA_$(3)-CFLAGS) -DKERNELS_ISA=$(3) -DKERNELS_ELEMENT=$(4) -MMD -MP -c -o $$@ $$<
+$B/lib/$(1).a: $(2:%=$B/%.$(3).$(4).o)
 endef
+$(eval $(call kernel_rules,nn,$(KERNELS_TYPED),base,bf16))
 ifeq ($(firstword $(subst -, ,$(shell $(CC) -dumpmachine))),x86_64)
-$(foreach w,nn image,$(foreach i,avx2 avx512,$(eval $(call isa_rules,$w,$i))))
+$(foreach i,avx2 avx512 avx512bf16,$(eval $(call kernel_rules,nn,$(call kernels,nn),$i,f32)))
+$(foreach i,avx2 avx512 avx512bf16,$(eval $(call kernel_rules,nn,$(KERNELS_TYPED),$i,bf16)))
+$(foreach i,avx2 avx512,$(eval $(call kernel_rules,image,$(call kernels,image),$i,u8)))
+$B/lib/nn/kernels.o $B/lib/image/kernels.o: CPPFLAGS += -DKERNELS_X86
 endif
-$(foreach w,nn image,$(patsubst %,%.o,$(call kernels,$w))): CFLAGS += $(ISA_base-CFLAGS)
+$(foreach w,nn image,$(patsubst %,$B/%.o,$(call kernels,$w))): CFLAGS += $(ISA_base-CFLAGS)
 
 define tool_rules
 $(BIN)/$(1): $(call objects,cmd/$(1)) $($(1)-WINGS:%=$B/lib/%.a)

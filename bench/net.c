@@ -1,7 +1,7 @@
 /*
  * net.c - milliseconds of one contrastive training step: query forward and backward, key forward, SGD, EMA
  *
- *	build/release/bench/net ARCH SIZE BATCH small|full [BACKEND [STEPS]]
+ *	build/release/bench/net ARCH SIZE BATCH small|full [BACKEND [STEPS [f32|bf16]]]
  *
  * One JSON object: medians over the steps, and the rate of the convolutions' multiplications (forward once for query and once
  * for key, backward twice a forward).
@@ -40,7 +40,7 @@ static double flops(const struct net *net)
 	return sum;
 }
 
-static int prepare(struct bench *b, char **argv, const char *backend)
+static int prepare(struct bench *b, char **argv, const char *backend, bool bf16)
 {
 	struct net_config c = { .arch = arch_find(argv[1]),
 				.small = !strcmp(argv[4], "small"),
@@ -51,6 +51,7 @@ static int prepare(struct bench *b, char **argv, const char *backend)
 				.bn_splits = 1,
 				.mean = { .5, .5, .5 },
 				.std = { .2, .2, .2 },
+				.bf16 = bf16,
 				.backend = backend };
 	const struct net_tensor *tensors;
 	struct choice sgd;
@@ -138,8 +139,8 @@ int main(int argc, char **argv)
 	threads_passive(argv);
 	threads_set(0);
 	if (argc < 5)
-		die(EXIT_USAGE, "usage: net ARCH SIZE BATCH small|full [BACKEND [STEPS]]");
-	if (prepare(&b, argv, argc > 5 ? argv[5] : NULL) < 0)
+		die(EXIT_USAGE, "usage: net ARCH SIZE BATCH small|full [BACKEND [STEPS [f32|bf16]]]");
+	if (prepare(&b, argv, argc > 5 ? argv[5] : NULL, argc > 7 && !strcmp(argv[7], "bf16")) < 0)
 		die(why_code(), "%s", why());
 	for (int i = -1; i < steps; i++) {
 		double part[PARTS], sum = 0, before = cpu_ms();
@@ -152,8 +153,9 @@ int main(int argc, char **argv)
 		if (i >= 0)
 			ms[PARTS][i] = sum;
 	}
-	printf("{\"arch\":\"%s\",\"size\":%s,\"batch\":%d,\"small\":%s,\"backend\":\"%s\",\"ms\":%.1f", argv[1], argv[2], b.batch,
-	       strcmp(argv[4], "small") ? "false" : "true", net_configuration(b.net)->backend, median(ms[PARTS], steps));
+	printf("{\"arch\":\"%s\",\"size\":%s,\"batch\":%d,\"small\":%s,\"backend\":\"%s\",\"precision\":\"%s\",\"ms\":%.1f", argv[1], argv[2], b.batch,
+	       strcmp(argv[4], "small") ? "false" : "true", net_configuration(b.net)->backend,
+	       net_configuration(b.net)->bf16 ? "bf16" : "f32", median(ms[PARTS], steps));
 	for (int k = 0; k < PARTS; k++)
 		printf(",\"%s\":%.1f", part_names[k], median(ms[k], steps));
 	printf(",\"cpu_ms\":%.1f,\"gflops\":%.1f,\"pass_mb\":%.0f}\n", median(cpu, steps),

@@ -92,6 +92,9 @@ int configure(struct net_config *c, const struct options *o, const struct record
 
 	if (choose_arch(c, o, file) < 0)
 		return -1;
+	if (strcmp(o->precision, "f32") != 0 && strcmp(o->precision, "bf16") != 0)
+		return fail_code(EXIT_USAGE, "no precision '%s': choose f32 or bf16", o->precision);
+	c->bf16 = strcmp(o->precision, "bf16") == 0;
 	if (dim)
 		parse_int(dim, &d);
 	c->small = o->small || (small && strcmp(small, "yes") == 0);

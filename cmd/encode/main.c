@@ -25,6 +25,7 @@ static const struct option_row rows[] = {
 	{ 0, "bn-momentum", OPT_REAL, offsetof(struct options, bn_momentum), 0, 1, "M", "of running statistics; 0: the architecture's", NULL },
 	{ 0, "dropout", OPT_REAL, offsetof(struct options, dropout), 0, 0.99, "P", "dropout before the head; 0: none", NULL },
 	{ 0, "drop-path", OPT_REAL, offsetof(struct options, drop_path), 0, 0.99, "P", "stochastic depth of the last block; 0: none", NULL },
+	{ 0, "precision", OPT_TEXT, offsetof(struct options, precision), 0, 0, "P", "f32, or bf16 for activations and products", NULL },
 	{ 0, "backend", OPT_TEXT, offsetof(struct options, backend), 0, 0, "NAME", "blas or onednn; best available", NULL },
 	{ 'o', "out", OPT_TEXT, offsetof(struct options, out), 0, 0, "DIR", "folder of the run: checkpoint and model", NULL },
 	{ 0, "save-every", OPT_INT, offsetof(struct options, save_every), 0, 1e9, "N", "steps between checkpoints; 0: an epoch", NULL },
@@ -49,6 +50,7 @@ static const struct manual manual = {
 int main(int argc, char **argv)
 {
 	struct options o = {
+		.precision = "f32",
 		.stage = STAGE_SERVER_OPTIONS_INIT,
 		.optim.spelling = "sgd",
 		.schedule.spelling = "cosine",

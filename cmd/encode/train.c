@@ -20,6 +20,7 @@ static void add_own_facts(const struct training *r, struct record *facts)
 	record_set_text(facts, "fact.optim", o->optim.spelling);
 	record_set_real(facts, "fact.clip", o->clip);
 	record_set_text(facts, "fact.schedule", o->schedule.spelling);
+	record_set_text(facts, "fact.precision", c->bf16 ? "bf16" : "f32");
 	record_set_int(facts, "fact.bn_splits", r->parts);
 	record_set_real(facts, "fact.bn_momentum", c->bn_momentum);
 	record_set_real(facts, "fact.dropout", c->dropout);

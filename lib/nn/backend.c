@@ -1,18 +1,36 @@
 #include "lib/nn/backend.h"
 #include "lib/tensor/gemm.h"
 
-static void blas_gemm(bool trans_a, bool trans_b, int m, int n, int k, const float *a, int lda, const float *b, int ldb,
-		      float beta, float *c, int ldc)
+static void *blas_open(void)
 {
-	gemm(trans_a, trans_b, m, n, k, 1, a, lda, b, ldb, beta, c, ldc);
+	return NULL;
+}
+
+static void blas_close(void *room)
+{
+	(void)room;
+}
+
+static void blas_multiply(void *room, const struct product *p)
+{
+	(void)room;
+	if (p->element != F32)
+		bug("a product of bf16 by OpenBLAS");
+	gemm(p->trans_a, p->trans_b, p->m, p->n, p->k, 1, p->a, p->lda, p->b, p->ldb, p->add, p->c, p->ldc);
+}
+
+static bool blas_narrow(void)
+{
+	return false;
 }
 
 /* The first row is the default. */
 static const struct backend backends[] = {
 #ifdef WITH_ONEDNN
-	{ { "onednn", "oneDNN: kernels compiled at run time for this machine", NULL }, onednn_gemm, onednn_version },
+	{ { "onednn", "oneDNN: kernels compiled at run time for this machine", NULL }, onednn_open, onednn_close, onednn_multiply,
+	  onednn_narrow, onednn_version },
 #endif
-	{ { "blas", "OpenBLAS: on every platform", NULL }, blas_gemm, gemm_name },
+	{ { "blas", "OpenBLAS: on every platform", NULL }, blas_open, blas_close, blas_multiply, blas_narrow, gemm_name },
 };
 const struct table backend_table = TABLE("backend", backends);
 

@@ -212,6 +212,8 @@ void build_layernorm(struct builder *b, const char *name)
 	const struct node *in = &b->net->nodes[b->at];
 	struct node *x = add_node(b, OP_LAYERNORM, b->at, in->h, in->w, in->c);
 
+	if (b->net->nodes[x->in[0]].op == OP_LAYERNORM || b->net->nodes[x->in[0]].op == OP_VIEW)
+		bug("'%s': a layer norm reads what is stored", name);
 	x->weights = x->c;
 	x->weight = add_vector(b, name, "weight", x->c, (struct init){ .value = 1 });
 	x->bias = add_vector(b, name, "bias", x->c, (struct init){ 0 });

@@ -19,6 +19,10 @@
  *
  * A layer norm stores nothing at all: its value is computed from the rows of its input, whenever it is read.
  *
+ * Raw outputs and gradients are stored as f32, or as bf16 (config.precision); all sums, statistics, weights' gradients and whatever
+ * has one pixel an image (pooled features, gates, the head) stay f32. What is stored is read into scratch as floats or, as a
+ * factor of a bf16 product, as bf16; results come as floats in scratch and are stored by put() or give().
+ *
  * Each thread owns a contiguous range of images and goes through them in chunks that fit in L2; sums are reduced in thread order.
  * Threads meet only where batch norm needs the sums of all (run.c).
  */
@@ -31,7 +35,7 @@
 
 #define NODES_MAX 512
 #define KERNEL_MAX 16            /* k of any window */
-#define CHUNK_FLOATS (96 * 1024)   /* what a chunk's arrays may take of L2 */
+#define CHUNK_BYTES (384 * 1024)   /* what a chunk's arrays may take of L2 */
 
 enum op_code {
 	OP_VIEW, OP_CONV, OP_DEPTHWISE, OP_MAXPOOL, OP_MEANPOOL, OP_SUM, OP_TOKENS, OP_TOKEN, OP_LAYERNORM, OP_ATTENTION, OP_DROP, OPS
@@ -46,7 +50,7 @@ struct op {
 	/* The rows task->n0 .. n1-1 of the batch; backward adds to the gradients of the inputs and of the weight. */
 	void (*forward)(struct task *t);
 	void (*backward)(struct task *t);
-	size_t (*scratch)(const struct node *x, const struct node *in, bool grad);   /* floats a thread needs */
+	size_t (*scratch)(const struct node *x, const struct node *in, bool grad);   /* bytes a thread needs */
 };
 extern const struct op op_conv, op_depthwise, op_maxpool, op_meanpool, op_sum, op_tokens, op_token, op_layernorm, op_attention,
 	op_drop;
@@ -65,6 +69,8 @@ struct node {
 	int64_t weight, bias, gamma, beta;   /* in the flat parameters, -1: none */
 	int64_t mean, var;       /* in the flat buffers, -1: none */
 	int64_t weights;         /* elements of weight */
+	enum dtype store;      /* of raw and d */
+	enum dtype factor;     /* of the products' factors */
 
 	/* set by net_link: who reads this node's value, and how its gradient comes about */
 	int readers, last_reader;
@@ -81,7 +87,7 @@ struct net {
 	struct net_config config;
 	const struct arch *arch;
 	const struct backend *backend;
-	const struct kernels *kernels;
+	const struct kernels *kernels[DTYPES];   /* F32, BF16 */
 	struct node nodes[NODES_MAX];
 	int count, feature, head;
 	struct net_tensor *tensors;
@@ -93,7 +99,8 @@ struct net {
 
 /* What a pass keeps of a node. Per-channel vectors are (splits, ld), each thread with a copy of its own, p->channels apart. */
 struct state {
-	float *raw, *d;          /* of the first thread, the others' arena_size apart: raw_at(), d_at() */
+	char *raw, *d;           /* of the first thread, the others' arena_size apart: raw_at(), d_at() */
+	void *weight, *turned;   /* the weight as a factor (weights.c) */
 	float *scale, *shift, *xscale, *xshift;
 	float *c;                /* (splits, 3, ld) */
 	float *images;           /* (batch, 2, ld): sums of d and d*xhat over each image, of gated nodes */
@@ -110,11 +117,17 @@ struct pass {
 	const int32_t *order;
 	struct masks masks;
 	struct state *state;
-	float *arena, *vectors, *images;   /* raw and d; per-channel vectors; sums over images */
-	size_t arena_size, channels, images_size;   /* in floats; the first two for each thread */
-	float **scratch;         /* of each thread */
+	char *arena;             /* raw and d */
+	float *vectors, *images; /* per-channel vectors; sums over images */
+	size_t arena_size;       /* of each thread, in bytes */
+	size_t channels, images_size;   /* in floats; the first for each thread */
+	char *weights;           /* factors made of the parameters */
+	size_t weights_size;
+	char **scratch;          /* of each thread */
+	void **rooms;            /* the backend's, of each thread */
 	float **partial;         /* (2, partial_size): weight gradients of thread 1 and up; [0] is NULL */
-	size_t scratch_size, partial_size;
+	size_t scratch_size;     /* in bytes */
+	size_t partial_size;
 	double *sums;            /* (2, threads, 2 slots, splits, 2, ldmax): column sums, see run.c */
 	int ldmax;
 	float *feature, *head;
@@ -128,7 +141,7 @@ struct task {
 	int id, thread, n0, n1;
 	const float *params;
 	float *weight_grad, *bias_grad;  /* where this thread adds its part of the weight's and the bias's gradient */
-	float *scratch;
+	char *scratch;
 	float *vectors;                  /* VECTORS of ldmax, for per-channel values */
 	double *sums;                    /* (2 slots, splits, 2, ldmax): this thread's column sums */
 };
@@ -150,34 +163,36 @@ int split_of(const struct pass *p, int image);
 
 /* --- values and gradients of nodes --- */
 struct affine affine_of(const struct task *t, int node, int split);
+static inline const struct kernels *kernels_of(const struct task *t, int node)
+{
+	return t->net->kernels[t->net->nodes[node].store];
+}
 /* Rows y0..y1 of images n.. of a node's value into dst, pixels ld apart (the view's 3), rows pitch pixels apart; gate: a node,
- * or -1 for none. */
-void read_value(const struct task *t, int node, int gate, int n, int images, int y0, int y1, float *dst, int pitch);
+ * or -1 for none; e: what dst holds, F32 or the node's own store. */
+void read_value(const struct task *t, int node, int gate, int n, int images, int y0, int y1, void *dst, enum dtype e, int pitch);
 /* Rows of images in scratch, with borders left and right: row y of image i at (i*rows + y - top), pixel x at (x + left). */
 struct tile {
-	float *base;
+	char *base;
+	enum dtype element;
 	int images, rows, top, left, w, ld;
 };
-float *tile_at(const struct tile *t, int image, int y, int x);
-/* Zeros left and right of rows rows of w pixels. */
-void tile_clear(float *base, int64_t rows, int left, int w, int width, int ld);
+void *tile_at(const struct tile *t, int image, int y, int x);
+/* Zeros left and right of rows rows of w pixels, in a tile whose base, element, left, w and ld are set. */
+void tile_clear(const struct tile *t, int64_t rows, int w);
 /* The value of in[0] under a chunk's output rows, with borders of pad pixels in a width of tile_width(). */
-struct tile tile_values(const struct task *t, const struct chunk *c, float *base);
+struct tile tile_values(const struct task *t, const struct chunk *c, void *base, enum dtype e);
 int tile_width(const struct node *x, const struct node *in);
-/* Whether a node's value is its raw output, so that it may be read in place. */
-bool value_is_raw(const struct node *x, int gate);
-/* Gradient of raw of t's node, the same rows. */
-void read_gradient(const struct task *t, int n, int images, int y0, int y1, float *dst, int pitch);
+/* Whether a node's value as elements e is its raw output, so that it may be read in place. */
+bool value_is_raw(const struct node *x, int gate, enum dtype e);
+/* Gradient of raw of t's node, the same rows, as elements e. */
+void read_gradient(const struct task *t, int n, int images, int y0, int y1, void *dst, enum dtype e, int pitch);
 /* Whether that gradient is d as it is stored. */
-bool gradient_is_stored(const struct node *x);
-/* After the last part of d of in[slot] has been added for whole images: d *= act'(z) and the column sums. */
-void finish(const struct task *t, int slot, int n, int images);
-/* The same for any node without a gate; the images are of one split. */
+bool gradient_is_stored(const struct node *x, enum dtype e);
+/* Adds part, rows y0..y1 of whole width (floats, ld of the input), to d of in[slot]; the last part makes it d *= act'(z) with
+ * its column sums. Bands of an image come in order; part NULL: what is there already. */
+void give(const struct task *t, int slot, int n, int images, int y0, int y1, const float *part);
+/* d *= act'(z) and the column sums of whole images of a node without a gate; the images are of one split. */
 void finish_images(const struct task *t, int slot, int node, int n, int images);
-/* Stores whole images of the raw output of t's node. */
-void write_raw(const struct task *t, int n, int images, const float *from);
-/* Adds a part to d of in[slot] for whole images, and finishes it where this is the last; from may be that d itself. */
-void add_gradient(const struct task *t, int slot, int n, int images, const float *from);
 /* Column sums of dz and dz*xhat over image n of t's node, gated or pooled. */
 void add_image_sums(const struct task *t, int n);
 
@@ -190,12 +205,29 @@ static inline bool deferred(const struct node *x)
 {
 	return x->pool >= 0 || x->gated >= 0;
 }
-float *raw_at(const struct task *t, int node, int n, int y);
-float *d_at(const struct task *t, int node, int n, int y);
-/* Column sums of rows just written to raw: BN statistics of this thread. */
-void add_moments(const struct task *t, const float *x, int64_t rows, int split);
+void *raw_at(const struct task *t, int node, int n, int y);
+void *d_at(const struct task *t, int node, int n, int y);
+/* Stores rows of t's node from floats, and takes their column sums where BN statistics want them. */
+void put(const struct task *t, int n, int y, const float *from, int64_t rows, int split);
 /* Column sums of rows of the gradient of raw, where the node has a bias. */
-void add_bias(const struct task *t, const float *dy, int64_t rows);
+void add_bias(const struct task *t, const void *dy, enum dtype e, int64_t rows);
+
+/* --- products --- */
+/* By the net's backend, on this thread. */
+void multiply(const struct task *t, const struct product *p);
+/* Weights as factors: bytes a pass needs; a thread's part of making them, to be done before any node runs. */
+size_t weights_lay(const struct net *net, struct state *state, char *base, bool grad);
+void weights_make(const struct task *t);
+/* Whether the input's gradient is a convolution of the output's with the weights turned round. */
+static inline bool convolves_back(const struct node *x, const struct node *in)
+{
+	return x->op == OP_CONV && x->k > 1 && x->stride == 1 && in->op != OP_VIEW && in->h == x->h && in->w == x->w;
+}
+/* Sizes of scratch that start on cache lines. */
+static inline size_t padded(size_t bytes)
+{
+	return (bytes + 63) / 64 * 64;
+}
 
 /* What OP_DROP multiplies the value of a row of the pass by, (h, w, ld). */
 void drop_mask(const struct pass *p, int node, int row, float *mask);

@@ -1,13 +1,17 @@
 /*
  * kernels.c - which set of loops runs here
  *
- * kernels_*.c are compiled once for each instruction set, their names made different by ISA().
+ * kernels_*.c are compiled once for each instruction set, some also for each type of element; ISA() and TYPED() make their names
+ * different.
  */
 #include "lib/nn/kernels_isa.h"
 
-extern const struct kernels kernels_base;
+#define TABLES(isa) extern const struct kernels kernels_f32_##isa, kernels_bf16_##isa
+TABLES(base);
 #ifdef KERNELS_X86
-extern const struct kernels kernels_avx2, kernels_avx512;
+TABLES(avx2);
+TABLES(avx512);
+TABLES(avx512bf16);
 
 static bool has_avx2(void)
 {
@@ -18,6 +22,11 @@ static bool has_avx512(void)
 {
 	return __builtin_cpu_supports("x86-64-v4");
 }
+
+static bool has_avx512bf16(void)
+{
+	return has_avx512() && __builtin_cpu_supports("avx512bf16");
+}
 #endif
 
 static bool has_base(void)
@@ -27,30 +36,31 @@ static bool has_base(void)
 
 /* Best first. */
 static const struct {
-	const struct kernels *kernels;
+	const struct kernels *kernels[DTYPES];
 	bool (*here)(void);
 } sets[] = {
 #ifdef KERNELS_X86
-	{ &kernels_avx512, has_avx512 },
-	{ &kernels_avx2, has_avx2 },
+	{ { [F32] = &kernels_f32_avx512bf16, [BF16] = &kernels_bf16_avx512bf16 }, has_avx512bf16 },
+	{ { [F32] = &kernels_f32_avx512, [BF16] = &kernels_bf16_avx512 }, has_avx512 },
+	{ { [F32] = &kernels_f32_avx2, [BF16] = &kernels_bf16_avx2 }, has_avx2 },
 #endif
-	{ &kernels_base, has_base },
+	{ { [F32] = &kernels_f32_base, [BF16] = &kernels_bf16_base }, has_base },
 };
 
-const struct kernels *kernels_find(void)
+const struct kernels *kernels_find(enum dtype e)
 {
 	const char *wish = getenv("SPRAT_ISA");
 
 	for (int i = 0; i < ARRAY_SIZE(sets); i++) {
-		if (wish && *wish && strcmp(wish, sets[i].kernels->name))
+		if (wish && *wish && strcmp(wish, sets[i].kernels[e]->name))
 			continue;
 		if (sets[i].here())
-			return sets[i].kernels;
+			return sets[i].kernels[e];
 		if (wish && *wish) {
 			fail_code(EXIT_USAGE, "SPRAT_ISA asks for '%s', which this processor does not have", wish);
 			return NULL;
 		}
 	}
-	fail_code(EXIT_USAGE, "SPRAT_ISA asks for '%s': choose base, avx2 or avx512", wish);
+	fail_code(EXIT_USAGE, "SPRAT_ISA asks for '%s': choose base, avx2, avx512 or avx512bf16", wish);
 	return NULL;
 }

@@ -1,19 +1,34 @@
 /*
  * kernels.h - the loops over activations that no library does well, compiled once for every instruction set
  *
- * An activation array is rows x ld floats, ld = channels rounded up to 16: rows start on cache lines and no loop has a
- * remainder. What lies in the padding is of no meaning to anybody; no kernel mixes channels. Per-channel vectors have ld
- * elements. The loops over rows (layernorm, softmax) do mix the elements of a row, but only the first of them that count.
+ * An activation array is rows x ld elements, ld = channels rounded up to 16: rows start on cache lines and no loop has a
+ * remainder. What lies in the padding is of no meaning to anybody; no kernel mixes channels. Per-channel vectors have ld floats.
+ * The loops over rows (layernorm, softmax) do mix the elements of a row, but only the first of them that count.
  *
- *	const struct kernels *k = kernels_find();          the best this machine has, or what SPRAT_ISA=base|avx2|avx512 forces
- *	k->read(tile, raw, rows, ld, &affine, NULL, ACT_HARDSWISH, false);
+ * There is a table for each type of element that activations and their gradients are stored in: f32, or bf16 (the upper half of
+ * an f32, rounded to nearest even). All arithmetic is in f32.
+ *
+ *	const struct kernels *k = kernels_find(F32);   the best here, or what SPRAT_ISA=base|avx2|avx512|avx512bf16 forces
+ *	k->read(tile, raw, rows, ld, &affine, NULL, ACT_HARDSWISH);
  */
 #ifndef NN_KERNELS_H
 #define NN_KERNELS_H
 
 #include "lib/nn/arch.h"
+#include "lib/tensor/tensor.h"
 
 #define LANES 16   /* channels are padded to a multiple of this */
+
+static inline size_t element_size(enum dtype e)
+{
+	return e == BF16 ? 2 : 4;
+}
+
+/* The n-th element of an array. */
+static inline void *element_at(const void *p, enum dtype e, int64_t n)
+{
+	return (char *)p + n * (int64_t)element_size(e);
+}
 
 /* z = raw*scale + shift feeds the activation; xhat = raw*xscale + xshift is the normalised value. NULL: z = raw; no xhat. */
 struct affine {
@@ -26,7 +41,6 @@ struct dw_rows {
 	const float *in;         /* pixel under tap (0, 0) of the first output; in_step apart, rows of taps in_row apart */
 	const float *weight;     /* (kh, kw) pixels, rows weight_row apart */
 	int rows, count, out_step, out_row, in_step, in_row, weight_row, kh, kw, ld;
-	bool add;                /* out += instead of = */
 };
 
 /* A step of sgd or lars over a stretch: d = trust * (scale*g + wd*w); v = momentum*v + d;
@@ -42,28 +56,44 @@ struct adamw {
 	float scale, beta1, rest1, beta2, rest2, wd, rate, root, eps;
 };
 
+/* What is void is of the table's elements; "_wide" writes floats instead. */
 struct kernels {
 	const char *name;
-	/* dst = act(z) * gate, or += when add; gate (ld) or NULL. */
-	void (*read)(float *dst, const float *src, int64_t rows, int ld, const struct affine *f, const float *gate, enum act act,
-		     bool add);
+	/* dst = act(z) * gate; gate (ld) or NULL. */
+	void (*read)(void *dst, const void *src, int64_t rows, int ld, const struct affine *f, const float *gate, enum act act);
+	/* The same, or += when add. */
+	void (*read_wide)(float *dst, const void *src, int64_t rows, int ld, const struct affine *f, const float *gate,
+			  enum act act, bool add);
 	/* u8 pixels to (x/255 - mean)/std given as scale and shift of each channel; n pixels of 3. */
-	void (*read_view)(float *dst, const uint8_t *src, int64_t n, const float scale[3], const float shift[3]);
-	/* Column sums of x - x[0] and of its square, (ld) each: the first row as origin keeps the variance exact. */
-	void (*moments)(const float *x, int64_t rows, int ld, float *sum, float *squares);
+	void (*read_view)(void *dst, const uint8_t *src, int64_t n, const float scale[3], const float shift[3]);
+	/* Stores floats; where sum is not NULL, also column sums of x - origin and of its square, x as stored, origin its first
+	 * row, (ld) each: the origin keeps the variance exact. */
+	void (*put)(void *dst, const float *src, int64_t rows, int ld, float *origin, float *sum, float *squares);
 	/* dst = c[0]*d + c[1]*raw + c[2]: the gradient through batch norm; c is (3, ld). */
-	void (*grad)(float *dst, const float *d, const float *raw, int64_t rows, int ld, const float *c);
+	void (*grad)(void *dst, const void *d, const void *raw, int64_t rows, int ld, const float *c);
+	void (*grad_wide)(float *dst, const void *d, const void *raw, int64_t rows, int ld, const float *c);
 	/* The same with d = gate*d + pooled*act'(z), where gate (NULL: 1), pooled (ld) and d (NULL: 0) are of one image. */
-	void (*grad_pooled)(float *dst, const float *d, const float *raw, int64_t rows, int ld, const float *c,
+	void (*grad_pooled)(void *dst, const void *d, const void *raw, int64_t rows, int ld, const float *c,
 			    const struct affine *f, enum act act, const float *gate, const float *pooled);
-	/* In place d *= act'(z); where f has xhat, adds to the column sums of d (sum) and of d*xhat (dots), and where gates is
-	 * not NULL, of (d before) * act(z). */
-	void (*finish)(float *d, const float *raw, int64_t rows, int ld, const struct affine *f, enum act act, float *sum,
-		       float *dots, float *gates);
+	void (*grad_pooled_wide)(float *dst, const void *d, const void *raw, int64_t rows, int ld, const float *c,
+				 const struct affine *f, enum act act, const float *gate, const float *pooled);
+	/* d = (part, d + part when add, d where part is NULL) * act'(z); where f has xhat, adds to the column sums of the new d
+	 * (sum) and of d*xhat (dots), and where gates is not NULL, of (d before act') * act(z). */
+	void (*finish)(void *d, const float *part, bool add, const void *raw, int64_t rows, int ld, const struct affine *f,
+		       enum act act, float *sum, float *dots, float *gates);
 	/* Column sums over one image of act(z), and where slopes is not NULL of act'(z) and act'(z)*xhat; (ld) each, added. */
-	void (*pool)(const float *raw, int64_t rows, int ld, const struct affine *f, enum act act, float *sum, float *slopes,
+	void (*pool)(const void *raw, int64_t rows, int ld, const struct affine *f, enum act act, float *sum, float *slopes,
 		     float *dots);
-	/* dst = max over the k*k pixels at tap[] (NULL: outside), all of ld floats. */
+
+	/* Every row less its mean, over its standard deviation, times gamma, plus beta, (c) each, any alignment. */
+	void (*layernorm)(void *dst, const float *src, int64_t rows, int c, int ld, const float *gamma, const float *beta,
+			  float eps);
+	/* n floats to elements, any alignment. */
+	void (*narrow)(void *dst, const float *src, int64_t n);
+
+	/* --- what follows has floats only --- */
+
+	/* dst = max over the k*k pixels at tap[] (NULL: outside), all of ld channels. */
 	void (*max)(float *dst, const float *const *tap, int taps, int ld);
 	/* The first tap that holds the maximum gets d added: to[t] beside tap[t]. */
 	void (*max_back)(const float *d, const float *const *tap, float *const *to, int taps, int ld);
@@ -72,9 +102,6 @@ struct kernels {
 	/* Gradient of one row of kw weights, added to: the sum over all pixels of out (the gradient) times in. in's rows are
 	 * in_row apart from one output row to the next. */
 	void (*depthwise_weight)(const struct dw_rows *r, float *weight);
-	/* Every row less its mean, over its standard deviation, times gamma, plus beta, (c) each. dst may be src. */
-	void (*layernorm)(float *dst, const float *src, int64_t rows, int c, int ld, const float *gamma, const float *beta,
-			  float eps);
 	/* dst = gradient of x, the rows normalised, for dy; adds to the gradients of gamma and beta. */
 	void (*layernorm_back)(float *dst, const float *dy, const float *x, int64_t rows, int c, int ld, const float *gamma,
 			       float eps, float *d_gamma, float *d_beta);
@@ -91,7 +118,7 @@ struct kernels {
 	void (*ema)(int64_t n, float m, const float *query, float *key);
 };
 
-/* NULL after fail() when SPRAT_ISA names what this build or machine does not have. */
-const struct kernels *kernels_find(void);
+/* For F32 or BF16. NULL after fail() when SPRAT_ISA names what this build or machine does not have. */
+const struct kernels *kernels_find(enum dtype e);
 
 #endif

@@ -10,11 +10,13 @@
 #include "lib/base/isa.h"
 #include "lib/nn/kernels.h"
 
-#include <math.h>
+#ifdef __AVX__
+#include <immintrin.h>
+#endif
 
 #define ALIGNED(p) __builtin_assume_aligned(p, 64)
 
-/* A vector as wide as the set's registers: accumulators that stay in registers. */
+/* As wide as the set's registers; loops step through rows by it. */
 #if defined(__AVX512F__)
 #define VECTOR 16
 #elif defined(__AVX__)
@@ -22,41 +24,158 @@
 #else
 #define VECTOR 4
 #endif
-typedef float vector __attribute__((vector_size(VECTOR * 4), may_alias));
+typedef float vector __attribute__((vector_size(VECTOR * 4)));
+typedef int32_t ivector __attribute__((vector_size(VECTOR * 4)));
+typedef uint32_t uvector __attribute__((vector_size(VECTOR * 4)));
+typedef float vector_there __attribute__((vector_size(VECTOR * 4), may_alias));
+typedef float vector_anywhere __attribute__((vector_size(VECTOR * 4), may_alias, aligned(4)));
+typedef uint16_t halves __attribute__((vector_size(VECTOR * 2), may_alias, aligned(2)));
 
-/* Written so that a NaN comes through. */
-INLINE float clamp(float x, float lo, float hi)
+INLINE vector splat(float x)
 {
-	x = lo > x ? lo : x;
-	return hi < x ? hi : x;
+	return x - (vector){ 0 };
 }
+
+/* --- choices: x > y ? a : b in every lane; what is not a number compares as false --- */
+
+INLINE vector above(vector x, vector y, vector a, vector b)
+{
+#if defined(__AVX512F__)
+	return (vector)_mm512_mask_blend_ps(_mm512_cmp_ps_mask((__m512)x, (__m512)y, _CMP_GT_OQ), (__m512)b, (__m512)a);
+#elif defined(__AVX__)
+	return (vector)_mm256_blendv_ps((__m256)b, (__m256)a, (__m256)(x > y));
+#else
+	ivector m = x > y;
+
+	return (vector)((m & (ivector)a) | (~m & (ivector)b));
+#endif
+}
+
+/* x > y ? x : y and x < y ? x : y: what is not a number comes through in y. */
+INLINE vector larger(vector x, vector y)
+{
+#if defined(__AVX512F__)
+	return (vector)_mm512_max_ps((__m512)x, (__m512)y);
+#elif defined(__AVX__)
+	return (vector)_mm256_max_ps((__m256)x, (__m256)y);
+#else
+	return above(x, y, x, y);
+#endif
+}
+
+INLINE vector smaller(vector x, vector y)
+{
+#if defined(__AVX512F__)
+	return (vector)_mm512_min_ps((__m512)x, (__m512)y);
+#elif defined(__AVX__)
+	return (vector)_mm256_min_ps((__m256)x, (__m256)y);
+#else
+	return above(y, x, x, y);
+#endif
+}
+
+INLINE vector clamp(vector x, float lo, float hi)
+{
+	return smaller(splat(hi), larger(splat(lo), x));
+}
+
+INLINE float sum_of(vector v)
+{
+	float s = 0;
+
+	for (int i = 0; i < VECTOR; i++)
+		s += v[i];
+	return s;
+}
+
+INLINE float most_of(vector v)
+{
+	float m = v[0];
+
+	for (int i = 1; i < VECTOR; i++)
+		m = v[i] > m ? v[i] : m;
+	return m;
+}
+
+/* --- elements --- */
+
+INLINE vector load_f32(const float *p)
+{
+	return *(const vector_there *)p;
+}
+
+INLINE vector load_anywhere(const float *p)
+{
+	return *(const vector_anywhere *)p;
+}
+
+INLINE void save_f32(float *p, vector v)
+{
+	*(vector_there *)p = v;
+}
+
+INLINE vector load_bf16(const uint16_t *p)
+{
+	return (vector)(__builtin_convertvector(*(const halves *)p, uvector) << 16);
+}
+
+/* Rounds to nearest even. Of what is not a number only those whose set bits are all among the lowest could come out as another
+ * value; arithmetic does not make them. */
+INLINE void save_bf16(uint16_t *p, vector v)
+{
+#if defined(__AVX512BF16__)
+	*(halves *)p = (halves)_mm512_cvtneps_pbh((__m512)v);
+#else
+	uvector u = (uvector)v;
+
+	u += 0x7fff + ((u >> 16) & 1);
+	u >>= 16;
+#if defined(__AVX512F__)
+	*(halves *)p = (halves)_mm512_cvtepi32_epi16((__m512i)u);
+#elif defined(__AVX2__)
+	__m256i both = _mm256_permute4x64_epi64(_mm256_packus_epi32((__m256i)u, (__m256i)u), 0x08);
+
+	*(halves *)p = (halves)_mm256_castsi256_si128(both);
+#else
+	*(halves *)p = __builtin_convertvector(u, halves);
+#endif
+#endif
+}
+
+/* Files whose names depend on the type of element are compiled once for each. */
+#ifndef KERNELS_ELEMENT
+#define KERNELS_ELEMENT f32
+#endif
+#define TYPED(name) ISA_JOIN(name, ISA_JOIN(KERNELS_ELEMENT, KERNELS_ISA))
+#define LOAD ISA_JOIN(load, KERNELS_ELEMENT)
+#define SAVE ISA_JOIN(save, KERNELS_ELEMENT)
+typedef float element_f32;
+typedef uint16_t element_bf16;
+typedef ISA_JOIN(element, KERNELS_ELEMENT) stored;
+
+/* --- activations --- */
 
 /*
  * e^x to about an ulp where the result is normal, x in [-87.3, 88.7]; beyond, the value at the end. x = n ln 2 + r: 2^n goes into
  * the exponent's bits, e^r is a polynomial of minimal relative error (3e-9) on |r| <= ln 2 / 2. ln 2 in two parts, the first
  * with zeros below, so that n times it is exact; adding 1.5 * 2^23 rounds to an integer that stands in the low bits.
  */
-INLINE float exponential(float x)
+INLINE vector exponential(vector x)
 {
 	const float magic = 0x1.8p23f;
-	float t, n, r, q;
-	int32_t bits, shift;
+	vector t, n, r, q;
 
 	x = clamp(x, -87.3f, 88.7f);
 	t = x * 0x1.715476p0f + magic;
 	n = t - magic;
 	r = x - n * 0x1.62ep-1f - n * 0x1.0bfbe8p-15f;
-	q = 0.001381454f;
+	q = splat(0.001381454f);
 	q = q * r + 0.008368745f;
 	q = q * r + 0.04166839f;
 	q = q * r + 0.16666521f;
 	q = q * r + 0.49999994f;
-	q = r * r * q + r + 1;
-	memcpy(&bits, &q, 4);
-	memcpy(&shift, &t, 4);
-	bits += (int32_t)((uint32_t)shift << 23);
-	memcpy(&q, &bits, 4);
-	return q;
+	q = r * r * q + r + 1.0f;
+	return (vector)((uvector)q + ((uvector)t << 23));
 }
 
 /*
@@ -64,9 +183,9 @@ INLINE float exponential(float x)
  * e^(-z^2/2) * erfcx(|z|/sqrt 2) / 2; the second factor is a polynomial in u = 1/(1 + 0.29|z|) of minimal relative error (4e-8),
  * so that small values keep their digits: 1 + erf() would not.
  */
-INLINE float normal(float z, float *e)
+INLINE vector normal(vector z, vector *e)
 {
-	float u = 1 / (1 + 0.29f * fabsf(z)), q = 0.037713017f;
+	vector u = 1.0f / (1.0f + 0.29f * larger(z, -z)), q = splat(0.037713017f);
 
 	*e = exponential(-0.5f * z * z);
 	q = q * u - 0.18483847f;
@@ -77,44 +196,45 @@ INLINE float normal(float z, float *e)
 	q = q * u + 0.119047053f;
 	q = q * u + 0.115480848f;
 	q *= u * *e;
-	return z < 0 ? q : 1 - q;
+	return above(splat(0), z, q, 1.0f - q);
 }
 
-INLINE float act_value(enum act a, float z)
+INLINE vector act_value(enum act a, vector z)
 {
-	float e;
+	vector e;
 
 	switch (a) {
-	case ACT_RELU: return 0 > z ? 0 : z;
+	case ACT_RELU: return larger(splat(0), z);
 	case ACT_RELU6: return clamp(z, 0, 6);
-	case ACT_HARDSWISH: return z * (clamp(z + 3, 0, 6) * (1.0f / 6));
-	case ACT_HARDSIGMOID: return clamp(z + 3, 0, 6) * (1.0f / 6);
-	case ACT_SILU: return z / (1 + exponential(-z));
-	case ACT_SIGMOID: return 1 / (1 + exponential(-z));
+	case ACT_HARDSWISH: return z * (clamp(z + 3.0f, 0, 6) * (1.0f / 6));
+	case ACT_HARDSIGMOID: return clamp(z + 3.0f, 0, 6) * (1.0f / 6);
+	case ACT_SILU: return z / (1.0f + exponential(-z));
+	case ACT_SIGMOID: return 1.0f / (1.0f + exponential(-z));
 	case ACT_GELU: return z * normal(z, &e);
 	default: return z;
 	}
 }
 
 /* Derivatives at the corners as PyTorch has them; 1 - s of a sigmoid s is e*s, which does not cancel. */
-INLINE float act_slope(enum act a, float z)
+INLINE vector act_slope(enum act a, vector z)
 {
-	float e, s;
+	const vector zero = splat(0), one = splat(1);
+	vector e, s;
 
 	switch (a) {
-	case ACT_RELU: return z > 0 ? 1 : 0;
-	case ACT_RELU6: return z > 0 && z < 6 ? 1 : 0;
-	case ACT_HARDSWISH: return z < -3 ? 0 : z > 3 ? 1 : z * (1.0f / 3) + 0.5f;
-	case ACT_HARDSIGMOID: return z > -3 && z < 3 ? 1.0f / 6 : 0;
+	case ACT_RELU: return above(z, zero, one, zero);
+	case ACT_RELU6: return above(z, zero, above(splat(6), z, one, zero), zero);
+	case ACT_HARDSWISH: return above(splat(-3), z, zero, above(z, splat(3), one, z * (1.0f / 3) + 0.5f));
+	case ACT_HARDSIGMOID: return above(z, splat(-3), above(splat(3), z, splat(1.0f / 6), zero), zero);
 	case ACT_SILU:
 	case ACT_SIGMOID:
 		e = exponential(-z);
-		s = 1 / (1 + e);
-		return a == ACT_SILU ? s * (1 + z * (e * s)) : s * (e * s);
+		s = 1.0f / (1.0f + e);
+		return a == ACT_SILU ? s * (1.0f + z * (e * s)) : s * (e * s);
 	case ACT_GELU:
 		s = normal(z, &e);
 		return s + z * e * 0.39894228f;
-	default: return 1;
+	default: return one;
 	}
 }
 
@@ -131,20 +251,26 @@ INLINE float act_slope(enum act a, float z)
 	default: CALL(ACT_NONE); break; \
 	}
 
-/* Defined in the files below for each set; kernels_table.c puts them together. */
-void ISA(read)(float *, const float *, int64_t, int, const struct affine *, const float *, enum act, bool);
-void ISA(read_view)(float *, const uint8_t *, int64_t, const float[3], const float[3]);
-void ISA(moments)(const float *, int64_t, int, float *, float *);
-void ISA(grad)(float *, const float *, const float *, int64_t, int, const float *);
-void ISA(grad_pooled)(float *, const float *, const float *, int64_t, int, const float *, const struct affine *, enum act,
-		      const float *, const float *);
-void ISA(finish)(float *, const float *, int64_t, int, const struct affine *, enum act, float *, float *, float *);
-void ISA(pool)(const float *, int64_t, int, const struct affine *, enum act, float *, float *, float *);
+/* Defined in the files below for each set, and for each type of element; kernels_table.c puts them together. */
+void TYPED(read)(void *, const void *, int64_t, int, const struct affine *, const float *, enum act);
+void TYPED(read_wide)(float *, const void *, int64_t, int, const struct affine *, const float *, enum act, bool);
+void TYPED(read_view)(void *, const uint8_t *, int64_t, const float[3], const float[3]);
+void TYPED(put)(void *, const float *, int64_t, int, float *, float *, float *);
+void TYPED(grad)(void *, const void *, const void *, int64_t, int, const float *);
+void TYPED(grad_wide)(float *, const void *, const void *, int64_t, int, const float *);
+void TYPED(grad_pooled)(void *, const void *, const void *, int64_t, int, const float *, const struct affine *, enum act,
+			const float *, const float *);
+void TYPED(grad_pooled_wide)(float *, const void *, const void *, int64_t, int, const float *, const struct affine *, enum act,
+			     const float *, const float *);
+void TYPED(finish)(void *, const float *, bool, const void *, int64_t, int, const struct affine *, enum act, float *, float *,
+		   float *);
+void TYPED(pool)(const void *, int64_t, int, const struct affine *, enum act, float *, float *, float *);
+void TYPED(narrow)(void *, const float *, int64_t);
 void ISA(max)(float *, const float *const *, int, int);
 void ISA(max_back)(const float *, const float *const *, float *const *, int, int);
 void ISA(depthwise)(const struct dw_rows *);
 void ISA(depthwise_weight)(const struct dw_rows *, float *);
-void ISA(layernorm)(float *, const float *, int64_t, int, int, const float *, const float *, float);
+void TYPED(layernorm)(void *, const float *, int64_t, int, int, const float *, const float *, float);
 void ISA(layernorm_back)(float *, const float *, const float *, int64_t, int, int, const float *, float, float *, float *);
 void ISA(softmax)(float *, int, int, int, float);
 void ISA(softmax_back)(float *, const float *, int, int, int, float);

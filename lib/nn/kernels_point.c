@@ -1,11 +1,13 @@
-/* kernels_point.c - loops that touch every element once: read, gradient through batch norm, column sums */
+/* kernels_point.c - loops that touch every element once: read, store, gradient through batch norm, column sums */
 #include "lib/nn/kernels_isa.h"
 
 /*
- * Rows go eight at a time, channels inside: per-channel vectors and column sums are loaded once for the eight, and narrow arrays,
- * which have the most rows, need no loop of their own. CALL(row, rows) must inline a block of a constant number of rows.
+ * Rows go four at a time, channels inside: per-channel vectors and column sums are loaded once for the four, and narrow arrays,
+ * which have the most rows, need no loop of their own. CALL(row, rows) must inline a block of a constant number of rows. Of each
+ * loop there is a copy for every activation; whatever else varies is a test inside, which costs little beside the memory and
+ * keeps the copies few.
  */
-#define BLOCK 8
+#define BLOCK 4
 #define BY_BLOCKS(rows, CALL) do { \
 	int64_t row_ = 0; \
 	for (; row_ + BLOCK <= (rows); row_ += BLOCK) \
@@ -13,271 +15,329 @@
 	for (; row_ < (rows); row_++) \
 		CALL(row_, 1); \
 } while (0)
-/* Lets the compiler know that there is no remainder. */
-#define WHOLE(ld) ((ld) / LANES * LANES)
+
+/* A loop over a block's channels, and one over its rows. */
+#define EACH_VECTOR(c, ld) for (int c = 0; c < (ld); c += VECTOR)
+#define EACH_ROW(r, rows) _Pragma("GCC unroll 4") for (int r = 0; r < (rows); r++)
+
+INLINE void bump(float *p, vector v)
+{
+	save_f32(p, load_f32(p) + v);
+}
+
+/* What the channels from c on are multiplied by, and what is added. */
+struct line {
+	vector scale, shift;
+};
+
+INLINE struct line line_at(const float *scale, const float *shift, int c)
+{
+	return scale ? (struct line){ load_f32(scale + c), load_f32(shift + c) } : (struct line){ splat(1), splat(0) };
+}
 
 /* --- reading forward --- */
 
-INLINE void read_block(float *restrict dst, const float *restrict src, int ld, const struct affine *f, const float *restrict gate,
-		       enum act act, bool scaled, bool gated, bool add, int rows)
+INLINE void read_block(stored *dst, const stored *src, int ld, const struct affine *f, const float *gate, enum act act, int rows)
 {
-	const float *restrict scale = f->scale, *restrict shift = f->shift;
+	EACH_VECTOR(c, ld) {
+		struct line l = line_at(f->scale, f->shift, c);
+		vector g = gate ? load_f32(gate + c) : splat(1);
 
-#pragma omp simd
-	for (int c = 0; c < WHOLE(ld); c++) {
-#pragma GCC unroll 8
-		for (int r = 0; r < rows; r++) {
-			float v = act_value(act, scaled ? src[r * ld + c] * scale[c] + shift[c] : src[r * ld + c]);
+		EACH_ROW(r, rows)
+			SAVE(dst + r * ld + c, act_value(act, LOAD(src + r * ld + c) * l.scale + l.shift) * g);
+	}
+}
 
-			if (gated)
-				v *= gate[c];
-			dst[r * ld + c] = add ? dst[r * ld + c] + v : v;
+void TYPED(read)(void *dst, const void *src, int64_t rows, int ld, const struct affine *f, const float *gate, enum act act)
+{
+	stored *to = dst;
+	const stored *from = src;
+
+#define READ(row, n) read_block(to + (row) * ld, from + (row) * ld, ld, f, gate, act_, n)
+#define ONE(a) do { const enum act act_ = a; BY_BLOCKS(rows, READ); } while (0)
+	FOR_ACT(act, ONE)
+#undef ONE
+#undef READ
+}
+
+INLINE void read_wide_block(float *dst, const stored *src, int ld, const struct affine *f, const float *gate, enum act act,
+			    bool add, int rows)
+{
+	EACH_VECTOR(c, ld) {
+		struct line l = line_at(f->scale, f->shift, c);
+		vector g = gate ? load_f32(gate + c) : splat(1);
+
+		EACH_ROW(r, rows) {
+			vector v = act_value(act, LOAD(src + r * ld + c) * l.scale + l.shift) * g;
+
+			if (add)
+				v += load_f32(dst + r * ld + c);
+			save_f32(dst + r * ld + c, v);
 		}
 	}
 }
 
-INLINE void read_any(float *dst, const float *src, int64_t rows, int ld, const struct affine *f, const float *gate, enum act act,
-		     bool add)
+void TYPED(read_wide)(float *dst, const void *src, int64_t rows, int ld, const struct affine *f, const float *gate, enum act act,
+		      bool add)
 {
-#define READ(row, n, scaled, gated, add) read_block(dst + (row) * ld, src + (row) * ld, ld, f, gate, act, scaled, gated, add, n)
-#define ADDED(row, n) READ(row, n, true, false, true)
-#define ADDED_RAW(row, n) READ(row, n, false, false, true)
-#define GATED(row, n) READ(row, n, true, true, false)
-#define SCALED(row, n) READ(row, n, true, false, false)
-#define RAW(row, n) READ(row, n, false, false, false)
-	if (add && f->scale)
-		BY_BLOCKS(rows, ADDED);
-	else if (add)
-		BY_BLOCKS(rows, ADDED_RAW);
-	else if (gate)
-		BY_BLOCKS(rows, GATED);
-	else if (f->scale)
-		BY_BLOCKS(rows, SCALED);
-	else
-		BY_BLOCKS(rows, RAW);
-}
+	const stored *from = src;
 
-void ISA(read)(float *dst, const float *src, int64_t rows, int ld, const struct affine *f, const float *gate, enum act act,
-	       bool add)
-{
-#define ONE(a) read_any(dst, src, rows, ld, f, gate, a, add)
+#define READ(row, n) read_wide_block(dst + (row) * ld, from + (row) * ld, ld, f, gate, act_, add, n)
+#define ONE(a) do { const enum act act_ = a; BY_BLOCKS(rows, READ); } while (0)
 	FOR_ACT(act, ONE)
 #undef ONE
+#undef READ
 }
 
-void ISA(read_view)(float *restrict dst, const uint8_t *restrict src, int64_t n, const float scale[3], const float shift[3])
+/* 48 values are 16 pixels: whole vectors and whole pixels. */
+void TYPED(read_view)(void *dst, const uint8_t *src, int64_t n, const float scale[3], const float shift[3])
 {
-	float s[48], b[48];
+	stored *to = dst;
+	_Alignas(64) float s[48], b[48], x[48];
 
 	for (int i = 0; i < 48; i++)
 		s[i] = scale[i % 3], b[i] = shift[i % 3];
-	n *= 3;
-	for (; n >= 48; n -= 48, dst += 48, src += 48)
-#pragma omp simd
-		for (int i = 0; i < 48; i++)
-			dst[i] = src[i] * s[i] + b[i];
-	for (int i = 0; i < n; i++)
-		dst[i] = src[i] * s[i] + b[i];
+	for (n *= 3; n > 0; n -= 48, to += 48, src += 48) {
+		int count = (int)MIN(48, n);
+		_Alignas(64) stored out[48];
+
+		for (int i = 0; i < count; i++)
+			x[i] = src[i];
+		for (int i = count; i < 48; i++)
+			x[i] = 0;
+		EACH_VECTOR(i, 48)
+			SAVE(out + i, load_f32(x + i) * load_f32(s + i) + load_f32(b + i));
+		memcpy(to, out, count * sizeof(stored));
+	}
+}
+
+/* --- storing --- */
+
+INLINE void put_block(stored *dst, const float *src, int ld, const float *origin, float *sum, float *squares, bool summed,
+		      int rows)
+{
+	EACH_VECTOR(c, ld) {
+		vector s = splat(0), q = s, o = summed ? load_f32(origin + c) : s;
+
+		EACH_ROW(r, rows) {
+			vector v = load_f32(src + r * ld + c);
+
+			SAVE(dst + r * ld + c, v);
+			if (summed) {
+				v = (sizeof(stored) < sizeof(float) ? LOAD(dst + r * ld + c) : v) - o;
+				s += v;
+				q += v * v;
+			}
+		}
+		if (summed) {
+			bump(sum + c, s);
+			bump(squares + c, q);
+		}
+	}
+}
+
+void TYPED(put)(void *dst, const float *src, int64_t rows, int ld, float *origin, float *sum, float *squares)
+{
+	stored *to = dst;
+
+#define SUMMED(row, n) put_block(to + (row) * ld, src + (row) * ld, ld, origin, sum, squares, true, n)
+#define STORED(row, n) put_block(to + (row) * ld, src + (row) * ld, ld, NULL, NULL, NULL, false, n)
+	if (!sum) {
+		BY_BLOCKS(rows, STORED);
+		return;
+	}
+	put_block(to, src, ld, NULL, NULL, NULL, false, 1);
+	EACH_VECTOR(c, ld) {
+		save_f32(origin + c, LOAD(to + c));
+		save_f32(sum + c, splat(0));
+		save_f32(squares + c, splat(0));
+	}
+	BY_BLOCKS(rows, SUMMED);
+#undef SUMMED
+#undef STORED
+}
+
+void TYPED(narrow)(void *dst, const float *src, int64_t n)
+{
+	_Alignas(64) stored last[VECTOR];
+	stored *to = dst;
+	float rest[VECTOR] = { 0 };
+
+	if (sizeof(stored) == sizeof(float)) {
+		memcpy(dst, src, n * sizeof(float));
+		return;
+	}
+	for (; n >= VECTOR; n -= VECTOR, src += VECTOR, to += VECTOR)
+		SAVE(to, load_anywhere(src));
+	memcpy(rest, src, n * sizeof(float));
+	SAVE(last, load_anywhere(rest));
+	memcpy(to, last, n * sizeof(stored));
 }
 
 /* --- column sums --- */
 
-INLINE void moments_block(const float *restrict x, int ld, const float *restrict origin, float *restrict sum,
-			  float *restrict squares, int rows)
+INLINE void pool_block(const stored *raw, int ld, const struct affine *f, enum act act, float *sum, float *slopes, float *dots,
+		       int rows)
 {
-#pragma omp simd
-	for (int c = 0; c < WHOLE(ld); c++) {
-		float s = 0, q = 0;
+	EACH_VECTOR(c, ld) {
+		struct line l = line_at(f->scale, f->shift, c), x = line_at(f->xscale, f->xshift, c);
+		vector v = splat(0), s = v, q = v;
 
-#pragma GCC unroll 8
-		for (int r = 0; r < rows; r++) {
-			float v = x[r * ld + c] - origin[c];
-
-			s += v;
-			q += v * v;
-		}
-		sum[c] += s;
-		squares[c] += q;
-	}
-}
-
-void ISA(moments)(const float *x, int64_t rows, int ld, float *sum, float *squares)
-{
-	memset(sum, 0, ld * sizeof(float));
-	memset(squares, 0, ld * sizeof(float));
-#define CALL(row, n) moments_block(x + (row) * ld, ld, x, sum, squares, n)
-	BY_BLOCKS(rows, CALL);
-#undef CALL
-}
-
-INLINE void pool_block(const float *restrict raw, int ld, const struct affine *f, enum act act, float *restrict sum,
-		       float *restrict slopes, float *restrict dots, bool scaled, bool sloped, int rows)
-{
-	const float *restrict scale = f->scale, *restrict shift = f->shift;
-	const float *restrict xscale = f->xscale, *restrict xshift = f->xshift;
-
-#pragma omp simd
-	for (int c = 0; c < WHOLE(ld); c++) {
-		float v = 0, s = 0, q = 0;
-
-#pragma GCC unroll 8
-		for (int r = 0; r < rows; r++) {
-			float x = raw[r * ld + c], z = scaled ? x * scale[c] + shift[c] : x;
+		EACH_ROW(r, rows) {
+			vector raws = LOAD(raw + r * ld + c), z = raws * l.scale + l.shift;
 
 			v += act_value(act, z);
-			if (sloped) {
-				s += act_slope(act, z);
-				q += act_slope(act, z) * (x * xscale[c] + xshift[c]);
+			if (slopes) {
+				vector slope = act_slope(act, z);
+
+				s += slope;
+				q += slope * (raws * x.scale + x.shift);
 			}
 		}
-		sum[c] += v;
-		if (sloped) {
-			slopes[c] += s;
-			dots[c] += q;
+		bump(sum + c, v);
+		if (slopes) {
+			bump(slopes + c, s);
+			bump(dots + c, q);
 		}
 	}
 }
 
-INLINE void pool_any(const float *raw, int64_t rows, int ld, const struct affine *f, enum act act, float *sum, float *slopes,
-		     float *dots)
+void TYPED(pool)(const void *raw, int64_t rows, int ld, const struct affine *f, enum act act, float *sum, float *slopes,
+		 float *dots)
 {
-#define SLOPED(row, n) pool_block(raw + (row) * ld, ld, f, act, sum, slopes, dots, true, true, n)
-#define SUMMED(row, n) pool_block(raw + (row) * ld, ld, f, act, sum, NULL, NULL, true, false, n)
-#define SUMMED_RAW(row, n) pool_block(raw + (row) * ld, ld, f, act, sum, NULL, NULL, false, false, n)
-	if (slopes)
-		BY_BLOCKS(rows, SLOPED);
-	else if (f->scale)
-		BY_BLOCKS(rows, SUMMED);
-	else
-		BY_BLOCKS(rows, SUMMED_RAW);
-}
+	const stored *from = raw;
 
-void ISA(pool)(const float *raw, int64_t rows, int ld, const struct affine *f, enum act act, float *sum, float *slopes,
-	       float *dots)
-{
-#define ONE(a) pool_any(raw, rows, ld, f, a, sum, slopes, dots)
+#define POOL(row, n) pool_block(from + (row) * ld, ld, f, act_, sum, slopes, dots, n)
+#define ONE(a) do { const enum act act_ = a; BY_BLOCKS(rows, POOL); } while (0)
 	FOR_ACT(act, ONE)
 #undef ONE
+#undef POOL
 }
 
 /* --- reading backward --- */
 
-INLINE void grad_block(float *restrict dst, const float *restrict d, const float *restrict raw, int ld, const float *restrict k,
+/* to_stored: the type of dst. */
+INLINE void save_as(void *dst, int64_t at, vector v, bool to_stored)
+{
+	if (to_stored)
+		SAVE((stored *)dst + at, v);
+	else
+		save_f32((float *)dst + at, v);
+}
+
+INLINE void grad_block(void *dst, int64_t row, const stored *d, const stored *raw, int ld, const float *k, bool to_stored,
 		       int rows)
 {
-	const float *restrict k1 = k + ld, *restrict k2 = k1 + ld;
+	EACH_VECTOR(c, ld) {
+		vector k0 = load_f32(k + c), k1 = load_f32(k + ld + c), k2 = load_f32(k + 2 * ld + c);
 
-#pragma omp simd
-	for (int c = 0; c < WHOLE(ld); c++) {
-#pragma GCC unroll 8
-		for (int r = 0; r < rows; r++)
-			dst[r * ld + c] = k[c] * d[r * ld + c] + (k1[c] * raw[r * ld + c] + k2[c]);
+		EACH_ROW(r, rows)
+			save_as(dst, (row + r) * ld + c, k0 * LOAD(d + (row + r) * ld + c) + (k1 * LOAD(raw + (row + r) * ld + c) + k2),
+				to_stored);
 	}
 }
 
-void ISA(grad)(float *dst, const float *d, const float *raw, int64_t rows, int ld, const float *c)
+void TYPED(grad)(void *dst, const void *d, const void *raw, int64_t rows, int ld, const float *c)
 {
-#define CALL(row, n) grad_block(dst + (row) * ld, d + (row) * ld, raw + (row) * ld, ld, c, n)
+#define CALL(row, n) grad_block(dst, row, d, raw, ld, c, true, n)
 	BY_BLOCKS(rows, CALL);
 #undef CALL
 }
 
-INLINE void grad_pooled_block(float *restrict dst, const float *restrict d, const float *restrict raw, int ld,
-			      const float *restrict k, const struct affine *f, enum act act, const float *restrict gate,
-			      const float *restrict pooled, bool stored, int rows)
+void TYPED(grad_wide)(float *dst, const void *d, const void *raw, int64_t rows, int ld, const float *c)
 {
-	const float *restrict k1 = k + ld, *restrict k2 = k1 + ld, *restrict scale = f->scale, *restrict shift = f->shift;
+#define CALL(row, n) grad_block(dst, row, d, raw, ld, c, false, n)
+	BY_BLOCKS(rows, CALL);
+#undef CALL
+}
 
-#pragma omp simd
-	for (int c = 0; c < WHOLE(ld); c++) {
-#pragma GCC unroll 8
-		for (int r = 0; r < rows; r++) {
-			float x = raw[r * ld + c], dz = pooled[c] * act_slope(act, x * scale[c] + shift[c]);
+INLINE void grad_pooled_block(void *dst, int64_t row, const stored *d, const stored *raw, int ld, const float *k,
+			      const struct affine *f, enum act act, const float *gate, const float *pooled, bool to_stored, int rows)
+{
+	EACH_VECTOR(c, ld) {
+		struct line l = line_at(f->scale, f->shift, c);
+		vector k0 = load_f32(k + c), k1 = load_f32(k + ld + c), k2 = load_f32(k + 2 * ld + c), mean = load_f32(pooled + c);
 
-			if (stored)
-				dz += gate[c] * d[r * ld + c];
-			dst[r * ld + c] = k[c] * dz + (k1[c] * x + k2[c]);
+		EACH_ROW(r, rows) {
+			int64_t at = (row + r) * ld + c;
+			vector x = LOAD(raw + at), dz = mean * act_slope(act, x * l.scale + l.shift);
+
+			if (d)
+				dz += load_f32(gate + c) * LOAD(d + at);
+			save_as(dst, at, k0 * dz + (k1 * x + k2), to_stored);
 		}
 	}
 }
 
-INLINE void grad_pooled_any(float *dst, const float *d, const float *raw, int64_t rows, int ld, const float *k,
-			    const struct affine *f, enum act act, const float *gate, const float *pooled)
+INLINE void grad_pooled_any(void *dst, const stored *d, const stored *raw, int64_t rows, int ld, const float *k,
+			    const struct affine *f, enum act act, const float *gate, const float *pooled, bool to_stored)
 {
-#define STORED(row, n) grad_pooled_block(dst + (row) * ld, d + (row) * ld, raw + (row) * ld, ld, k, f, act, gate, pooled, true, n)
-#define POOLED(row, n) grad_pooled_block(dst + (row) * ld, NULL, raw + (row) * ld, ld, k, f, act, NULL, pooled, false, n)
-	if (d)
-		BY_BLOCKS(rows, STORED);
-	else
-		BY_BLOCKS(rows, POOLED);
-}
-
-void ISA(grad_pooled)(float *dst, const float *d, const float *raw, int64_t rows, int ld, const float *c, const struct affine *f,
-		      enum act act, const float *gate, const float *pooled)
-{
-#define ONE(a) grad_pooled_any(dst, d, raw, rows, ld, c, f, a, gate, pooled)
+#define CALL(row, n) grad_pooled_block(dst, row, d, raw, ld, k, f, act_, gate, pooled, to_stored, n)
+#define ONE(a) do { const enum act act_ = a; BY_BLOCKS(rows, CALL); } while (0)
 	FOR_ACT(act, ONE)
 #undef ONE
+#undef CALL
+}
+
+void TYPED(grad_pooled)(void *dst, const void *d, const void *raw, int64_t rows, int ld, const float *c, const struct affine *f,
+			enum act act, const float *gate, const float *pooled)
+{
+	grad_pooled_any(dst, d, raw, rows, ld, c, f, act, gate, pooled, true);
+}
+
+void TYPED(grad_pooled_wide)(float *dst, const void *d, const void *raw, int64_t rows, int ld, const float *c,
+			     const struct affine *f, enum act act, const float *gate, const float *pooled)
+{
+	grad_pooled_any(dst, d, raw, rows, ld, c, f, act, gate, pooled, false);
 }
 
 /* --- writing backward --- */
 
-INLINE void finish_block(float *restrict d, const float *restrict raw, int ld, const struct affine *f, enum act act,
-			 float *restrict sum, float *restrict dots, float *restrict gates, bool scaled, bool normed, bool gated,
-			 int rows)
+/* Without an activation, norm or gate raw is not looked at: it may be missing. */
+INLINE void finish_block(stored *d, const float *part, bool add, const stored *raw, int ld, const struct affine *f, enum act act,
+			 float *sum, float *dots, float *gates, int rows)
 {
-	const float *restrict scale = f->scale, *restrict shift = f->shift;
-	const float *restrict xscale = f->xscale, *restrict xshift = f->xshift;
+	EACH_VECTOR(c, ld) {
+		struct line l = line_at(f->scale, f->shift, c), xhat = line_at(f->xscale, f->xshift, c);
+		vector s = splat(0), q = s, g = s;
 
-#pragma omp simd
-	for (int c = 0; c < WHOLE(ld); c++) {
-		float s = 0, q = 0, g = 0;
+		EACH_ROW(r, rows) {
+			int64_t at = (int64_t)r * ld + c;
+			vector x = act != ACT_NONE || f->xscale ? LOAD(raw + at) : splat(0), z = x * l.scale + l.shift;
+			vector v = part ? load_f32(part + at) : LOAD(d + at);
 
-#pragma GCC unroll 8
-		for (int r = 0; r < rows; r++) {
-			float x = raw[r * ld + c], z = scaled ? x * scale[c] + shift[c] : x;
-			float v = d[r * ld + c] * act_slope(act, z);
-
-			if (gated)
-				g += d[r * ld + c] * act_value(act, z);
+			if (add)
+				v += LOAD(d + at);
+			if (gates)
+				g += v * act_value(act, z);
 			if (act != ACT_NONE)
-				d[r * ld + c] = v;
+				v *= act_slope(act, z);
+			if (act != ACT_NONE || part)
+				SAVE(d + at, v);
 			s += v;
-			if (normed)
-				q += v * (x * xscale[c] + xshift[c]);
+			q += v * (x * xhat.scale + xhat.shift);
 		}
-		if (normed) {
-			sum[c] += s;
-			dots[c] += q;
+		if (f->xscale) {
+			bump(sum + c, s);
+			bump(dots + c, q);
 		}
-		if (gated)
-			gates[c] += g;
+		if (gates)
+			bump(gates + c, g);
 	}
 }
 
-INLINE void finish_any(float *d, const float *raw, int64_t rows, int ld, const struct affine *f, enum act act, float *sum,
-		       float *dots, float *gates)
+void TYPED(finish)(void *d, const float *part, bool add, const void *raw, int64_t rows, int ld, const struct affine *f,
+		   enum act act, float *sum, float *dots, float *gates)
 {
-#define FINISH(row, n, scaled, normed, gated) \
-	finish_block(d + (row) * ld, raw + (row) * ld, ld, f, act, sum, dots, gates, scaled, normed, gated, n)
-#define NORM_GATED(row, n) FINISH(row, n, true, true, true)
-#define NORM(row, n) FINISH(row, n, true, true, false)
-#define BIAS(row, n) FINISH(row, n, true, false, false)
-#define PLAIN(row, n) FINISH(row, n, false, false, false)
-	if (gates)
-		BY_BLOCKS(rows, NORM_GATED);
-	else if (f->xscale)
-		BY_BLOCKS(rows, NORM);
-	else if (f->scale)
-		BY_BLOCKS(rows, BIAS);
-	else
-		BY_BLOCKS(rows, PLAIN);
-}
+	stored *to = d;
+	const stored *from = raw;
+	bool more = add && part;
 
-void ISA(finish)(float *d, const float *raw, int64_t rows, int ld, const struct affine *f, enum act act, float *sum, float *dots,
-		 float *gates)
-{
-#define ONE(a) finish_any(d, raw, rows, ld, f, a, sum, dots, gates)
+#define FINISH(row, n) \
+	finish_block(to + (row) * ld, part ? part + (row) * ld : NULL, more, from ? from + (row) * ld : NULL, ld, f, act_, sum, dots, \
+		     gates, n)
+#define ONE(a) do { const enum act act_ = a; BY_BLOCKS(rows, FINISH); } while (0)
 	FOR_ACT(act, ONE)
 #undef ONE
+#undef FINISH
 }

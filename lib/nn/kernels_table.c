@@ -1,21 +1,25 @@
 #include "lib/nn/kernels_isa.h"
 
-extern const struct kernels ISA(kernels);
+extern const struct kernels TYPED(kernels);
 
-const struct kernels ISA(kernels) = {
+const struct kernels TYPED(kernels) = {
 	.name = ISA_TEXT(KERNELS_ISA),
-	.read = ISA(read),
-	.read_view = ISA(read_view),
-	.moments = ISA(moments),
-	.grad = ISA(grad),
-	.grad_pooled = ISA(grad_pooled),
-	.finish = ISA(finish),
-	.pool = ISA(pool),
+	.read = TYPED(read),
+	.read_wide = TYPED(read_wide),
+	.read_view = TYPED(read_view),
+	.put = TYPED(put),
+	.grad = TYPED(grad),
+	.grad_wide = TYPED(grad_wide),
+	.grad_pooled = TYPED(grad_pooled),
+	.grad_pooled_wide = TYPED(grad_pooled_wide),
+	.finish = TYPED(finish),
+	.pool = TYPED(pool),
+	.narrow = TYPED(narrow),
 	.max = ISA(max),
 	.max_back = ISA(max_back),
 	.depthwise = ISA(depthwise),
 	.depthwise_weight = ISA(depthwise_weight),
-	.layernorm = ISA(layernorm),
+	.layernorm = TYPED(layernorm),
 	.layernorm_back = ISA(layernorm_back),
 	.softmax = ISA(softmax),
 	.softmax_back = ISA(softmax_back),

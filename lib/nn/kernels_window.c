@@ -8,18 +8,18 @@ INLINE void dw_block(const struct dw_rows *r, const float *in, float *out, const
 	int64_t step = (int64_t)r->in_step * r->ld, out_step = (int64_t)r->out_step * r->ld;
 
 	for (int i = 0; i < at; i++)
-		acc[i] = r->add ? *(vector *)(out + i * out_step) : (vector){ 0 };
+		acc[i] = (vector){ 0 };
 	for (int y = 0; y < r->kh; y++)
 		for (int x = 0; x < r->kw; x++) {
-			vector w = *(const vector *)(weight + ((int64_t)y * r->weight_row + x) * r->ld);
+			vector w = load_f32(weight + ((int64_t)y * r->weight_row + x) * r->ld);
 			const float *p = in + ((int64_t)y * r->in_row + x) * r->ld;
 
 #pragma GCC unroll 8
 			for (int i = 0; i < at; i++)
-				acc[i] += w * *(const vector *)(p + i * step);
+				acc[i] += w * load_f32(p + i * step);
 		}
 	for (int i = 0; i < at; i++)
-		*(vector *)(out + i * out_step) = acc[i];
+		save_f32(out + i * out_step, acc[i]);
 }
 
 void ISA(depthwise)(const struct dw_rows *r)
@@ -53,20 +53,20 @@ INLINE void dw_weight_taps(const struct dw_rows *r, const float *in, const float
 	int64_t step = (int64_t)r->in_step * r->ld;
 
 	for (int x = 0; x < kw; x++)
-		acc[x] = *(vector *)(weight + (int64_t)x * r->ld);
+		acc[x] = load_f32(weight + (int64_t)x * r->ld);
 	for (int y = 0; y < r->rows; y++) {
 		const float *p = in + (int64_t)y * r->in_row * r->ld, *q = d + (int64_t)y * r->out_row * r->ld;
 
 		for (int i = 0; i < r->count; i++, p += step, q += r->ld) {
-			vector v = *(const vector *)q;
+			vector v = load_f32(q);
 
 #pragma GCC unroll 7
 			for (int x = 0; x < kw; x++)
-				acc[x] += v * *(const vector *)(p + (int64_t)x * r->ld);
+				acc[x] += v * load_f32(p + (int64_t)x * r->ld);
 		}
 	}
 	for (int x = 0; x < kw; x++)
-		*(vector *)(weight + (int64_t)x * r->ld) = acc[x];
+		save_f32(weight + (int64_t)x * r->ld, acc[x]);
 }
 
 void ISA(depthwise_weight)(const struct dw_rows *r, float *weight)

@@ -96,6 +96,20 @@ static void link_meetings(struct net *net)
 	}
 }
 
+/* One pixel an image stays f32, and so does what follows it; products in bf16 only where the machine is better at them. */
+static void link_elements(struct net *net)
+{
+	for (int i = 1; i < net->count; i++) {
+		struct node *x = &net->nodes[i];
+		bool narrow = net->config.bf16 && x->h * x->w > 1;
+
+		for (int s = 0; s < 2 && x->in[s] > 0; s++)
+			narrow &= net->nodes[x->in[s]].store == BF16;
+		x->store = narrow ? BF16 : F32;
+		x->factor = narrow && net->backend->narrow() ? BF16 : F32;
+	}
+}
+
 static void net_link(struct net *net)
 {
 	for (int i = 0; i < net->count; i++) {
@@ -105,6 +119,7 @@ static void net_link(struct net *net)
 	net->nodes[net->feature].output = true;
 	if (net->head >= 0)
 		net->nodes[net->head].output = true;
+	link_elements(net);
 	link_parts(net);
 	link_shares(net);
 	link_meetings(net);
@@ -136,7 +151,9 @@ struct net *net_new(const struct net_config *c)
 
 	net->config = *c;
 	net->arch = c->arch;
-	if (check_config(c) < 0 || !(net->kernels = kernels_find()) || !(net->backend = backend_find(c->backend)) ||
+	net->kernels[F32] = kernels_find(F32);
+	net->kernels[BF16] = kernels_find(BF16);
+	if (check_config(c) < 0 || !net->kernels[F32] || !(net->backend = backend_find(c->backend)) ||
 	    net_build(net) < 0) {
 		net_free(net);
 		return NULL;

@@ -39,6 +39,7 @@ struct net_config {
 	double dropout;         /* probability, in training, where torchvision's network has it before the last layer; 0: none */
 	double drop_path;       /* probability of the last block's branch, growing from 0 at the first (stochastic depth); 0: none */
 	float mean[3], std[3];  /* of the normalisation of u8 views */
+	bool bf16;              /* activations, their gradients and working weights in bf16; all sums in f32 */
 	const char *backend;    /* "blas", "onednn"; NULL: onednn where built in, else blas */
 };
 

@@ -10,6 +10,7 @@
 struct plan {
 	int band;                    /* output rows of a chunk */
 	int in_rows, in_w;           /* most rows of a tile of input values; its width */
+	int64_t results;             /* floats of a band of outputs, of input gradients */
 	int d_rows, d_left, d_w;     /* of a tile of output gradients */
 };
 
@@ -37,11 +38,12 @@ static struct plan plan_depthwise(const struct node *x, const struct node *in)
 		right = MAX(right, f.origin + (in->w - i - 1) / x->stride + f.count - x->w);
 	}
 	p.d_w = p.d_left + x->w + right;
-	p.band = (int)MAX(1, MIN(x->h, 2 * CHUNK_FLOATS / ((int64_t)x->ld * (x->stride * p.in_w + p.d_w))));
+	p.band = (int)MAX(1, MIN(x->h, 2 * CHUNK_BYTES / ((int64_t)sizeof(float) * x->ld * (2 * x->stride * p.in_w + p.d_w))));
 	bands = (x->h + p.band - 1) / p.band;
 	p.band = (x->h + bands - 1) / bands;
 	p.in_rows = MIN(in->h, (p.band - 1) * x->stride + x->k);
 	p.d_rows = MIN(x->h, p.band + 2 * x->k);
+	p.results = (int64_t)x->ld * MAX(p.band * x->w, MAX(p.band * x->stride, in->h - (x->h - p.band) * x->stride) * in->w);
 	return p;
 }
 
@@ -49,7 +51,7 @@ static size_t depthwise_scratch(const struct node *x, const struct node *in, boo
 {
 	struct plan p = plan_depthwise(x, in);
 
-	return (size_t)x->ld * (3 * x->k * x->k + p.in_rows * p.in_w + (grad ? p.d_rows * p.d_w : 0));
+	return sizeof(float) * (x->ld * (3 * x->k * x->k + p.in_rows * p.in_w + (grad ? (int64_t)p.d_rows * p.d_w : 0)) + p.results);
 }
 
 static struct chunk bands(const struct task *t, const struct plan *p)
@@ -87,22 +89,28 @@ static int inside_row(const struct node *x, int w, int *first)
 	return MIN(x->k, w + x->pad) - *first;
 }
 
+static void clear_values(const struct task *t, const struct plan *p, float *values)
+{
+	tile_clear(&(struct tile){ .base = (char *)values, .left = t->x->pad, .w = p->in_w, .ld = t->x->ld }, p->in_rows, t->in->w);
+}
+
 static void depthwise_forward(struct task *t)
 {
 	const struct node *x = t->x;
 	struct plan p = plan_depthwise(x, t->in);
-	float *weight = t->scratch, *values = weight + 3 * x->k * x->k * x->ld;
+	float *weight = (float *)t->scratch, *values = weight + 3 * x->k * x->k * x->ld;
+	float *results = values + (int64_t)p.in_rows * p.in_w * x->ld;
 	int ky, kx, kh, kw = inside_row(x, t->in->w, &kx);
 
 	pad_weights(x, t->params + x->weight, weight);
-	tile_clear(values, p.in_rows, x->pad, t->in->w, p.in_w, x->ld);
+	clear_values(t, &p, values);
 	for (struct chunk c = bands(t, &p); chunk_next(&c);) {
-		struct tile in = tile_values(t, &c, values);
+		struct tile in = tile_values(t, &c, values, F32);
 
 		for (int y = c.y0; y < c.y1; y++) {
 			kh = inside(y * x->stride - x->pad, x->k, t->in->h, &ky);
-			t->net->kernels->depthwise(
-				&(struct dw_rows){ .out = raw_at(t, t->id, c.n, y),
+			t->net->kernels[F32]->depthwise(
+				&(struct dw_rows){ .out = results + (int64_t)(y - c.y0) * x->w * x->ld,
 						   .in = tile_at(&in, 0, y * x->stride - x->pad + ky, kx - x->pad),
 						   .weight = weight + (ky * x->k + kx) * x->ld,
 						   .count = x->w,
@@ -114,7 +122,7 @@ static void depthwise_forward(struct task *t)
 						   .kw = kw,
 						   .ld = x->ld });
 		}
-		add_moments(t, raw_at(t, t->id, c.n, c.y0), (int64_t)(c.y1 - c.y0) * x->w, c.split);
+		put(t, c.n, c.y0, results, (int64_t)(c.y1 - c.y0) * x->w, c.split);
 	}
 }
 
@@ -134,8 +142,8 @@ static void phase_weights(const struct node *x, const float *w, float *out)
 		}
 }
 
-/* One row of the input's gradient; weight: the filters of the row's phase. */
-static void input_row(const struct task *t, const struct tile *d, int n, int y, const float *weight)
+/* Row y of the input's gradient; weight: the filters of the row's phase. */
+static void input_row(const struct task *t, const struct tile *d, int y, const float *weight, float *row)
 {
 	const struct node *x = t->x, *in = t->in;
 	struct phase fy = phase_of(x, y);
@@ -143,11 +151,11 @@ static void input_row(const struct task *t, const struct tile *d, int n, int y, 
 
 	for (int p = 0; p < MIN(x->stride, in->w); p++) {
 		struct phase fx = phase_of(x, p);
-		float *out = d_at(t, x->in[0], n, y) + (int64_t)p * x->ld;
+		float *out = row + (int64_t)p * x->ld;
 		int count = (in->w - p + x->stride - 1) / x->stride;
 
 		if (kh > 0 && fx.count > 0)
-			t->net->kernels->depthwise(&(struct dw_rows){ .out = out,
+			t->net->kernels[F32]->depthwise(&(struct dw_rows){ .out = out,
 								      .in = tile_at(d, 0, fy.origin + ky, fx.origin),
 								      .weight = weight + ky * fx.count * x->ld,
 								      .count = count,
@@ -157,9 +165,8 @@ static void input_row(const struct task *t, const struct tile *d, int n, int y, 
 								      .weight_row = fx.count,
 								      .kh = kh,
 								      .kw = fx.count,
-								      .ld = x->ld,
-								      .add = !x->first[0] });
-		else if (x->first[0])
+								      .ld = x->ld });
+		else
 			for (int i = 0; i < count; i++)
 				zero(out + (int64_t)i * x->stride * x->ld, 1, x->ld);
 		weight += (int64_t)fy.count * fx.count * x->ld;
@@ -167,7 +174,7 @@ static void input_row(const struct task *t, const struct tile *d, int n, int y, 
 }
 
 /* Input rows that belong to a band of output rows: a partition of the image. */
-static void input_rows(const struct task *t, const struct chunk *c, const struct tile *d, const float *weight)
+static void input_rows(const struct task *t, const struct chunk *c, const struct tile *d, const float *weight, float *rows)
 {
 	const struct node *x = t->x;
 	int y0 = c->y0 * x->stride, y1 = c->y1 == x->h ? t->in->h : c->y1 * x->stride;
@@ -178,10 +185,9 @@ static void input_rows(const struct task *t, const struct chunk *c, const struct
 		/* all columns of the taps of one row phase come to count * k weights */
 		for (int p = 0; p < y % x->stride; p++)
 			phase += (int64_t)phase_of(x, p).count * x->k * x->ld;
-		input_row(t, d, c->n, y, phase);
+		input_row(t, d, y, phase, rows + (int64_t)(y - y0) * t->in->w * x->ld);
 	}
-	if (c->y1 == x->h && x->last[0])
-		finish(t, 0, c->n, 1);
+	give(t, 0, c->n, 1, y0, y1, rows);
 }
 
 static void weight_rows(const struct task *t, const struct chunk *c, const struct tile *in, const struct tile *d, float *weight)
@@ -197,7 +203,7 @@ static void weight_rows(const struct task *t, const struct chunk *c, const struc
 		while (y0 < y1 && (y1 - 1) * x->stride - x->pad + ky >= t->in->h)
 			y1--;
 		if (y0 < y1)
-			t->net->kernels->depthwise_weight(
+			t->net->kernels[F32]->depthwise_weight(
 				&(struct dw_rows){ .out = tile_at(d, 0, y0, 0),
 						   .in = tile_at(in, 0, y0 * x->stride - x->pad + ky, kx - x->pad),
 						   .rows = y1 - y0,
@@ -216,13 +222,9 @@ static struct tile gradient_tile(const struct task *t, const struct plan *p, con
 {
 	const struct node *x = t->x;
 	int ya = MAX(0, c->y0 - x->k), yb = MIN(x->h, c->y1 + x->k);
-	struct tile tile = { scratch, 1, yb - ya, ya, p->d_left, p->d_w, x->ld };
+	struct tile tile = { (char *)scratch, F32, 1, yb - ya, ya, p->d_left, p->d_w, x->ld };
 
-	if (!gradient_is_stored(x))
-		read_gradient(t, c->n, 1, ya, yb, tile_at(&tile, 0, ya, 0), tile.w);
-	else
-		for (int y = ya; y < yb; y++)
-			memcpy(tile_at(&tile, 0, y, 0), d_at(t, t->id, c->n, y), (size_t)x->w * x->ld * sizeof(float));
+	read_gradient(t, c->n, 1, ya, yb, tile_at(&tile, 0, ya, 0), F32, tile.w);
 	return tile;
 }
 
@@ -231,21 +233,21 @@ static void depthwise_backward(struct task *t)
 	const struct node *x = t->x;
 	struct plan p = plan_depthwise(x, t->in);
 	int64_t filter = (int64_t)x->k * x->k * x->ld;
-	float *weight = t->scratch, *phases = weight + filter, *sum = phases + filter, *values = sum + filter;
-	float *gradients = values + (int64_t)p.in_rows * p.in_w * x->ld;
+	float *weight = (float *)t->scratch, *phases = weight + filter, *sum = phases + filter, *values = sum + filter;
+	float *gradients = values + (int64_t)p.in_rows * p.in_w * x->ld, *results = gradients + (int64_t)p.d_rows * p.d_w * x->ld;
 
 	pad_weights(x, t->params + x->weight, weight);
 	phase_weights(x, weight, phases);
 	memset(sum, 0, filter * sizeof(float));
-	tile_clear(values, p.in_rows, x->pad, t->in->w, p.in_w, x->ld);
-	tile_clear(gradients, p.d_rows, p.d_left, x->w, p.d_w, x->ld);
+	clear_values(t, &p, values);
+	tile_clear(&(struct tile){ .base = (char *)gradients, .left = p.d_left, .w = p.d_w, .ld = x->ld }, p.d_rows, x->w);
 	for (struct chunk c = bands(t, &p); chunk_next(&c);) {
-		struct tile in = tile_values(t, &c, values), d = gradient_tile(t, &p, &c, gradients);
+		struct tile in = tile_values(t, &c, values, F32), d = gradient_tile(t, &p, &c, gradients);
 
 		for (int y = c.y0; y < c.y1; y++)
-			add_bias(t, tile_at(&d, 0, y, 0), x->w);
+			add_bias(t, tile_at(&d, 0, y, 0), F32, x->w);
 		weight_rows(t, &c, &in, &d, sum);
-		input_rows(t, &c, &d, phases);
+		input_rows(t, &c, &d, phases, results);
 	}
 	for (int i = 0; i < x->k * x->k; i++)
 		for (int j = 0; j < x->c; j++)

@@ -34,36 +34,38 @@ static int64_t floats(const struct node *x)
 static size_t drop_scratch(const struct node *x, const struct node *in, bool grad)
 {
 	(void)in, (void)grad;
-	return 2 * floats(x);
+	return 2 * floats(x) * sizeof(float);
 }
 
-static void multiply(const struct task *t, int n, float *mask, float *to, const float *from)
+static void drop(const struct task *t, int n, float *mask, float *rows)
 {
 	drop_mask(t->p, t->id, n, mask);
 	for (int64_t i = 0; i < floats(t->x); i++)
-		to[i] = from[i] * mask[i];
+		rows[i] *= mask[i];
 }
 
 static void drop_forward(struct task *t)
 {
 	const struct node *x = t->x;
-	float *value = t->scratch, *mask = value + floats(x);
+	float *value = (float *)t->scratch, *mask = value + floats(x);
 
 	for (int n = t->n0; n < t->n1; n++) {
-		read_value(t, x->in[0], -1, n, 1, 0, x->h, value, x->w);
+		read_value(t, x->in[0], -1, n, 1, 0, x->h, value, F32, x->w);
 		if (t->p->mode != NET_EVAL)
-			multiply(t, n, mask, value, value);
-		write_raw(t, n, 1, value);
+			drop(t, n, mask, value);
+		put(t, n, 0, value, (int64_t)x->h * x->w, split_of(t->p, n));
 	}
 }
 
 static void drop_backward(struct task *t)
 {
-	float *gradient = t->scratch, *mask = gradient + floats(t->x);
+	const struct node *x = t->x;
+	float *gradient = (float *)t->scratch, *mask = gradient + floats(x);
 
 	for (int n = t->n0; n < t->n1; n++) {
-		multiply(t, n, mask, gradient, d_at(t, t->id, n, 0));
-		add_gradient(t, 0, n, 1, gradient);
+		read_gradient(t, n, 1, 0, x->h, gradient, F32, x->w);
+		drop(t, n, mask, gradient);
+		give(t, 0, n, 1, 0, x->h, gradient);
 	}
 }
 

@@ -6,11 +6,11 @@
  */
 #include "lib/nn/engine.h"
 
-/* The input of an image and its gradient. */
+/* The input of an image, its gradient, and the gradient of the output. */
 static size_t layernorm_scratch(const struct node *x, const struct node *in, bool grad)
 {
 	(void)in;
-	return grad ? 2 * (size_t)x->h * x->w * x->ld : 0;
+	return grad ? sizeof(float) * 3 * x->h * x->w * x->ld : 0;
 }
 
 static void layernorm_forward(struct task *t)
@@ -22,17 +22,19 @@ static void layernorm_backward(struct task *t)
 {
 	const struct node *x = t->x;
 	int64_t rows = (int64_t)x->h * x->w;
-	float *values = t->scratch, *gradient = values + rows * x->ld, *gamma = t->vectors, *beta = gamma + x->ld;
+	float *values = (float *)t->scratch, *gradient = values + rows * x->ld, *dy = gradient + rows * x->ld;
+	float *gamma = t->vectors + 2 * x->ld, *beta = gamma + x->ld;
 
 	memset(gradient, 0, rows * x->ld * sizeof(float));   /* the padding too */
 	for (int n = t->n0; n < t->n1; n++) {
 		memset(gamma, 0, 2 * x->ld * sizeof(float));
-		read_value(t, x->in[0], -1, n, 1, 0, x->h, values, x->w);
-		t->net->kernels->layernorm_back(gradient, d_at(t, t->id, n, 0), values, rows, x->c, x->ld,
+		read_value(t, x->in[0], -1, n, 1, 0, x->h, values, F32, x->w);
+		read_gradient(t, n, 1, 0, x->h, dy, F32, x->w);
+		t->net->kernels[F32]->layernorm_back(gradient, dy, values, rows, x->c, x->ld,
 						t->params + x->weight, (float)t->net->bn_eps, gamma, beta);
-		t->net->kernels->add(t->weight_grad, gamma, x->c);
-		t->net->kernels->add(t->bias_grad, beta, x->c);
-		add_gradient(t, 0, n, 1, gradient);
+		t->net->kernels[F32]->add(t->weight_grad, gamma, x->c);
+		t->net->kernels[F32]->add(t->bias_grad, beta, x->c);
+		give(t, 0, n, 1, 0, x->h, gradient);
 	}
 }
 

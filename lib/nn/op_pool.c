@@ -1,20 +1,27 @@
 /* op_pool.c - mean over the image, maximum over windows */
 #include "lib/nn/engine.h"
 
-static size_t no_scratch(const struct node *x, const struct node *in, bool grad)
+/* --- mean --- */
+
+/* Rows of an image that are given at once. */
+static int mean_band(const struct node *in)
 {
-	(void)x, (void)in, (void)grad;
-	return 0;
+	return MAX(1, CHUNK_BYTES / 8 / (int)sizeof(float) / (in->w * in->ld));
 }
 
-/* --- mean --- */
+static size_t mean_scratch(const struct node *x, const struct node *in, bool grad)
+{
+	(void)x;
+	return grad ? sizeof(float) * MIN(in->h, mean_band(in)) * in->w * in->ld : 0;
+}
 
 /* Sums in blocks, so that large images keep their digits. */
 static void mean_image(const struct task *t, int n, float *out, float *slopes)
 {
 	const struct node *in = t->in;
-	struct affine f = affine_of(t, t->x->in[0], split_of(t->p, n));
-	const float *raw = raw_at(t, t->x->in[0], n, 0);
+	int node = t->x->in[0];
+	struct affine f = affine_of(t, node, split_of(t->p, n));
+	const void *raw = raw_at(t, node, n, 0);
 	int64_t rows = (int64_t)in->h * in->w;
 	float *part = t->vectors;
 
@@ -23,11 +30,11 @@ static void mean_image(const struct task *t, int n, float *out, float *slopes)
 		memset(slopes, 0, 2 * in->ld * sizeof(float));
 	for (int64_t r = 0; r < rows; r += 256) {
 		memset(part, 0, 3 * in->ld * sizeof(float));
-		t->net->kernels->pool(raw + r * in->ld, MIN(256, rows - r), in->ld, &f, in->act, part,
-				      slopes ? part + in->ld : NULL, part + 2 * in->ld);
-		t->net->kernels->add(out, part, in->ld);
+		kernels_of(t, node)->pool(element_at(raw, in->store, r * in->ld), MIN(256, rows - r), in->ld, &f, in->act, part,
+					  slopes ? part + in->ld : NULL, part + 2 * in->ld);
+		t->net->kernels[F32]->add(out, part, in->ld);
 		if (slopes)
-			t->net->kernels->add(slopes, part + in->ld, 2 * in->ld);
+			t->net->kernels[F32]->add(slopes, part + in->ld, 2 * in->ld);
 	}
 	for (int c = 0; c < in->ld; c++)
 		out[c] /= rows;
@@ -44,23 +51,23 @@ static void mean_forward(struct task *t)
 static void mean_backward(struct task *t)
 {
 	const struct node *in = t->in;
+	float *rows = (float *)t->scratch;
+	int band = mean_band(in), size = in->h * in->w;
 
 	if (in->pool == t->id)
 		return;              /* the input reads this gradient itself */
 	for (int n = t->n0; n < t->n1; n++) {
 		const float *d = d_at(t, t->id, n, 0);
-		float *to = d_at(t, t->x->in[0], n, 0);
-		int rows = in->h * in->w;
 
-		for (int r = 0; r < rows; r++, to += in->ld)
+		for (int i = 0; i < MIN(band, in->h) * in->w; i++)
 			for (int c = 0; c < in->ld; c++)
-				to[c] = (t->x->first[0] ? 0 : to[c]) + d[c] / rows;
-		if (t->x->last[0])
-			finish(t, 0, n, 1);
+				rows[(int64_t)i * in->ld + c] = d[c] / size;
+		for (int y = 0; y < in->h; y += band)
+			give(t, 0, n, 1, y, MIN(in->h, y + band), rows);
 	}
 }
 
-const struct op op_meanpool = { { "meanpool", "mean over the image", NULL }, mean_forward, mean_backward, no_scratch };
+const struct op op_meanpool = { { "meanpool", "mean over the image", NULL }, mean_forward, mean_backward, mean_scratch };
 
 /* --- maximum --- */
 
@@ -68,16 +75,26 @@ const struct op op_meanpool = { { "meanpool", "mean over the image", NULL }, mea
 
 static int max_target(const struct node *in)
 {
-	return MAX(1, CHUNK_FLOATS / in->ld);
+	return MAX(1, CHUNK_BYTES / (int)sizeof(float) / in->ld);
 }
 
-/* Input rows under a band of output rows. */
-static size_t max_scratch(const struct node *x, const struct node *in, bool grad)
+/* Floats of the input rows under a band of output rows, and of the band. */
+static size_t max_input(const struct node *x, const struct node *in)
 {
 	int band = MAX(1, max_target(in) / x->w);
 
-	(void)grad;
 	return (size_t)MIN(in->h, (band + 1) * x->stride + x->k) * in->w * in->ld;
+}
+
+static size_t max_output(const struct node *x, const struct node *in)
+{
+	return (size_t)MIN(x->h, max_target(in) / x->w + 1) * x->w * x->ld;
+}
+
+/* Backward the gradient of a whole image besides. */
+static size_t max_scratch(const struct node *x, const struct node *in, bool grad)
+{
+	return sizeof(float) * (max_input(x, in) + max_output(x, in) + (grad ? (size_t)in->h * in->w * in->ld : 0));
 }
 
 static struct chunk max_chunks(const struct task *t)
@@ -113,23 +130,25 @@ static void read_band(const struct task *t, const struct chunk *c)
 {
 	int yb = MIN(t->in->h, (c->y1 - 1) * t->x->stride - t->x->pad + t->x->k);
 
-	read_value(t, t->x->in[0], -1, c->n, 1, band_start(t, c), yb, t->scratch, t->in->w);
+	read_value(t, t->x->in[0], -1, c->n, 1, band_start(t, c), yb, t->scratch, F32, t->in->w);
 }
 
 static void max_forward(struct task *t)
 {
 	const struct node *x = t->x;
-	float *tap[TAPS_MAX];
+	float *tap[TAPS_MAX], *input = (float *)t->scratch, *output = input + max_input(x, t->in);
 
 	for (struct chunk c = max_chunks(t); chunk_next(&c);) {
+		float *out = output;
+
 		read_band(t, &c);
 		for (int y = c.y0; y < c.y1; y++)
-			for (int o = 0; o < x->w; o++) {
-				int taps = window_taps(x, t->in, t->scratch, band_start(t, &c), y, o, tap);
+			for (int o = 0; o < x->w; o++, out += x->ld) {
+				int taps = window_taps(x, t->in, input, band_start(t, &c), y, o, tap);
 
-				t->net->kernels->max(raw_at(t, t->id, c.n, y) + (int64_t)o * x->ld, (const float *const *)tap,
-						     taps, x->ld);
+				t->net->kernels[F32]->max(out, (const float *const *)tap, taps, x->ld);
 			}
+		put(t, c.n, c.y0, output, (int64_t)(c.y1 - c.y0) * x->w, c.split);
 	}
 }
 
@@ -137,23 +156,24 @@ static void max_backward(struct task *t)
 {
 	const struct node *x = t->x, *in = t->in;
 	float *tap[TAPS_MAX], *to[TAPS_MAX];
+	float *input = (float *)t->scratch, *output = input + max_input(x, in), *image = output + max_output(x, in);
 
 	for (struct chunk c = max_chunks(t); chunk_next(&c);) {
-		float *image = d_at(t, x->in[0], c.n, 0);
+		float *d = output;
 
-		if (c.y0 == 0 && x->first[0])
+		if (c.y0 == 0)
 			memset(image, 0, (size_t)in->h * in->w * in->ld * sizeof(float));
 		read_band(t, &c);
+		read_gradient(t, c.n, 1, c.y0, c.y1, output, F32, x->w);
 		for (int y = c.y0; y < c.y1; y++)
-			for (int o = 0; o < x->w; o++) {
-				int taps = window_taps(x, in, t->scratch, band_start(t, &c), y, o, tap);
+			for (int o = 0; o < x->w; o++, d += x->ld) {
+				int taps = window_taps(x, in, input, band_start(t, &c), y, o, tap);
 
 				window_taps(x, in, image, 0, y, o, to);
-				t->net->kernels->max_back(d_at(t, t->id, c.n, y) + (int64_t)o * x->ld, (const float *const *)tap,
-							  to, taps, x->ld);
+				t->net->kernels[F32]->max_back(d, (const float *const *)tap, to, taps, x->ld);
 			}
-		if (c.y1 == x->h && x->last[0])
-			finish(t, 0, c.n, 1);
+		if (c.y1 == x->h)
+			give(t, 0, c.n, 1, 0, in->h, image);
 	}
 }
 

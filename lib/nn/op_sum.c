@@ -1,35 +1,51 @@
 /* op_sum.c - residual sums: written once, because many read them; backward, inputs share the sum's gradient where they can */
 #include "lib/nn/engine.h"
 
+/* Pixels of a chunk, so few that the sum stays in the nearest cache. */
+static int sum_target(const struct node *x)
+{
+	return MAX(16, CHUNK_BYTES / 24 / (int)sizeof(float) / x->ld);
+}
+
 static size_t sum_scratch(const struct node *x, const struct node *in, bool grad)
 {
-	(void)x, (void)in, (void)grad;
-	return 0;
+	(void)in, (void)grad;
+	return sizeof(float) * (x->w + sum_target(x)) * x->ld;
 }
 
 static void sum_forward(struct task *t)
 {
-	const struct node *x = t->x, *a = &t->net->nodes[x->in[0]], *b = &t->net->nodes[x->in[1]];
+	const struct node *x = t->x;
+	float *sum = (float *)t->scratch;
 
-	for (struct chunk c = chunks(t, x->h, x->w, MAX(64, CHUNK_FLOATS / x->ld / 4)); chunk_next(&c);) {
-		struct affine fa = affine_of(t, x->in[0], c.split), fb = affine_of(t, x->in[1], c.split);
+	for (struct chunk c = chunks(t, x->h, x->w, sum_target(x)); chunk_next(&c);) {
 		int64_t rows = (int64_t)c.images * (c.y1 - c.y0) * x->w;
-		float *out = raw_at(t, t->id, c.n, c.y0);
 
-		t->net->kernels->read(out, raw_at(t, x->in[0], c.n, c.y0), rows, x->ld, &fa, NULL, a->act, false);
-		t->net->kernels->read(out, raw_at(t, x->in[1], c.n, c.y0), rows, x->ld, &fb, NULL, b->act, true);
+		for (int s = 0; s < 2; s++) {
+			struct affine f = affine_of(t, x->in[s], c.split);
+
+			kernels_of(t, x->in[s])->read_wide(sum, raw_at(t, x->in[s], c.n, c.y0), rows, x->ld, &f, NULL,
+							   t->net->nodes[x->in[s]].act, s > 0);
+		}
+		put(t, c.n, c.y0, sum, rows, c.split);
 	}
 }
 
 static void sum_backward(struct task *t)
 {
 	const struct node *x = t->x;
+	float *d = (float *)t->scratch;
 
-	for (struct chunk c = chunks(t, x->h, x->w, MAX(64, CHUNK_FLOATS / x->ld / 4)); chunk_next(&c);) {
-		if (c.y1 < x->h)
-			continue;
-		for (int s = 0; s < 2; s++)
-			add_gradient(t, s, c.n, c.images, d_at(t, t->id, c.n, 0));
+	for (struct chunk c = chunks(t, x->h, x->w, sum_target(x)); chunk_next(&c);) {
+		read_gradient(t, c.n, c.images, c.y0, c.y1, d, F32, x->w);
+		for (int s = 0; s < 2; s++) {
+			bool shared = d_at(t, x->in[s], c.n, 0) == d_at(t, t->id, c.n, 0);
+
+			if (!shared)
+				give(t, s, c.n, c.images, c.y0, c.y1, d);
+			else if (x->last[s])
+				give(t, s, c.n, c.images, c.y0, c.y1, NULL);
+		}
 	}
 }
 

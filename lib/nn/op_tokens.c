@@ -5,44 +5,44 @@
  */
 #include "lib/nn/engine.h"
 
-static size_t image_floats(const struct node *x)
+static size_t image_bytes(const struct node *x)
 {
-	return (size_t)x->h * x->w * x->ld;
+	return sizeof(float) * x->h * x->w * x->ld;
 }
 
 static size_t tokens_scratch(const struct node *x, const struct node *in, bool grad)
 {
 	(void)in, (void)grad;
-	return image_floats(x);
+	return image_bytes(x);
 }
 
 static void tokens_forward(struct task *t)
 {
 	const struct node *x = t->x;
 	const float *cls = t->params + x->weight, *position = cls + x->c;
+	float *tokens = (float *)t->scratch;
 
 	for (int n = t->n0; n < t->n1; n++) {
-		memset(t->scratch, 0, x->ld * sizeof(float));
-		memcpy(t->scratch, cls, x->c * sizeof(float));
-		read_value(t, x->in[0], -1, n, 1, 0, t->in->h, t->scratch + x->ld, t->in->w);
+		memset(tokens, 0, x->ld * sizeof(float));
+		memcpy(tokens, cls, x->c * sizeof(float));
+		read_value(t, x->in[0], -1, n, 1, 0, t->in->h, tokens + x->ld, F32, t->in->w);
 		for (int i = 0; i < x->w; i++)
-			t->net->kernels->add(t->scratch + (int64_t)i * x->ld, position + (int64_t)i * x->c, x->c);
-		write_raw(t, n, 1, t->scratch);
+			t->net->kernels[F32]->add(tokens + (int64_t)i * x->ld, position + (int64_t)i * x->c, x->c);
+		put(t, n, 0, tokens, x->w, split_of(t->p, n));
 	}
 }
 
 static void tokens_backward(struct task *t)
 {
 	const struct node *x = t->x;
-	float *cls = t->weight_grad, *position = cls + x->c;
+	float *cls = t->weight_grad, *position = cls + x->c, *d = (float *)t->scratch;
 
 	for (int n = t->n0; n < t->n1; n++) {
-		const float *d = d_at(t, t->id, n, 0);
-
-		t->net->kernels->add(cls, d, x->c);
+		read_gradient(t, n, 1, 0, x->h, d, F32, x->w);
+		t->net->kernels[F32]->add(cls, d, x->c);
 		for (int i = 0; i < x->w; i++)
-			t->net->kernels->add(position + (int64_t)i * x->c, d + (int64_t)i * x->ld, x->c);
-		add_gradient(t, 0, n, 1, d + x->ld);
+			t->net->kernels[F32]->add(position + (int64_t)i * x->c, d + (int64_t)i * x->ld, x->c);
+		give(t, 0, n, 1, 0, t->in->h, d + x->ld);
 	}
 }
 
@@ -55,23 +55,23 @@ const struct op op_tokens = {
 static size_t token_scratch(const struct node *x, const struct node *in, bool grad)
 {
 	(void)x, (void)grad;
-	return image_floats(in);
+	return image_bytes(in);
 }
 
 static void token_forward(struct task *t)
 {
 	for (int n = t->n0; n < t->n1; n++) {
-		read_value(t, t->x->in[0], -1, n, 1, 0, 1, t->scratch, t->in->w);
-		write_raw(t, n, 1, t->scratch);
+		read_value(t, t->x->in[0], -1, n, 1, 0, 1, t->scratch, F32, t->in->w);
+		put(t, n, 0, (float *)t->scratch, 1, split_of(t->p, n));
 	}
 }
 
 static void token_backward(struct task *t)
 {
-	memset(t->scratch, 0, image_floats(t->in) * sizeof(float));
+	memset(t->scratch, 0, image_bytes(t->in));
 	for (int n = t->n0; n < t->n1; n++) {
-		memcpy(t->scratch, d_at(t, t->id, n, 0), t->x->ld * sizeof(float));
-		add_gradient(t, 0, n, 1, t->scratch);
+		read_gradient(t, n, 1, 0, 1, t->scratch, F32, 1);
+		give(t, 0, n, 1, 0, t->in->h, (float *)t->scratch);
 	}
 }
 

@@ -16,7 +16,7 @@ struct slice {
 /* A machine without the asked-for loops was refused by net_new(), so there is always a set here. */
 static const struct kernels *kernels(void)
 {
-	const struct kernels *k = kernels_find();
+	const struct kernels *k = kernels_find(F32);
 
 	if (!k)
 		bug("%s", why());

@@ -12,9 +12,9 @@
 #define PARTIAL_FLOATS (1 << 20)   /* weight gradients of a thread between two meetings, at least */
 
 struct piece {
-	int64_t size, at;        /* floats; -1: not placed yet */
+	int64_t size, at;        /* bytes; -1: not placed yet */
 	int start, end;
-	float **where;
+	char **where;
 };
 
 /* Most images that one thread has. */
@@ -23,9 +23,9 @@ static int share(const struct pass *p)
 	return (p->batch + p->threads - 1) / p->threads;
 }
 
-static int64_t node_floats(const struct pass *p, const struct node *x)
+static int64_t node_bytes(const struct pass *p, const struct node *x)
 {
-	return ((int64_t)share(p) * x->h * x->w * x->ld + LANES - 1) / LANES * LANES;
+	return padded((size_t)share(p) * x->h * x->w * x->ld * element_size(x->store));
 }
 
 /* --- lifetimes: forward operation i runs at i, backward after all of them --- */
@@ -90,9 +90,9 @@ static int list_pieces(struct pass *p, struct piece *list)
 		const struct node *x = &net->nodes[i];
 
 		if (x->op != OP_LAYERNORM)
-			list[n++] = (struct piece){ node_floats(p, x), -1, i, raw_end(net, i, p->grad), &p->state[i].raw };
+			list[n++] = (struct piece){ node_bytes(p, x), -1, i, raw_end(net, i, p->grad), &p->state[i].raw };
 		if (p->grad && x->stored && x->share == i)
-			list[n++] = (struct piece){ node_floats(p, x), -1, d_start(net, i), d_end(net, i), &p->state[i].d };
+			list[n++] = (struct piece){ node_bytes(p, x), -1, d_start(net, i), d_end(net, i), &p->state[i].d };
 	}
 	return n;
 }
@@ -137,7 +137,7 @@ static void plan_arena(struct pass *p)
 		list[k].at = place(list, n, k);
 		p->arena_size = MAX(p->arena_size, list[k].at + list[k].size);
 	}
-	p->arena = xaligned(p->threads * p->arena_size * sizeof(float));
+	p->arena = xaligned(p->threads * p->arena_size);
 	for (int k = 0; k < n; k++)
 		*list[k].where = p->arena + list[k].at;
 	for (int i = 1; i < p->net->count; i++)
@@ -214,12 +214,14 @@ static void plan_threads(struct pass *p)
 		p->partial_size = MAX(p->partial_size, (size_t)x->weights + x->ld);
 		p->ldmax = MAX(p->ldmax, x->ld);
 	}
-	p->scratch_size = (p->scratch_size + LANES - 1) / LANES * LANES;
+	p->scratch_size = padded(p->scratch_size);
 	p->partial_size = MAX(p->partial_size, PARTIAL_FLOATS);
 	p->scratch = xcalloc(p->threads, sizeof(*p->scratch));
 	p->partial = xcalloc(p->threads, sizeof(*p->partial));
+	p->rooms = xcalloc(p->threads, sizeof(*p->rooms));
 	for (int t = 0; t < p->threads; t++) {
-		p->scratch[t] = xaligned((p->scratch_size + VECTORS * p->ldmax) * sizeof(float));
+		p->scratch[t] = xaligned(p->scratch_size + VECTORS * p->ldmax * sizeof(float));
+		p->rooms[t] = net->backend->open();
 		if (t && p->grad)
 			p->partial[t] = xaligned(2 * p->partial_size * sizeof(float));
 	}
@@ -238,6 +240,9 @@ struct pass *pass_new(const struct net *net, int batch, bool grad)
 	plan_arena(p);
 	plan_vectors(p);
 	plan_threads(p);
+	p->weights_size = weights_lay(net, p->state, NULL, grad);
+	p->weights = xaligned(p->weights_size);
+	weights_lay(net, p->state, p->weights, grad);
 	p->feature = xaligned((size_t)batch * net_feature_dim(net) * sizeof(float));
 	if (net->head >= 0)
 		p->head = xaligned((size_t)batch * net->config.dim * sizeof(float));
@@ -251,9 +256,12 @@ void pass_free(struct pass *p)
 	for (int t = 0; t < p->threads; t++) {
 		free(p->scratch[t]);
 		free(p->partial[t]);
+		p->net->backend->close(p->rooms[t]);
 	}
 	free(p->scratch);
 	free(p->partial);
+	free(p->rooms);
+	free(p->weights);
 	free(p->sums);
 	free(p->arena);
 	free(p->vectors);
@@ -266,11 +274,12 @@ void pass_free(struct pass *p)
 
 size_t pass_bytes(const struct pass *p)
 {
-	size_t thread = p->arena_size + p->channels + p->scratch_size + VECTORS * p->ldmax;
+	size_t thread = p->channels + VECTORS * p->ldmax;
 	size_t outputs = (size_t)p->batch * (net_feature_dim(p->net) + (p->head ? p->net->config.dim : 0));
 	size_t partial = p->grad ? (p->threads - 1) * 2 * p->partial_size : 0;
 
-	return (p->images_size + p->threads * thread + partial + outputs) * sizeof(float) + sums_bytes(p);
+	return (p->images_size + p->threads * thread + partial + outputs) * sizeof(float) + sums_bytes(p) + p->weights_size +
+	       p->threads * (p->arena_size + p->scratch_size);
 }
 
 void pass_masks(struct pass *p, struct masks m)

@@ -49,15 +49,15 @@ static int64_t place(const struct task *t, int node, int n, int y)
 {
 	const struct node *x = &t->net->nodes[node];
 
-	return t->thread * t->p->arena_size + ((int64_t)(n - t->n0) * x->h + y) * x->w * x->ld;
+	return t->thread * t->p->arena_size + ((int64_t)(n - t->n0) * x->h + y) * x->w * x->ld * element_size(x->store);
 }
 
-float *raw_at(const struct task *t, int node, int n, int y)
+void *raw_at(const struct task *t, int node, int n, int y)
 {
 	return t->p->state[node].raw + place(t, node, n, y);
 }
 
-float *d_at(const struct task *t, int node, int n, int y)
+void *d_at(const struct task *t, int node, int n, int y)
 {
 	return t->p->state[node].d + place(t, node, n, y);
 }
@@ -86,16 +86,14 @@ struct affine affine_of(const struct task *t, int node, int split)
 
 /* --- forward --- */
 
-bool value_is_raw(const struct node *x, int gate)
+bool value_is_raw(const struct node *x, int gate, enum dtype e)
 {
-	return x->op != OP_VIEW && x->gamma < 0 && x->bias < 0 && x->act == ACT_NONE && gate < 0;
+	return x->op != OP_VIEW && x->gamma < 0 && x->bias < 0 && x->act == ACT_NONE && gate < 0 && x->store == e;
 }
 
-static void read_views(const struct task *t, int n, int images, int y0, int y1, float *dst, int pitch)
+static void read_views(const struct task *t, int n, int images, int y0, int y1, char *dst, enum dtype e, int pitch)
 {
 	const struct net_config *c = &t->net->config;
-	bool dense = pitch == c->width;
-	int64_t pixels = (int64_t)c->width * (dense ? y1 - y0 : 1);
 	float scale[3], shift[3];
 
 	for (int i = 0; i < 3; i++) {
@@ -105,9 +103,9 @@ static void read_views(const struct task *t, int n, int images, int y0, int y1, 
 	for (int i = n; i < n + images; i++) {
 		int64_t view = t->p->order ? t->p->order[i] : i;
 
-		for (int y = y0; y < y1; y += dense ? y1 - y0 : 1, dst += 3 * pitch * (pixels / c->width))
-			t->net->kernels->read_view(dst, t->p->views + (view * c->height + y) * c->width * 3, pixels, scale,
-						   shift);
+		for (int y = y0; y < y1; y++, dst += 3 * pitch * element_size(e))
+			t->net->kernels[e]->read_view(dst, t->p->views + (view * c->height + y) * c->width * 3, c->width, scale,
+						      shift);
 	}
 }
 
@@ -117,7 +115,7 @@ static void read_vector(const struct task *t, int node, int n, float *dst)
 	const struct node *x = &t->net->nodes[node];
 	struct affine f = affine_of(t, node, 0);
 
-	t->net->kernels->read(dst, raw_at(t, node, n, 0), 1, x->ld, &f, NULL, x->act, false);
+	kernels_of(t, node)->read_wide(dst, raw_at(t, node, n, 0), 1, x->ld, &f, NULL, x->act, false);
 }
 
 /* How far one call of a kernel goes: all images, or an image's rows, or a row. */
@@ -132,57 +130,75 @@ static struct stretch stretch_of(const struct node *x, int images, int y0, int y
 	return (struct stretch){ dense && !by_image && y1 - y0 == x->h ? images : 1, dense ? y1 - y0 : 1 };
 }
 
-static void read_layernorm(const struct task *t, int node, int n, int images, int y0, int y1, float *dst, int pitch)
+/* Rows of what is stored, through an affine and an activation. */
+static void read_rows(const struct kernels *k, enum dtype store, enum dtype e, void *dst, const void *src, int64_t rows, int ld,
+		      const struct affine *f, const float *gate, enum act act)
 {
-	const struct node *x = &t->net->nodes[node];
-
-	read_value(t, x->in[0], -1, n, images, y0, y1, dst, pitch);
-	for (int64_t row = 0; row < (int64_t)images * (y1 - y0); row++)
-		t->net->kernels->layernorm(dst + row * pitch * x->ld, dst + row * pitch * x->ld, x->w, x->c, x->ld,
-					   t->params + x->weight, t->params + x->bias, (float)t->net->bn_eps);
+	if (e == store)
+		k->read(dst, src, rows, ld, f, gate, act);
+	else
+		k->read_wide(dst, src, rows, ld, f, gate, act, false);
 }
 
-void read_value(const struct task *t, int node, int gate, int n, int images, int y0, int y1, float *dst, int pitch)
+/* A few rows at a time pass through t->vectors as floats. */
+static void read_layernorm(const struct task *t, int node, int n, int images, int y0, int y1, void *dst, enum dtype e, int pitch)
+{
+	const struct node *x = &t->net->nodes[node], *in = &t->net->nodes[x->in[0]];
+	struct affine f = affine_of(t, x->in[0], split_of(t->p, n));
+	struct stretch s = stretch_of(x, images, y0, y1, pitch, false);
+	int64_t rows = (int64_t)s.images * s.rows * x->w, count;
+
+	for (int i = n; i < n + images; i += s.images)
+		for (int y = y0; y < y1; y += s.rows, dst = element_at(dst, e, rows / x->w * pitch * x->ld))
+			for (int64_t r = 0; r < rows; r += count) {
+				count = MIN(VECTORS, rows - r);
+				kernels_of(t, x->in[0])->read_wide(t->vectors, element_at(raw_at(t, x->in[0], i, y), in->store, r * x->ld),
+								   count, x->ld, &f, NULL, in->act, false);
+				t->net->kernels[e]->layernorm(element_at(dst, e, r * x->ld), t->vectors, count, x->c, x->ld,
+							      t->params + x->weight, t->params + x->bias, (float)t->net->bn_eps);
+			}
+}
+
+void read_value(const struct task *t, int node, int gate, int n, int images, int y0, int y1, void *dst, enum dtype e, int pitch)
 {
 	const struct node *x = &t->net->nodes[node];
 	struct stretch s = stretch_of(x, images, y0, y1, pitch, gate >= 0);
+	int64_t step = (int64_t)s.images * s.rows * pitch * x->ld;
 	struct affine f;
 
 	if (x->op == OP_VIEW) {
-		read_views(t, n, images, y0, y1, dst, pitch);
+		read_views(t, n, images, y0, y1, dst, e, pitch);
 		return;
 	}
 	if (x->op == OP_LAYERNORM) {
-		read_layernorm(t, node, n, images, y0, y1, dst, pitch);
+		read_layernorm(t, node, n, images, y0, y1, dst, e, pitch);
 		return;
 	}
 	f = affine_of(t, node, split_of(t->p, n));
 	for (int i = n; i < n + images; i += s.images) {
 		if (gate >= 0)
 			read_vector(t, gate, i, t->vectors);
-		for (int y = y0; y < y1; y += s.rows, dst += (int64_t)s.images * s.rows * pitch * x->ld)
-			t->net->kernels->read(dst, raw_at(t, node, i, y), (int64_t)s.images * s.rows * x->w, x->ld, &f,
-					      gate >= 0 ? t->vectors : NULL, x->act, false);
+		for (int y = y0; y < y1; y += s.rows, dst = element_at(dst, e, step))
+			read_rows(kernels_of(t, node), x->store, e, dst, raw_at(t, node, i, y), (int64_t)s.images * s.rows * x->w,
+				  x->ld, &f, gate >= 0 ? t->vectors : NULL, x->act);
 	}
-}
-
-void write_raw(const struct task *t, int n, int images, const float *from)
-{
-	memcpy(raw_at(t, t->id, n, 0), from, (size_t)images * t->x->h * t->x->w * t->x->ld * sizeof(float));
 }
 
 /* --- tiles --- */
 
-float *tile_at(const struct tile *t, int image, int y, int x)
+void *tile_at(const struct tile *t, int image, int y, int x)
 {
-	return t->base + (((int64_t)image * t->rows + y - t->top) * t->w + x + t->left) * t->ld;
+	return element_at(t->base, t->element, (((int64_t)image * t->rows + y - t->top) * t->w + x + t->left) * t->ld);
 }
 
-void tile_clear(float *base, int64_t rows, int left, int w, int width, int ld)
+void tile_clear(const struct tile *t, int64_t rows, int w)
 {
-	for (int64_t y = 0; y < rows; y++, base += (int64_t)width * ld) {
-		memset(base, 0, (size_t)left * ld * sizeof(float));
-		memset(base + (int64_t)(left + w) * ld, 0, (size_t)(width - left - w) * ld * sizeof(float));
+	char *at = t->base;
+	size_t pixel = t->ld * element_size(t->element);
+
+	for (int64_t y = 0; y < rows; y++, at += t->w * pixel) {
+		memset(at, 0, t->left * pixel);
+		memset(at + (t->left + w) * pixel, 0, (t->w - t->left - w) * pixel);
 	}
 }
 
@@ -191,38 +207,37 @@ int tile_width(const struct node *x, const struct node *in)
 	return MAX(in->w + x->pad, (x->w - 1) * x->stride + x->k - x->pad) + x->pad;
 }
 
-struct tile tile_values(const struct task *t, const struct chunk *c, float *base)
+struct tile tile_values(const struct task *t, const struct chunk *c, void *base, enum dtype e)
 {
 	const struct node *x = t->x, *in = t->in;
 	bool whole = c->y1 - c->y0 == x->h;
 	int ya = whole ? 0 : MAX(0, c->y0 * x->stride - x->pad);
 	int yb = whole ? in->h : MIN(in->h, (c->y1 - 1) * x->stride - x->pad + x->k);
-	struct tile tile = { base, c->images, yb - ya, ya, x->pad, tile_width(x, in), in->ld };
+	struct tile tile = { base, e, c->images, yb - ya, ya, x->pad, tile_width(x, in), in->ld };
 
-	read_value(t, x->in[0], x->gate, c->n, c->images, ya, yb, tile_at(&tile, 0, ya, 0), tile.w);
+	read_value(t, x->in[0], x->gate, c->n, c->images, ya, yb, tile_at(&tile, 0, ya, 0), e, tile.w);
 	return tile;
 }
 
-/* --- statistics --- */
+/* --- storing --- */
 
-void add_moments(const struct task *t, const float *x, int64_t rows, int split)
+void put(const struct task *t, int n, int y, const float *from, int64_t rows, int split)
 {
-	int ld = t->x->ld;
-	float *sum = t->vectors, *squares = sum + ld;
+	const struct node *x = t->x;
+	float *origin = t->vectors, *sum = origin + x->ld, *squares = sum + x->ld;
 	double *out = sums_at(t->p, t->sums, 0, split);
+	bool summed = x->gamma >= 0 && t->p->mode != NET_EVAL;
 
-	if (t->x->gamma < 0 || t->p->mode == NET_EVAL)
-		return;
-	t->net->kernels->moments(x, rows, ld, sum, squares);
-	for (int c = 0; c < t->x->c; c++) {
-		double mean = x[c] + sum[c] / (double)rows, m2 = squares[c] - sum[c] * (double)sum[c] / rows;
+	kernels_of(t, t->id)->put(raw_at(t, t->id, n, y), from, rows, x->ld, origin, summed ? sum : NULL, squares);
+	for (int c = 0; c < x->c && summed; c++) {
+		double mean = origin[c] + sum[c] / (double)rows, m2 = squares[c] - sum[c] * (double)sum[c] / rows;
 
 		out[c] += mean * rows;
-		out[ld + c] += m2 + mean * mean * rows;
+		out[x->ld + c] += m2 + mean * mean * rows;
 	}
 }
 
-void add_bias(const struct task *t, const float *dy, int64_t rows)
+void add_bias(const struct task *t, const void *dy, enum dtype e, int64_t rows)
 {
 	const struct affine none = { 0 };
 	int ld = t->x->ld;
@@ -230,7 +245,7 @@ void add_bias(const struct task *t, const float *dy, int64_t rows)
 	if (t->x->bias < 0)
 		return;
 	memset(t->vectors, 0, ld * sizeof(float));
-	t->net->kernels->pool(dy, rows, ld, &none, ACT_NONE, t->vectors, NULL, NULL);
+	t->net->kernels[e]->pool(dy, rows, ld, &none, ACT_NONE, t->vectors, NULL, NULL);
 	for (int c = 0; c < t->x->c; c++)
 		t->bias_grad[c] += t->vectors[c];
 }
@@ -252,32 +267,48 @@ static void image_vectors(const struct task *t, int n, float *gate, float *poole
 	}
 }
 
-bool gradient_is_stored(const struct node *x)
+bool gradient_is_stored(const struct node *x, enum dtype e)
 {
-	return x->gamma < 0;
+	return x->gamma < 0 && x->store == e;
 }
 
-/* Of nodes with batch norm; the others' is stored. */
-void read_gradient(const struct task *t, int n, int images, int y0, int y1, float *dst, int pitch)
+/* Rows of the gradient through batch norm; by_image: gate and mean-pool are in t->vectors. */
+static void grad_rows(const struct task *t, int n, int y, int64_t rows, void *dst, enum dtype e, bool by_image)
 {
 	const struct node *x = t->x;
-	const struct kernels *k = t->net->kernels;
+	const struct kernels *k = kernels_of(t, t->id);
 	int split = split_of(t->p, n);
-	const float *c = own(t, t->p->state[t->id].c) + (int64_t)split * 3 * x->ld;
+	const float *c = own(t, t->p->state[t->id].c) + (int64_t)split * 3 * x->ld, *pooled = t->vectors + x->ld;
 	struct affine f = affine_of(t, t->id, split);
+	const void *d = x->stored ? d_at(t, t->id, n, y) : NULL, *raw = raw_at(t, t->id, n, y);
+
+	if (by_image && e == x->store)
+		k->grad_pooled(dst, d, raw, rows, x->ld, c, &f, x->act, t->vectors, pooled);
+	else if (by_image)
+		k->grad_pooled_wide(dst, d, raw, rows, x->ld, c, &f, x->act, t->vectors, pooled);
+	else if (e == x->store)
+		k->grad(dst, d, raw, rows, x->ld, c);
+	else
+		k->grad_wide(dst, d, raw, rows, x->ld, c);
+}
+
+void read_gradient(const struct task *t, int n, int images, int y0, int y1, void *dst, enum dtype e, int pitch)
+{
+	const struct node *x = t->x;
+	const struct affine none = { 0 };
 	bool by_image = x->pool >= 0 || x->gated >= 0;
 	struct stretch s = stretch_of(x, images, y0, y1, pitch, by_image);
-	int64_t rows = (int64_t)s.images * s.rows * x->w;
+	int64_t rows = (int64_t)s.images * s.rows * x->w, step = (int64_t)s.images * s.rows * pitch * x->ld;
 
 	for (int i = n; i < n + images; i += s.images) {
 		if (by_image)
 			image_vectors(t, i, t->vectors, t->vectors + x->ld);
-		for (int y = y0; y < y1; y += s.rows, dst += (int64_t)s.images * s.rows * pitch * x->ld)
-			if (by_image)
-				k->grad_pooled(dst, x->stored ? d_at(t, t->id, i, y) : NULL, raw_at(t, t->id, i, y), rows, x->ld,
-					       c, &f, x->act, t->vectors, t->vectors + x->ld);
+		for (int y = y0; y < y1; y += s.rows, dst = element_at(dst, e, step))
+			if (x->gamma < 0)
+				read_rows(kernels_of(t, t->id), x->store, e, dst, d_at(t, t->id, i, y), rows, x->ld, &none, NULL,
+					  ACT_NONE);
 			else
-				k->grad(dst, d_at(t, t->id, i, y), raw_at(t, t->id, i, y), rows, x->ld, c);
+				grad_rows(t, i, y, rows, dst, e, by_image);
 	}
 }
 
@@ -308,57 +339,65 @@ static void fold(const struct task *t, int slot, int split, const struct node *x
 	}
 }
 
-void finish_images(const struct task *t, int slot, int node, int n, int images)
+/* Rows from y on of a node without a gate. */
+static void finish_rows(const struct task *t, int slot, int node, int n, int y, int64_t rows, const float *part, bool add)
 {
 	const struct node *x = &t->net->nodes[node];
 	int split = split_of(t->p, n);
 	struct affine f = affine_of(t, node, split);
-	int64_t rows = (int64_t)images * x->h * x->w;
-	float *d = d_at(t, node, n, 0), *raw = raw_at(t, node, n, 0), *sum = t->vectors, *dots = sum + x->ld;
+	char *d = d_at(t, node, n, y), *raw = raw_at(t, node, n, y);
+	float *sum = t->vectors, *dots = sum + x->ld;
 
-	if (x->act == ACT_NONE && x->gamma < 0)
+	if (x->act == ACT_NONE && x->gamma < 0 && !part)
 		return;
 	for (int64_t r = 0, step; r < rows; r += step) {
 		step = MIN(256, rows - r);
 		memset(sum, 0, 2 * x->ld * sizeof(float));
-		t->net->kernels->finish(d + r * x->ld, raw + r * x->ld, step, x->ld, &f, x->act, sum, dots, NULL);
+		kernels_of(t, node)->finish(element_at(d, x->store, r * x->ld), part ? part + r * x->ld : NULL, add,
+					    element_at(raw, x->store, r * x->ld), step, x->ld, &f, x->act, sum, dots, NULL);
 		if (x->gamma >= 0)
 			fold(t, slot, split, x, sum, dots);
 	}
 }
 
-void finish(const struct task *t, int slot, int n, int images)
+void finish_images(const struct task *t, int slot, int node, int n, int images)
 {
-	int node = t->x->in[slot], gate = t->x->gate;
 	const struct node *x = &t->net->nodes[node];
-	struct affine f = affine_of(t, node, split_of(t->p, n));
 
-	if (gate < 0) {
-		finish_images(t, slot, node, n, images);
-		return;
-	}
-	for (int i = n; i < n + images; i++) {
-		float *sums = t->p->state[node].images + (int64_t)i * 2 * x->ld, *gates = d_at(t, gate, i, 0);
-
-		memset(sums, 0, 2 * x->ld * sizeof(float));
-		memset(gates, 0, x->ld * sizeof(float));
-		t->net->kernels->finish(d_at(t, node, i, 0), raw_at(t, node, i, 0), (int64_t)x->h * x->w, x->ld, &f, x->act, sums,
-					sums + x->ld, gates);
-		finish_images(t, 0, gate, i, 1);
-	}
+	finish_rows(t, slot, node, n, 0, (int64_t)images * x->h * x->w, NULL, false);
 }
 
-void add_gradient(const struct task *t, int slot, int n, int images, const float *from)
+/* Rows y0..y1 of one image, read with a gate: its sums, and the gate's gradient. */
+static void finish_gated(const struct task *t, int node, int n, int y0, int y1, const float *part)
 {
+	const struct node *x = &t->net->nodes[node];
+	int gate = t->x->gate;
+	float *sums = t->p->state[node].images + (int64_t)n * 2 * x->ld, *gates = d_at(t, gate, n, 0);
+	struct affine f = affine_of(t, node, split_of(t->p, n));
+
+	if (y0 == 0) {
+		memset(sums, 0, 2 * x->ld * sizeof(float));
+		memset(gates, 0, x->ld * sizeof(float));
+	}
+	kernels_of(t, node)->finish(d_at(t, node, n, y0), part, false, raw_at(t, node, n, y0), (int64_t)(y1 - y0) * x->w, x->ld, &f,
+				    x->act, sums, sums + x->ld, gates);
+	if (y1 == x->h)
+		finish_images(t, 0, gate, n, 1);
+}
+
+void give(const struct task *t, int slot, int n, int images, int y0, int y1, const float *part)
+{
+	const struct affine none = { 0 };
 	int node = t->x->in[slot];
 	const struct node *x = &t->net->nodes[node];
-	float *d = d_at(t, node, n, 0);
-	int64_t count = (int64_t)images * x->h * x->w * x->ld;
+	int64_t rows = (int64_t)images * (y1 - y0) * x->w, band = (int64_t)(y1 - y0) * x->w * x->ld;
 
-	if (d != from && t->x->first[slot])
-		memcpy(d, from, count * sizeof(float));
-	else if (d != from)
-		t->net->kernels->add(d, from, count);
-	if (t->x->last[slot])
-		finish(t, slot, n, images);
+	if (!t->x->last[slot])
+		kernels_of(t, node)->finish(d_at(t, node, n, y0), part, !t->x->first[slot], NULL, rows, x->ld, &none, ACT_NONE, NULL,
+					    NULL, NULL);
+	else if (t->x->gate < 0)
+		finish_rows(t, slot, node, n, y0, rows, part, !t->x->first[slot]);
+	else
+		for (int i = 0; i < images; i++)
+			finish_gated(t, node, n + i, y0, y1, part ? part + i * band : NULL);
 }

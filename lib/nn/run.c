@@ -47,7 +47,7 @@ static void open_worker(struct worker *w, struct pass *p, const float *params, f
 		bug("%d threads where the pass was made for %d", omp_get_num_threads(), p->threads);
 	w->t = (struct task){ .net = p->net, .p = p, .thread = thread, .n0 = (int)((int64_t)p->rows * thread / p->threads),
 		.n1 = (int)((int64_t)p->rows * (thread + 1) / p->threads), .params = params, .scratch = p->scratch[thread],
-		.vectors = p->scratch[thread] + p->scratch_size };
+		.vectors = (float *)(p->scratch[thread] + p->scratch_size) };
 	w->buffers = thread ? NULL : buffers;
 	w->grads = grads;
 	w->meetings = w->waiting = 0;
@@ -87,7 +87,7 @@ static void add_parts(const struct worker *w, float *grad, int64_t at, int64_t n
 	int64_t from = n * w->t.thread / p->threads, to = n * (w->t.thread + 1) / p->threads;
 
 	for (int t = 1; t < p->threads; t++)
-		p->net->kernels->add(grad + from, p->partial[t] + at + from, to - from);
+		p->net->kernels[F32]->add(grad + from, p->partial[t] + at + from, to - from);
 }
 
 static void meet(struct worker *w)
@@ -185,9 +185,9 @@ static void copy_output(const struct task *t, float *out)
 		float *to = out + (t->p->order ? t->p->order[n] : n) * (int64_t)x->h * x->w * x->c;
 
 		for (int y = 0; y < x->h; y++) {
-			read_value(t, t->id, -1, n, 1, y, y + 1, t->scratch, x->w);
+			read_value(t, t->id, -1, n, 1, y, y + 1, t->scratch, F32, x->w);
 			for (int i = 0; i < x->w; i++, to += x->c)
-				memcpy(to, t->scratch + (int64_t)i * x->ld, x->c * sizeof(float));
+				memcpy(to, (float *)t->scratch + (int64_t)i * x->ld, x->c * sizeof(float));
 		}
 	}
 }
@@ -232,6 +232,10 @@ void net_forward(const struct net *net, struct pass *p, const float *params, flo
 		struct worker w;
 
 		open_worker(&w, p, params, buffers, NULL);
+		if (p->weights_size) {
+			weights_make(&w.t);
+#pragma omp barrier
+		}
 		for (int i = 1; i < net->count; i++)
 			forward_node(&w, i, buffers);
 	}
@@ -330,12 +334,12 @@ static void start_output(struct worker *w, int node, const float *from)
 	clear_sums(w);
 	pixels = (int64_t)t->x->h * t->x->w;
 	for (int n = t->n0; n < t->n1; n++) {
-		float *d = d_at(t, node, n, 0);
+		char *d = d_at(t, node, n, 0);
 		const float *row = from ? from + (t->p->order ? t->p->order[n] : n) * pixels * t->x->c : NULL;
 
-		memset(d, 0, pixels * t->x->ld * sizeof(float));
+		memset(d, 0, pixels * t->x->ld * element_size(t->x->store));
 		for (int64_t i = 0; row && i < pixels; i++)
-			memcpy(d + i * t->x->ld, row + i * t->x->c, t->x->c * sizeof(float));
+			t->net->kernels[t->x->store]->narrow(element_at(d, t->x->store, i * t->x->ld), row + i * t->x->c, t->x->c);
 		if (t->x->last_reader == node)
 			finish_images(t, 0, node, n, 1);
 	}

@@ -109,15 +109,15 @@ void nn_get(struct shim *s, int i, const float *flat, float *out)
 /* act(z) and act'(z) of n elements, a multiple of LANES, all arrays aligned. */
 int nn_act(int act, int64_t n, const float *z, float *value, float *slope)
 {
-	const struct kernels *k = kernels_find();
+	const struct kernels *k = kernels_find(F32);
 	const struct affine none = { 0 };
 
 	if (!k)
 		return -1;
-	k->read(value, z, n / LANES, LANES, &none, NULL, act, false);
+	k->read(value, z, n / LANES, LANES, &none, NULL, act);
 	for (int64_t i = 0; i < n; i++)
 		slope[i] = 1;
-	k->finish(slope, z, n / LANES, LANES, &none, act, NULL, NULL, NULL);
+	k->finish(slope, NULL, false, z, n / LANES, LANES, &none, act, NULL, NULL, NULL);
 	return 0;
 }
 

@@ -232,7 +232,7 @@ CASES = [
     ("layer norm", [stem(GELU), (LAYERNORM,), (LINEAR, 9, NONE)], 7, 5),
     ("layer norm as output", [(CONV, 33, 3, 1, 1, NONE, 0), (LAYERNORM,)], 7, 5),
     ("layer norm before 3x3", [stem(RELU), (LAYERNORM,), (CONV, 9, 3, 2, 1, HSWISH, 1)], 9, 8),
-    ("layer norm of a layer norm, and a depthwise convolution", [stem(NONE), (LAYERNORM,), (LAYERNORM,), (DEPTHWISE, 3, 1, 1, NONE, 1)], 7, 5),
+    ("layer norm before a depthwise convolution", [stem(NONE), (LAYERNORM,), (DEPTHWISE, 3, 1, 1, NONE, 1)], 7, 5),
     ("attention", [stem(NONE, 36), (ATTENTION, 2, 0), (LINEAR, 9, NONE)], 7, 5),
     ("attention of tokens", [(CONV, 10, 2, 2, 0, NONE, 0), (TOKENS,), (LINEAR, 90, NONE), (ATTENTION, 3, 0)], 14, 10),
     ("attention with one query", [(CONV, 10, 2, 2, 0, NONE, 0), (TOKENS,), (LINEAR, 90, NONE), (ATTENTION, 3, 1)], 14, 10),

@@ -128,7 +128,7 @@ def main():
     double, single = (torch_step(weights, columns, d_head, dtype) for dtype in (F64, F32))
     kept, streamed = run(columns, weights, d_head, "--bn-splits", str(PARTS)), run(columns, weights, d_head, "--microbatch", str(MOST))
     for label, (got, saved, _) in (("kept", kept), ("streamed", streamed)):
-        compare("parts", label, ours(got, saved), single, double)
+        compare(CASE, label, ours(got, saved), single, double)
         check(f"parts, {label}: labels and numbers come through", all(np.array_equal(got[n], columns[n]) for n in ("label", "index")))
     check("kept or streamed: the same bytes", all(np.array_equal(kept[0][n], streamed[0][n]) for n in kept[0]) and
           list(kept[1]) == list(streamed[1]) and all(kept[1][n].tobytes() == streamed[1][n].tobytes() for n in kept[1]))

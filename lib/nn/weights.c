@@ -1,0 +1,91 @@
+/*
+ * weights.c - convolutions' weights as factors of products
+ *
+ * Parameters are f32 and (kh, kw, in, out). A bf16 product needs them in bf16. The gradient of a convolution of stride 1 is a
+ * convolution itself, of weights turned round, (kh, kw, out, in) with taps in reverse. Both are made once a forward pass and
+ * serve its backward pass.
+ */
+#include "lib/nn/engine.h"
+
+static bool is_narrow(const struct node *x)
+{
+	return x->op == OP_CONV && x->factor == BF16;
+}
+
+static bool is_turned(const struct net *net, const struct node *x)
+{
+	return x->in[0] >= 0 && convolves_back(x, &net->nodes[x->in[0]]);
+}
+
+size_t weights_lay(const struct net *net, struct state *state, char *base, bool grad)
+{
+	size_t used = 0;
+
+	for (int i = 1; i < net->count; i++) {
+		const struct node *x = &net->nodes[i];
+		size_t size = padded(x->weights * element_size(x->factor));
+
+		state[i].weight = base && is_narrow(x) ? base + used : NULL;
+		used += is_narrow(x) ? size : 0;
+		state[i].turned = base && grad && is_turned(net, x) ? base + used : NULL;
+		used += grad && is_turned(net, x) ? size : 0;
+	}
+	return used;
+}
+
+#define SLICE 16384
+
+static void narrow(const struct task *t, const struct node *x, void *to)
+{
+	const float *from = t->params + x->weight;
+
+	for (int64_t i = (int64_t)SLICE * t->thread; i < x->weights; i += (int64_t)SLICE * t->p->threads)
+		t->net->kernels[BF16]->narrow(element_at(to, BF16, i), from + i, MIN(SLICE, x->weights - i));
+}
+
+#define EDGE 16   /* of the squares that are transposed at once */
+
+/* to (n, m) = transpose of from (m, n). */
+static void transpose(void *to, enum dtype e, const float *from, int m, int n, const struct kernels *k)
+{
+	float square[EDGE][EDGE];
+
+	for (int j = 0; j < n; j += EDGE)
+		for (int i = 0; i < m; i += EDGE) {
+			int rows = MIN(EDGE, m - i), columns = MIN(EDGE, n - j);
+
+			for (int a = 0; a < rows; a++)
+				for (int b = 0; b < columns; b++)
+					square[b][a] = from[(int64_t)(i + a) * n + j + b];
+			for (int b = 0; b < columns; b++)
+				k->narrow(element_at(to, e, (int64_t)(j + b) * m + i), square[b], rows);
+		}
+}
+
+static void turn(const struct task *t, const struct node *x, int in, void *to)
+{
+	int taps = x->k * x->k;
+
+	for (int i = t->thread; i < taps; i += t->p->threads)
+		transpose(element_at(to, x->factor, (int64_t)(taps - 1 - i) * in * x->c), x->factor,
+			  t->params + x->weight + (int64_t)i * in * x->c, in, x->c, t->net->kernels[x->factor]);
+}
+
+void weights_make(const struct task *t)
+{
+	const struct net *net = t->net;
+
+	for (int i = 1; i < net->count; i++) {
+		const struct state *s = &t->p->state[i];
+
+		if (s->weight)
+			narrow(t, &net->nodes[i], s->weight);
+		if (s->turned)
+			turn(t, &net->nodes[i], net->nodes[net->nodes[i].in[0]].c, s->turned);
+	}
+}
+
+void multiply(const struct task *t, const struct product *p)
+{
+	t->net->backend->multiply(t->p->rooms[t->thread], p);
+}
