@@ -3,7 +3,8 @@
  *
  * The input holds queries, keys and values side by side, each (heads, d). Images and heads go one by one through a scratch that
  * stays in the cache; probabilities are never stored but computed again in the backward pass. A node with fewer pixels than its
- * input has only that many queries, the first ones: the last block of a network of which only the class token is used.
+ * input has only that many queries, the first ones: the last block of a network of which only the class token is used. Products may
+ * have bf16 factors; probabilities and their gradients are made as floats and rounded for the next product.
  */
 #include "lib/nn/engine.h"
 
@@ -14,9 +15,10 @@ struct heads {
 	int keys, queries, d;
 	int pitch, ld, out;      /* of rows of scores, of the input, of the output */
 	float scale;
-	float *in, *in_grad;     /* queries, keys and values of all heads */
+	enum dtype e;            /* of the factors */
+	void *in, *factor, *d_out;   /* queries, keys and values of all heads; scores; the output's gradient */
 	float *p, *dp;           /* (queries, pitch): probabilities of a head and their gradient */
-	float *values, *d_out;   /* the output, its gradient */
+	float *values, *in_grad; /* the output; the input's gradient */
 };
 
 static int pitch_of(const struct node *in)
@@ -24,74 +26,107 @@ static int pitch_of(const struct node *in)
 	return (in->h * in->w + LANES - 1) / LANES * LANES;
 }
 
-static size_t attention_scratch(const struct node *x, const struct node *in, bool grad)
+/* A part of the scratch; base NULL: only counts. */
+static void *take(char *base, size_t *used, int64_t elements, enum dtype e)
 {
-	size_t tokens = (size_t)in->h * in->w * in->ld, scores = (size_t)x->h * x->w * pitch_of(in);
+	void *at = base ? base + *used : NULL;
 
-	return sizeof(float) * ((grad ? 2 : 1) * (tokens + scores) + (grad ? 2 : 1) * (size_t)x->h * x->w * x->ld);
+	*used += padded(elements * element_size(e));
+	return at;
 }
 
-static struct heads open_heads(const struct task *t, bool grad)
+static struct heads lay_heads(const struct node *x, const struct node *in, bool grad, char *base, size_t *used)
 {
-	const struct node *x = t->x, *in = t->in;
 	struct heads h = { .keys = in->h * in->w, .queries = x->h * x->w, .d = x->c / x->heads, .pitch = pitch_of(in), .ld = in->ld,
-			   .out = x->ld };
+			   .out = x->ld, .e = x->factor };
+	int64_t tokens = (int64_t)h.keys * h.ld, scores = (int64_t)h.queries * h.pitch, values = (int64_t)h.queries * h.out;
 
 	h.scale = 1 / sqrtf(h.d);
-	h.in = (float *)t->scratch;
-	h.p = h.in + (size_t)h.keys * h.ld;
-	h.values = h.p + (size_t)h.queries * h.pitch;
+	h.in = take(base, used, tokens, h.e);
+	h.p = take(base, used, scores, F32);
+	h.factor = h.e == F32 ? NULL : take(base, used, scores, h.e);
+	h.values = take(base, used, values, F32);
 	if (grad) {
-		h.in_grad = h.values + (size_t)h.queries * h.out;
-		h.dp = h.in_grad + (size_t)h.keys * h.ld;
-		h.d_out = h.dp + (size_t)h.queries * h.pitch;
+		h.in_grad = take(base, used, tokens, F32);
+		h.dp = take(base, used, scores, F32);
+		h.d_out = take(base, used, values, h.e);
 	}
 	return h;
 }
 
-/* C = op(A) op(B) of floats. */
-static void matmul(const struct task *t, bool trans_a, bool trans_b, int m, int n, int k, const float *a, int lda, const float *b,
-		   int ldb, float *c, int ldc)
+static size_t attention_scratch(const struct node *x, const struct node *in, bool grad)
 {
-	multiply(t, &(struct product){ .element = F32, .trans_a = trans_a, .trans_b = trans_b, .m = m, .n = n, .k = k, .a = a,
-			.lda = lda, .b = b, .ldb = ldb, .c = c, .ldc = ldc });
+	size_t used = 0;
+
+	lay_heads(x, in, grad, NULL, &used);
+	return used;
 }
 
-static void probabilities(const struct task *t, const struct heads *h, const float *q, const float *k)
+static struct heads open_heads(const struct task *t, bool grad)
 {
-	matmul(t, false, true, h->queries, h->keys, h->d, q, h->ld, k, h->ld, h->p, h->pitch);
+	size_t used = 0;
+
+	return lay_heads(t->x, t->in, grad, t->scratch, &used);
+}
+
+/* Scores as a factor. */
+static const void *factor_of(const struct task *t, const struct heads *h, const float *scores)
+{
+	if (h->e == F32)
+		return scores;
+	t->net->kernels[h->e]->narrow(h->factor, scores, (int64_t)h->queries * h->pitch);
+	return h->factor;
+}
+
+/* C = op(A) op(B) */
+static void matmul(const struct task *t, bool trans_a, bool trans_b, int m, int n, int k, const void *a, int lda, const void *b,
+		   int ldb, float *c, int ldc)
+{
+	multiply(t, &(struct product){ .element = t->x->factor, .trans_a = trans_a, .trans_b = trans_b, .m = m, .n = n, .k = k,
+			.a = a, .lda = lda, .b = b, .ldb = ldb, .c = c, .ldc = ldc });
+}
+
+/* Queries, keys or values (which 0, 1, 2) of the head that begins at channel at. */
+static const void *part_of(const struct task *t, const struct heads *h, int which, int at)
+{
+	return element_at(h->in, h->e, which * t->x->c + at);
+}
+
+static void probabilities(const struct task *t, const struct heads *h, int at)
+{
+	matmul(t, false, true, h->queries, h->keys, h->d, part_of(t, h, 0, at), h->ld, part_of(t, h, 1, at), h->ld, h->p, h->pitch);
 	t->net->kernels[F32]->softmax(h->p, h->queries, h->keys, h->pitch, h->scale);
 }
 
 static void attention_forward(struct task *t)
 {
 	struct heads h = open_heads(t, false);
-	int c = t->x->c;
 
 	for (int n = t->n0; n < t->n1; n++) {
-		read_value(t, t->x->in[0], -1, n, 1, 0, t->in->h, h.in, F32, t->in->w);
-		for (int i = 0; i < c; i += h.d) {
-			probabilities(t, &h, h.in + i, h.in + c + i);
-			matmul(t, false, false, h.queries, h.d, h.keys, h.p, h.pitch, h.in + 2 * c + i, h.ld,
-					      h.values + i, h.out);
+		read_value(t, t->x->in[0], -1, n, 1, 0, t->in->h, h.in, h.e, t->in->w);
+		for (int at = 0; at < t->x->c; at += h.d) {
+			probabilities(t, &h, at);
+			matmul(t, false, false, h.queries, h.d, h.keys, factor_of(t, &h, h.p), h.pitch, part_of(t, &h, 2, at),
+			       h.ld, h.values + at, h.out);
 		}
 		put(t, n, 0, h.values, h.queries, split_of(t->p, n));
 	}
 }
 
 /* One head: from the gradient of its output to those of its queries, keys and values. */
-static void head_backward(const struct task *t, const struct heads *h, int at, const float *d)
+static void head_backward(const struct task *t, const struct heads *h, int at)
 {
-	int c = t->x->c;
-	const float *q = h->in + at, *k = q + c, *v = k + c;
-	float *dq = h->in_grad + at, *dk = dq + c, *dv = dk + c;
+	const void *d = element_at(h->d_out, h->e, at), *p;
+	float *dq = h->in_grad + at, *dk = dq + t->x->c, *dv = dk + t->x->c;
 
-	probabilities(t, h, q, k);
-	matmul(t, true, false, h->keys, h->d, h->queries, h->p, h->pitch, d, h->out, dv, h->ld);
-	matmul(t, false, true, h->queries, h->keys, h->d, d, h->out, v, h->ld, h->dp, h->pitch);
+	probabilities(t, h, at);
+	p = factor_of(t, h, h->p);
+	matmul(t, true, false, h->keys, h->d, h->queries, p, h->pitch, d, h->out, dv, h->ld);
+	matmul(t, false, true, h->queries, h->keys, h->d, d, h->out, part_of(t, h, 2, at), h->ld, h->dp, h->pitch);
 	t->net->kernels[F32]->softmax_back(h->dp, h->p, h->queries, h->keys, h->pitch, h->scale);
-	matmul(t, false, false, h->queries, h->d, h->keys, h->dp, h->pitch, k, h->ld, dq, h->ld);
-	matmul(t, true, false, h->keys, h->d, h->queries, h->dp, h->pitch, q, h->ld, dk, h->ld);
+	p = factor_of(t, h, h->dp);
+	matmul(t, false, false, h->queries, h->d, h->keys, p, h->pitch, part_of(t, h, 1, at), h->ld, dq, h->ld);
+	matmul(t, true, false, h->keys, h->d, h->queries, p, h->pitch, part_of(t, h, 0, at), h->ld, dk, h->ld);
 }
 
 static void attention_backward(struct task *t)
@@ -100,10 +135,10 @@ static void attention_backward(struct task *t)
 
 	memset(h.in_grad, 0, (size_t)h.keys * h.ld * sizeof(float));   /* who asks nothing gets none */
 	for (int n = t->n0; n < t->n1; n++) {
-		read_value(t, t->x->in[0], -1, n, 1, 0, t->in->h, h.in, F32, t->in->w);
-		read_gradient(t, n, 1, 0, t->x->h, h.d_out, F32, t->x->w);
-		for (int i = 0; i < t->x->c; i += h.d)
-			head_backward(t, &h, i, h.d_out + i);
+		read_value(t, t->x->in[0], -1, n, 1, 0, t->in->h, h.in, h.e, t->in->w);
+		read_gradient(t, n, 1, 0, t->x->h, h.d_out, h.e, t->x->w);
+		for (int at = 0; at < t->x->c; at += h.d)
+			head_backward(t, &h, at);
 		give(t, 0, n, 1, 0, t->in->h, h.in_grad);
 	}
 }
