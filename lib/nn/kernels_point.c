@@ -122,7 +122,8 @@ INLINE void put_block(stored *dst, const float *src, int ld, const float *origin
 		EACH_ROW(r, rows) {
 			vector v = load_f32(src + r * ld + c);
 
-			SAVE(dst + r * ld + c, v);
+			if ((const void *)dst != src)
+				SAVE(dst + r * ld + c, v);
 			if (summed) {
 				v = (sizeof(stored) < sizeof(float) ? LOAD(dst + r * ld + c) : v) - o;
 				s += v;

@@ -237,10 +237,11 @@ static void conv_forward(struct task *t)
 
 	for (struct chunk c = chunks(t, x->h, x->w, p.target); chunk_next(&c);) {
 		int m = c.images * (c.y1 - c.y0) * x->w;
+		float *out = x->store == F32 ? raw_at(t, t->id, c.n, c.y0) : r.out;
 
 		load_input(t, &c, &p, &r);
 		for (int ky = 0, n; ky < x->k; ky += n) {
-			struct product q = { .element = x->factor, .m = m, .n = x->c, .add = ky > 0, .ldb = x->c, .c = r.out, .ldc = x->ld };
+			struct product q = { .element = x->factor, .m = m, .n = x->c, .add = ky > 0, .ldb = x->c, .c = out, .ldc = x->ld };
 
 			n = MIN(p.in.group, x->k - ky);
 			q.k = n * row;
@@ -248,7 +249,7 @@ static void conv_forward(struct task *t)
 			q.b = element_at(weight_of(t), x->factor, (int64_t)ky * row * x->c);
 			multiply(t, &q);
 		}
-		put(t, c.n, c.y0, r.out, m, c.split);
+		put(t, c.n, c.y0, out, m, c.split);
 	}
 }
 

@@ -106,11 +106,12 @@ static void depthwise_forward(struct task *t)
 	clear_values(t, &p, values);
 	for (struct chunk c = bands(t, &p); chunk_next(&c);) {
 		struct tile in = tile_values(t, &c, values, F32);
+		float *out = x->store == F32 ? raw_at(t, t->id, c.n, c.y0) : results;
 
 		for (int y = c.y0; y < c.y1; y++) {
 			kh = inside(y * x->stride - x->pad, x->k, t->in->h, &ky);
 			t->net->kernels[F32]->depthwise(
-				&(struct dw_rows){ .out = results + (int64_t)(y - c.y0) * x->w * x->ld,
+				&(struct dw_rows){ .out = out + (int64_t)(y - c.y0) * x->w * x->ld,
 						   .in = tile_at(&in, 0, y * x->stride - x->pad + ky, kx - x->pad),
 						   .weight = weight + (ky * x->k + kx) * x->ld,
 						   .count = x->w,
@@ -122,7 +123,7 @@ static void depthwise_forward(struct task *t)
 						   .kw = kw,
 						   .ld = x->ld });
 		}
-		put(t, c.n, c.y0, results, (int64_t)(c.y1 - c.y0) * x->w, c.split);
+		put(t, c.n, c.y0, out, (int64_t)(c.y1 - c.y0) * x->w, c.split);
 	}
 }
 
