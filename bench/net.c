@@ -3,7 +3,7 @@
  *
  *	build/release/bench/net ARCH SIZE BATCH small|full [BACKEND [STEPS [f32|bf16]]]
  *
- * One JSON object: medians over the steps, and the rate of the convolutions' multiplications (forward once for query and once
+ * One JSON object: medians over the steps, and the rate of the products (forward once for query and once
  * for key, backward twice a forward).
  */
 #include "lib/base/progress.h"
@@ -28,16 +28,6 @@ struct bench {
 static float *vector(int64_t n)
 {
 	return xaligned(n * sizeof(float));
-}
-
-/* Multiplications and additions of one forward pass of one image. */
-static double flops(const struct net *net)
-{
-	double sum = 0;
-
-	for (int i = 1; i < net->count; i++)
-		sum += 2.0 * net->nodes[i].weights * net->nodes[i].h * net->nodes[i].w;
-	return sum;
 }
 
 static int prepare(struct bench *b, char **argv, const char *backend, bool bf16)
@@ -159,6 +149,6 @@ int main(int argc, char **argv)
 	for (int k = 0; k < PARTS; k++)
 		printf(",\"%s\":%.1f", part_names[k], median(ms[k], steps));
 	printf(",\"cpu_ms\":%.1f,\"gflops\":%.1f,\"pass_mb\":%.0f}\n", median(cpu, steps),
-	       4 * flops(b.net) * b.batch / median(ms[PARTS], steps) * 1e-6, (pass_bytes(b.query) + pass_bytes(b.key)) / 1e6);
+	       4 * net_flops(b.net) * b.batch / median(ms[PARTS], steps) * 1e-6, (pass_bytes(b.query) + pass_bytes(b.key)) / 1e6);
 	return 0;
 }

@@ -9,7 +9,7 @@ struct options {
 	struct stage_options stage;
 	struct choice arch, optim, schedule;
 	const char *head, *weights, *as, *out, *backend, *precision;
-	bool small, frozen, eval, calibrate, fresh;
+	bool small, frozen, eval, calibrate, fresh, profile;
 	int64_t dim, bn_splits, microbatch, save_every, until;
 	double ema, bn_momentum, clip, dropout, drop_path;
 };

@@ -122,7 +122,9 @@ static int take(struct training *r)
 		return -1;
 	record_free(r->held);
 	r->held = NULL;
+	meter_spent(r->t.meter, METER_REST);
 	result = stage_take(r->s, &r->held);
+	meter_spent(r->t.meter, METER_VIEWS);
 	if (result <= 0)
 		return result < 0 ? -1 : fail_code(EXIT_GONE, "the stage in front ended before step %lld", step);
 	rows = record_find(r->held, r->names[a->use]->names[0])->shape[0];

@@ -31,6 +31,7 @@ static const struct option_row rows[] = {
 	{ 0, "save-every", OPT_INT, offsetof(struct options, save_every), 0, 1e9, "N", "steps between checkpoints; 0: an epoch", NULL },
 	{ 0, "until", OPT_INT, offsetof(struct options, until), 0, 1e9, "EPOCH", "stop after this epoch; 0: the last", NULL },
 	{ 0, "fresh", OPT_FLAG, offsetof(struct options, fresh), 0, 0, NULL, "start over, whatever -o holds", NULL },
+	{ 0, "profile", OPT_FLAG, offsetof(struct options, profile), 0, 0, NULL, "say at the end where training's time went, and its bound", NULL },
 	STAGE_ROWS(struct options, stage),
 	STAGE_SERVER_ROWS(struct options, stage),
 	STAGE_CLIENT_ROWS(struct options, stage),
@@ -65,6 +66,8 @@ int main(int argc, char **argv)
 	first = options_parse(&manual, &o, argc, argv);
 	if (first >= 0 && first < argc)
 		first = fail_code(EXIT_USAGE, "unexpected operand '%s': try 'encode --help'", argv[first]);
+	if (first >= 0 && o.profile && (o.eval || o.frozen))
+		first = fail_code(EXIT_USAGE, "--profile is about training: leave it out with --eval and --frozen");
 	if (first < 0)
 		return stage_refuse(manual.name, true);
 

@@ -244,6 +244,7 @@ int train_step(struct training *r, const struct request *q)
 	bool save;
 	int result;
 
+	meter_spent(r->t.meter, METER_LOSS);
 	if (check_want(r, q->record, step) < 0)
 		return -1;
 	if (!r->wanted && step_init(r, q->record) < 0)
@@ -255,13 +256,18 @@ int train_step(struct training *r, const struct request *q)
 	save = (step + 1) % r->save_every == 0 || step + 1 == r->end || r->stop;
 	if (send_batch(r, q, step, save) < 0)
 		return -1;
+	meter_spent(r->t.meter, METER_REST);
 	result = stage_next(r->s, &g);
+	meter_spent(r->t.meter, METER_LOSS);
 	if (result <= 0)
 		return result < 0 ? -1 : fail_code(EXIT_GONE, "the loss ended before the run did");
 	if (check_grad(r, &g, step) < 0 || apply(r, g.record, step) < 0)
 		return -1;
 	r->run.step = step + 1;
-	return save ? run_save(&r->run, &r->t, g.record) : 0;
+	if (save && run_save(&r->run, &r->t, g.record) < 0)
+		return -1;
+	meter_step(r->t.meter);
+	return 0;
 }
 
 void step_release(struct training *r)

@@ -78,6 +78,7 @@ static int make_trainer(struct training *r)
 		.batch = r->batch,
 		.steps_per_epoch = r->steps_per_epoch,
 		.epochs = (double)record_int(up, "fact.epochs", 1),
+		.meter = r->o->profile,
 	};
 	int result;
 
@@ -229,6 +230,8 @@ int train(struct stage *s, const struct options *o)
 	struct training r = { .s = s, .o = o, .run.lock = -1 };
 	int result = run_line(&r);
 
+	if (r.t.meter)
+		meter_print(r.t.meter, stderr);
 	run_close(&r.run);
 	trainer_release(&r.t);
 	record_free(r.schema);

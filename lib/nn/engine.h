@@ -31,6 +31,7 @@
 
 #include "lib/nn/backend.h"
 #include "lib/nn/kernels.h"
+#include "lib/nn/meter.h"
 #include "lib/nn/net.h"
 
 #define NODES_MAX 512
@@ -44,6 +45,13 @@ enum op_code {
 struct task;
 struct node;
 
+/* What a forward pass of one image cannot do without; meter.h says what follows for a step. */
+struct cost {
+	double flops;            /* multiplications and additions of products */
+	enum dtype element;      /* of their factors */
+	double bytes;            /* written and read once */
+};
+
 /* To add an operation: one file with these functions, one code, one line of ops[] (op.c). */
 struct op {
 	struct entry entry;
@@ -51,7 +59,10 @@ struct op {
 	void (*forward)(struct task *t);
 	void (*backward)(struct task *t);
 	size_t (*scratch)(const struct node *x, const struct node *in, bool grad);   /* bytes a thread needs */
+	struct cost (*cost)(const struct node *x, const struct node *in);   /* NULL: could be hidden behind others */
 };
+/* Of a node whose weight is filters: each multiplies at every pixel of the output. */
+struct cost cost_filters(const struct node *x, enum dtype element);
 extern const struct op op_conv, op_depthwise, op_maxpool, op_meanpool, op_sum, op_tokens, op_token, op_layernorm, op_attention,
 	op_drop;
 extern const struct op *const ops[OPS];
@@ -113,6 +124,7 @@ struct pass {
 	bool grad;
 	int rows;
 	enum net_mode mode;
+	struct meter *meter;     /* NULL: off */
 	const uint8_t *views;
 	const int32_t *order;
 	struct masks masks;

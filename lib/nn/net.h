@@ -28,6 +28,8 @@
 #include "lib/nn/arch.h"
 #include "lib/tensor/tensor.h"
 
+struct meter;
+
 struct net_config {
 	const struct arch *arch;
 	bool small;             /* small images: stride 1 in the first convolution (3x3 for ResNet), no max-pool for ResNet */
@@ -90,6 +92,8 @@ struct masks {
 struct pass *pass_new(const struct net *net, int batch, bool grad);
 void pass_free(struct pass *p);
 size_t pass_bytes(const struct pass *p);
+/* Forward and backward passes tell a meter where their time goes (meter.h); NULL: none. */
+void pass_meter(struct pass *p, struct meter *meter);
 void pass_masks(struct pass *p, struct masks m);     /* of the next forward passes and their backward; zeros at first */
 const float *pass_feature(const struct pass *p);     /* (rows, feature_dim), valid until the next forward of this pass */
 const float *pass_head(const struct pass *p);        /* (rows, dim) */

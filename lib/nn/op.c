@@ -1,4 +1,4 @@
-/* op.c - the table of operations */
+/* op.c - the table of operations, and what they share */
 #include "lib/nn/engine.h"
 
 const struct op *const ops[OPS] = {
@@ -13,3 +13,10 @@ const struct op *const ops[OPS] = {
 	[OP_ATTENTION] = &op_attention,
 	[OP_DROP] = &op_drop,
 };
+
+struct cost cost_filters(const struct node *x, enum dtype element)
+{
+	double pixels = (double)x->h * x->w;
+
+	return (struct cost){ 2 * x->weights * pixels, element, 2 * pixels * x->ld * element_size(x->store) };
+}

@@ -368,4 +368,12 @@ static void conv_backward(struct task *t)
 	}
 }
 
-const struct op op_conv = { { "conv", "dense convolution, linear layer", NULL }, conv_forward, conv_backward, conv_scratch };
+static struct cost conv_cost(const struct node *x, const struct node *in)
+{
+	(void)in;
+	return cost_filters(x, x->factor);
+}
+
+const struct op op_conv = {
+	{ "conv", "dense convolution, linear layer", NULL }, conv_forward, conv_backward, conv_scratch, conv_cost
+};

@@ -255,5 +255,11 @@ static void depthwise_backward(struct task *t)
 			t->weight_grad[i * x->c + j] += sum[i * x->ld + j];
 }
 
+static struct cost depthwise_cost(const struct node *x, const struct node *in)
+{
+	(void)in;
+	return cost_filters(x, F32);
+}
+
 const struct op op_depthwise = { { "depthwise", "a filter for each channel", NULL }, depthwise_forward, depthwise_backward,
-	depthwise_scratch };
+	depthwise_scratch, depthwise_cost };

@@ -69,4 +69,4 @@ static void drop_backward(struct task *t)
 	}
 }
 
-const struct op op_drop = { { "drop", "dropout, stochastic depth", NULL }, drop_forward, drop_backward, drop_scratch };
+const struct op op_drop = { { "drop", "dropout, stochastic depth", NULL }, drop_forward, drop_backward, drop_scratch, NULL };

@@ -39,5 +39,5 @@ static void layernorm_backward(struct task *t)
 }
 
 const struct op op_layernorm = {
-	{ "layernorm", "layer norm over channels", NULL }, layernorm_forward, layernorm_backward, layernorm_scratch
+	{ "layernorm", "layer norm over channels", NULL }, layernorm_forward, layernorm_backward, layernorm_scratch, NULL
 };

@@ -67,7 +67,7 @@ static void mean_backward(struct task *t)
 	}
 }
 
-const struct op op_meanpool = { { "meanpool", "mean over the image", NULL }, mean_forward, mean_backward, mean_scratch };
+const struct op op_meanpool = { { "meanpool", "mean over the image", NULL }, mean_forward, mean_backward, mean_scratch, NULL };
 
 /* --- maximum --- */
 
@@ -177,4 +177,4 @@ static void max_backward(struct task *t)
 	}
 }
 
-const struct op op_maxpool = { { "maxpool", "maximum over windows", NULL }, max_forward, max_backward, max_scratch };
+const struct op op_maxpool = { { "maxpool", "maximum over windows", NULL }, max_forward, max_backward, max_scratch, NULL };

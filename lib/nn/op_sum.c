@@ -49,4 +49,4 @@ static void sum_backward(struct task *t)
 	}
 }
 
-const struct op op_sum = { { "sum", "sum of two nodes", NULL }, sum_forward, sum_backward, sum_scratch };
+const struct op op_sum = { { "sum", "sum of two nodes", NULL }, sum_forward, sum_backward, sum_scratch, NULL };

@@ -47,7 +47,7 @@ static void tokens_backward(struct task *t)
 }
 
 const struct op op_tokens = {
-	{ "tokens", "pixels as tokens behind a class token, with positions", NULL }, tokens_forward, tokens_backward, tokens_scratch
+	{ "tokens", "pixels as tokens behind a class token, with positions", NULL }, tokens_forward, tokens_backward, tokens_scratch, NULL
 };
 
 /* --- the class token --- */
@@ -75,4 +75,4 @@ static void token_backward(struct task *t)
 	}
 }
 
-const struct op op_token = { { "token", "the first token", NULL }, token_forward, token_backward, token_scratch };
+const struct op op_token = { { "token", "the first token", NULL }, token_forward, token_backward, token_scratch, NULL };

@@ -287,6 +287,11 @@ void pass_masks(struct pass *p, struct masks m)
 	p->masks = m;
 }
 
+void pass_meter(struct pass *p, struct meter *meter)
+{
+	p->meter = meter;
+}
+
 const float *pass_feature(const struct pass *p)
 {
 	return p->feature;

@@ -80,6 +80,12 @@ static double total(const struct worker *w, int slot, int split, int at)
 	return s;
 }
 
+/* What this thread's time since its last word was spent on; METER_NODE: on the node at work. */
+static void spent(const struct worker *w, enum meter_row row)
+{
+	meter_mark(w->t.p->meter, w->t.thread, row == METER_NODE ? row + w->t.id : row);
+}
+
 /* Adds the other threads' parts of n gradients to the first's, each thread a slice. */
 static void add_parts(const struct worker *w, float *grad, int64_t at, int64_t n)
 {
@@ -94,7 +100,9 @@ static void meet(struct worker *w)
 {
 	const struct net *net = w->t.net;
 
+	spent(w, METER_NODE);
 #pragma omp barrier
+	spent(w, METER_THREADS);
 	for (int i = 0; i < w->waiting; i++) {
 		const struct node *x = &net->nodes[w->pending[i].node];
 
@@ -105,6 +113,7 @@ static void meet(struct worker *w)
 	w->waiting = 0;
 	w->used = 0;
 	w->meetings++;
+	spent(w, METER_PARTS);
 }
 
 static int64_t split_pixels(const struct pass *p, const struct node *x, int split)
@@ -209,11 +218,13 @@ static void forward_node(struct worker *w, int node, const float *buffers)
 			norm_from_running(w, buffers);
 		else
 			norm_from_batch(w);
+		spent(w, METER_NORM);
 	}
 	if (node == net->feature)
 		copy_output(&w->t, p->feature);
 	if (node == net->head)
 		copy_output(&w->t, p->head);
+	spent(w, METER_NODE);
 }
 
 void net_forward(const struct net *net, struct pass *p, const float *params, float *buffers, const uint8_t *views,
@@ -227,6 +238,7 @@ void net_forward(const struct net *net, struct pass *p, const float *params, flo
 	p->mode = mode;
 	p->views = views;
 	p->order = order;
+	meter_open(p->meter, mode == NET_KEY ? METER_KEY : METER_FORWARD, rows);
 #pragma omp parallel num_threads(p->threads)
 	{
 		struct worker w;
@@ -234,11 +246,14 @@ void net_forward(const struct net *net, struct pass *p, const float *params, flo
 		open_worker(&w, p, params, buffers, NULL);
 		if (p->weights_size) {
 			weights_make(&w.t);
+			spent(&w, METER_FACTORS);
 #pragma omp barrier
+			spent(&w, METER_THREADS);
 		}
 		for (int i = 1; i < net->count; i++)
 			forward_node(&w, i, buffers);
 	}
+	meter_close(p->meter);
 }
 
 /* --- backward --- */
@@ -278,6 +293,7 @@ static void settle_deferred(struct worker *w)
 		add_image_sums(&w->t, n);
 	meet(w);
 	settle(w, w->t.id, 0);
+	spent(w, METER_NORM);
 	take_node(w, w->t.id);
 }
 
@@ -317,11 +333,13 @@ static void backward_node(struct worker *w, int node)
 	if (x->complete[0] || x->complete[1])
 		clear_sums(w);
 	ops[x->op]->backward(&w->t);
+	spent(w, METER_NODE);
 	if (x->complete[0] || x->complete[1])
 		meet(w);
 	for (int s = 0; s < 2; s++)
 		if (x->complete[s])
 			settle(w, x->in[s], s);
+	spent(w, METER_NORM);
 }
 
 /* A gradient from outside (NULL: zeros) is the first part of a node's d, and the only one where nothing inside reads the node. */
@@ -354,6 +372,7 @@ void net_backward(const struct net *net, struct pass *p, const float *params, co
 {
 	if (p->mode != NET_TRAIN || p->net != net)
 		bug("backward without a forward pass in training mode");
+	meter_open(p->meter, METER_BACKWARD, p->rows);
 #pragma omp parallel num_threads(p->threads)
 	{
 		struct worker w;
@@ -366,4 +385,5 @@ void net_backward(const struct net *net, struct pass *p, const float *params, co
 			backward_node(&w, i);
 		meet(&w);
 	}
+	meter_close(p->meter);
 }

@@ -40,6 +40,8 @@ int trainer_init(struct trainer *t, const struct trainer_config *c)
 	t->statistics = vector(net_buffers(t->net));
 	t->query = xcalloc((size_t)TRAINER_VIEWS * c->net.bn_splits, sizeof(*t->query));
 	net_init(t->net, c->seed, t->params, t->buffers);
+	if (c->meter)
+		t->meter = meter_new(t->net);
 	return 0;
 }
 
@@ -60,6 +62,7 @@ void trainer_release(struct trainer *t)
 	free(t->buffers);
 	free(t->key_params);
 	free(t->key_buffers);
+	meter_free(t->meter);
 	net_free(t->net);
 	memset(t, 0, sizeof(*t));
 }
@@ -104,8 +107,10 @@ static struct pass *query_pass(struct trainer *t, int view, int part)
 {
 	struct pass **p = &t->query[t->c.stream ? 0 : view * t->c.net.bn_splits + part];
 
-	if (!*p)
+	if (!*p) {
 		*p = pass_new(t->net, part_most(t->c.batch, t->c.net.bn_splits), true);
+		pass_meter(*p, t->meter);
+	}
 	return *p;
 }
 
@@ -143,8 +148,10 @@ static void allocate_key(struct trainer *t)
 
 void trainer_move_key(struct trainer *t)
 {
+	meter_spent(t->meter, METER_REST);
 	if (t->key_params) {
 		ema_update(net_params(t->net), t->c.ema, t->params, t->key_params);
+		meter_spent(t->meter, METER_EMA);
 		return;
 	}
 	allocate_key(t);
@@ -155,8 +162,10 @@ void trainer_move_key(struct trainer *t)
 
 const float *trainer_key(struct trainer *t, int view, int group, const uint8_t *views, int rows)
 {
-	if (!t->key)
+	if (!t->key) {
 		t->key = pass_new(t->net, key_most(t->c.batch, t->c.net.bn_splits), false);
+		pass_meter(t->key, t->meter);
+	}
 	draw_masks(t, t->key, true, view, group * key_most(t->c.batch, t->c.net.bn_splits));
 	net_forward(t->net, t->key, t->key_params, t->statistics, views, NULL, rows, NET_KEY);
 	add_statistics(t, &t->sums[1][view], group, t->key_buffers);
@@ -177,10 +186,12 @@ int trainer_update(struct trainer *t, int64_t step)
 {
 	int64_t n = net_params(t->net);
 
+	meter_spent(t->meter, METER_REST);
 	if (!isfinite(optimiser_step(&t->optim, trainer_rate(t, step), step, t->params, t->grads)))
 		return fail("%lld of %lld gradients are not finite at step %lld: try a smaller lr, a longer warm-up or a higher temperature",
 			    (long long)count_nonfinite(t->grads, n), (long long)n, (long long)step + 1);
 	memset(t->grads, 0, n * sizeof(float));
+	meter_spent(t->meter, METER_OPTIMISER);
 	return 0;
 }
 

@@ -21,6 +21,7 @@
 #ifndef NN_TRAINER_H
 #define NN_TRAINER_H
 
+#include "lib/nn/meter.h"
 #include "lib/nn/model.h"
 #include "lib/nn/optim.h"
 
@@ -36,12 +37,14 @@ struct trainer_config {
 	int batch;
 	int64_t steps_per_epoch;
 	double epochs;            /* of the whole run: what the schedule sees */
+	bool meter;               /* whether to say where the time goes */
 };
 
 struct trainer {
 	struct trainer_config c;
 	struct net *net;
 	struct optimiser optim;
+	struct meter *meter;                /* NULL unless asked for; the caller adds what it waits for, and ends the steps */
 	float *params, *buffers, *grads;
 	float *key_params, *key_buffers;    /* NULL until a key is asked for */
 	struct pass **query, *key;          /* query: (views, parts), or one */

@@ -1,0 +1,28 @@
+"""test_meter - what a network's forward pass multiplies, from the table of operations, against published numbers"""
+from ctypes import c_double, c_void_p
+
+from net_ct import ARCHS, Net, declare, lib
+from sprat_ct import check, done
+
+declare("net_flops", c_double, c_void_p)
+
+# Multiply-adds of one image of 224 pixels with a classifier of 1000 classes, in 10^9: torchvision's documentation of its weights.
+PUBLISHED = {"resnet18": 1.814, "resnet34": 3.664, "resnet50": 4.089, "mobilenet_v2": 0.301, "mobilenet_v3_small": 0.057,
+             "mobilenet_v3_large": 0.217, "efficientnet_b0": 0.386}
+# timm's deit_tiny_patch16_224 has 1.26. It computes all 197 tokens of the last block, of which only the first is used: 196 queries
+# less of scores and values, of the projection and of the two layers after it.
+D, TOKENS = 192, 197
+PUBLISHED["deit_tiny"] = 1.26 - (TOKENS - 1) * (2 * TOKENS * D + D * D + 2 * 4 * D * D) * 1e-9
+
+
+def gmac(arch, small=False, size=224):
+    return lib.net_flops(Net(arch, small, "linear", 1000, (size, size)).handle) * 0.5e-9
+
+
+if __name__ == "__main__":
+    check("every architecture has a published number", set(PUBLISHED) == set(ARCHS), set(PUBLISHED) ^ set(ARCHS))
+    for arch, published in PUBLISHED.items():
+        ours = gmac(arch)
+        # 0.5 in the last digit of what is published, and at most 1 %
+        check(f"multiply-adds of {arch}", abs(ours - published) <= 0.01 * published, f"{ours:.4f} not {published:.4f}")
+    done()
