@@ -146,7 +146,7 @@ static void attention_backward(struct task *t)
 /* Two products: scores, and values by probabilities; what is written and read is counted with the linear layers around. */
 static struct cost attention_cost(const struct node *x, const struct node *in)
 {
-	return (struct cost){ 2 * 2.0 * x->h * x->w * in->h * in->w * x->c, F32, 0 };
+	return (struct cost){ 2 * 2.0 * x->h * x->w * in->h * in->w * x->c, x->factor, 0 };
 }
 
 const struct op op_attention = {
