@@ -19,9 +19,9 @@
  *
  * A layer norm stores nothing at all: its value is computed from the rows of its input, whenever it is read.
  *
- * Raw outputs and gradients are stored as f32, or as bf16 (config.precision); all sums, statistics, weights' gradients and whatever
- * has one pixel an image (pooled features, gates, the head) stay f32. What is stored is read into scratch as floats or, as a
- * factor of a bf16 product, as bf16; results come as floats in scratch and are stored by put() or give().
+ * Raw outputs and gradients are stored as f32, or as bf16 (config.bf16); all sums, statistics, weights' gradients, tokens to which
+ * blocks add, and whatever has one pixel an image (pooled features, gates, the head) stay f32. What is stored is read into scratch as
+ * floats or, as a factor of a bf16 product, as bf16; results come as floats in scratch and are stored by put() or give().
  *
  * Each thread owns a contiguous range of images and goes through them in chunks that fit in L2; sums are reduced in thread order.
  * Threads meet only where batch norm needs the sums of all (run.c).

@@ -6,7 +6,7 @@
  * The loops over rows (layernorm, softmax) do mix the elements of a row, but only the first of them that count.
  *
  * There is a table for each type of element that activations and their gradients are stored in: f32, or bf16 (the upper half of
- * an f32, rounded to nearest even). All arithmetic is in f32.
+ * an f32, rounded to nearest even; denormals may become zeros). All arithmetic is in f32.
  *
  *	const struct kernels *k = kernels_find(F32);   the best here, or what SPRAT_ISA=base|avx2|avx512|avx512bf16 forces
  *	k->read(tile, raw, rows, ld, &affine, NULL, ACT_HARDSWISH);

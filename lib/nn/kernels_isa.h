@@ -119,16 +119,16 @@ INLINE vector load_bf16(const uint16_t *p)
 	return (vector)(__builtin_convertvector(*(const halves *)p, uvector) << 16);
 }
 
-/* Rounds to nearest even. Of what is not a number only those whose set bits are all among the lowest could come out as another
- * value; arithmetic does not make them. */
+/* Rounds to nearest even; what is not a number stays so. AVX512-BF16's instruction makes denormals zeros of their sign, the others
+ * keep them: 1.2e-38 is far below what activations and gradients hold. */
 INLINE void save_bf16(uint16_t *p, vector v)
 {
 #if defined(__AVX512BF16__)
 	*(halves *)p = (halves)_mm512_cvtneps_pbh((__m512)v);
 #else
-	uvector u = (uvector)v;
+	uvector u = (uvector)v, nan = (uvector)(v != v);
 
-	u += 0x7fff + ((u >> 16) & 1);
+	u = (u | (nan & 0x400000)) + (~nan & (0x7fff + ((u >> 16) & 1)));
 	u >>= 16;
 #if defined(__AVX512F__)
 	*(halves *)p = (halves)_mm512_cvtepi32_epi16((__m512i)u);

@@ -64,7 +64,7 @@ static bool may_share(const struct net *net, const struct node *sum, int s)
 {
 	const struct node *in = &net->nodes[sum->in[s]];
 
-	if (!sum->stored || !sum->first[s] || in->output || in->gated >= 0 || in->pool >= 0 ||
+	if (!sum->stored || !sum->first[s] || in->store != sum->store || in->output || in->gated >= 0 || in->pool >= 0 ||
 	    (sum->last[s] && in->act != ACT_NONE))
 		return false;
 	if (s == 0)
@@ -96,14 +96,16 @@ static void link_meetings(struct net *net)
 	}
 }
 
-/* One pixel an image stays f32, and so does what follows it; products in bf16 only where the machine is better at them. */
+/* One pixel an image stays f32, and so does what follows it. So do tokens and their sums, to which every block adds: rounded each
+ * time, the error would grow with the depth. A layer norm's value is never stored and may be a bf16 factor again. Products in bf16
+ * only where the machine is better at them. */
 static void link_elements(struct net *net)
 {
 	for (int i = 1; i < net->count; i++) {
 		struct node *x = &net->nodes[i];
-		bool narrow = net->config.bf16 && x->h * x->w > 1;
+		bool narrow = net->config.bf16 && x->h * x->w > 1 && x->op != OP_TOKENS;
 
-		for (int s = 0; s < 2 && x->in[s] > 0; s++)
+		for (int s = 0; s < 2 && x->in[s] > 0 && x->op != OP_LAYERNORM; s++)
 			narrow &= net->nodes[x->in[s]].store == BF16;
 		x->store = narrow ? BF16 : F32;
 		x->factor = narrow && net->backend->narrow() ? BF16 : F32;

@@ -3,7 +3,7 @@
 A run of 24 steps with a checkpoint every 5. Each stage is killed at 8 moments over the run, two stages at once, and encode at
 each named point of the save (programs of `make points`: SPRAT_STOP_AT, lib/base/base.h). Every case starts in a folder of its own and
 is compared with the run that nobody disturbed: both files, and the step lines of the loss. The run has the optimiser that keeps
-least; one that keeps most, and counts its steps, is killed once, and so is a network without batch norm.
+least; one that keeps most, and counts its steps, is killed once, and so are a network without batch norm and one in bf16.
 """
 import os
 import random
@@ -18,6 +18,7 @@ from lines import POINTS, Line, check, content, environment, folder, images, jso
 STEPS, EVERY = 24, 5
 AUGMENT = ["augment", "-q", "-j1", "--size", "32", "--recipe", "moco-cifar", "--batch", "8", "--epochs", "3", "-s", "9", "data"]
 ENCODE = ["encode", "-q", "-j1", "-a", "mobilenet_v3_small", "--small", "--dim", "16", "--save-every", str(EVERY), "-o", "run"]
+BF16 = ["--precision", "bf16"]
 DEIT = ["-a", "deit_tiny", "--drop-path", "0.2"]
 ADAMW = ["--dropout", "0.2", "--optim", "adamw:lr=1e-3,nodecay=1", "--clip", "0.5", "--schedule", "cosine:warmup=1,by=step"]
 LOSS = ["loss", "-q", "-j1", "moco:k=64"]
@@ -149,7 +150,7 @@ def main():
             with ThreadPoolExecutor(2) as pool:
                 for done in [pool.submit(case, d, whole, *args) for case, *args in cases(whole)]:
                     done.result()
-        for name, options in (("adamw", ADAMW), ("deit_tiny", DEIT)):
+        for name, options in (("adamw", ADAMW), ("deit_tiny", DEIT), ("bf16", BF16)):
             other = Whole(d, name, options)
             if check(f"the undisturbed run with {name}", other.codes == [0, 0, 0] and None not in other.files, f"{other.codes} {other.stderr}"):
                 point_case(d, other, "before-rename:5", name)

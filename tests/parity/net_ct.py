@@ -25,7 +25,7 @@ def declare(name, restype, *argtypes):
 P = c_void_p
 declare("shim_name", c_char_p, c_int, c_int)
 declare("shim_net", P, c_char_p, c_int, c_char_p, c_int, c_int, c_int, c_int, c_double, c_double, c_double, P, P,
-        c_char_p)
+        c_char_p, c_int)
 declare("shim_net_tensor", c_int, P, c_int, P, P)
 declare("shim_net_export", None, P, c_int, P, P)
 declare("shim_net_import", None, P, c_int, P, P)
@@ -78,11 +78,12 @@ class Tensor:
 class Net:
     """size: (height, width). Raises RuntimeError with the library's sentence."""
 
-    def __init__(self, arch, small, head, dim, size, splits=1, momentum=0.0, backend="blas", dropout=0.0, drop_path=0.0):
+    def __init__(self, arch, small, head, dim, size, splits=1, momentum=0.0, backend="blas", dropout=0.0, drop_path=0.0,
+                 precision="f32"):
         self.kind, self.dim = head, dim
         self.texts = arch.encode(), head.encode(), backend.encode()  # the configuration may borrow them
         self.handle = lib.shim_net(self.texts[0], small, self.texts[1], dim, *size, splits, momentum, dropout, drop_path,
-                                   ptr(MEAN), ptr(STD), self.texts[2])
+                                   ptr(MEAN), ptr(STD), self.texts[2], precision == "bf16")
         if not self.handle:
             raise RuntimeError(why())
         self.tensors = [Tensor(self.handle, i) for i in range(lib.shim_net_tensor(self.handle, -1, None, None))]

@@ -34,10 +34,18 @@ class SplitBN(nn.BatchNorm2d):
         cuts = [i * len(x) // self.splits for i in range(self.splits + 1)]
         parts = [x[a:b] for a, b in zip(cuts, cuts[1:])]
         with torch.no_grad():
-            for running, now in ((self.running_mean, [p.mean((0, 2, 3)) for p in parts]),
-                                 (self.running_var, [p.var((0, 2, 3), unbiased=True) for p in parts])):
+            wide = [p.to(self.running_mean.dtype) for p in parts]
+            for running, now in ((self.running_mean, [p.mean((0, 2, 3)) for p in wide]),
+                                 (self.running_var, [p.var((0, 2, 3), unbiased=True) for p in wide])):
                 running.lerp_(torch.stack(now).mean(0), self.momentum)
         return torch.cat([nn.functional.batch_norm(p, None, None, self.weight, self.bias, True, 0.0, self.eps) for p in parts])
+
+
+class ReLU6(nn.ReLU6):
+    """PyTorch 1.13 lacks its gradient in bfloat16 on the CPU. Clamping rounds nothing: float32 gives the same."""
+
+    def forward(self, x):
+        return super().forward(x.float()).to(x.dtype) if x.dtype == torch.bfloat16 else super().forward(x)
 
 
 def make_head(kind, width, dim):
@@ -106,7 +114,22 @@ def reference(arch, small, kind, dim, weights, dtype, splits=1, momentum=0.0):
             m.__class__ = SplitBN
             m.splits = splits
             m.momentum = momentum or m.momentum
-    return model.train().to(dtype)
+        if isinstance(m, nn.ReLU6):
+            m.__class__ = ReLU6
+    return model.train().to(storage(dtype))
+
+
+def storage(dtype):
+    """bfloat16 stands for PyTorch's autocast: all tensors in float32, what they go through in bfloat16 where PyTorch thinks fit."""
+    return torch.float32 if dtype == torch.bfloat16 else dtype
+
+
+def outputs(model, views, dtype):
+    """[feature, head output] of views."""
+    x = normalised(views, storage(dtype))
+    with torch.autocast("cpu", torch.bfloat16, dtype == torch.bfloat16):
+        found = model(x)
+    return [o.to(x.dtype) for o in found]
 
 
 def normalised(views, dtype):
@@ -117,7 +140,7 @@ def normalised(views, dtype):
 
 # --- a point without kinks near by ---
 
-KINKS = {nn.ReLU: (0.0,), nn.ReLU6: (0.0, 6.0), nn.Hardswish: (-3.0, 3.0), nn.Hardsigmoid: (-3.0, 3.0)}
+KINKS = {nn.ReLU: (0.0,), ReLU6: (0.0, 6.0), nn.Hardswish: (-3.0, 3.0), nn.Hardsigmoid: (-3.0, 3.0)}
 REACH = 0.1      # how far a bias may be moved
 TIE = 2e-5       # two inputs of a max-pool nearer than this may trade places in f32
 

@@ -10,7 +10,7 @@ struct shim {
 };
 
 struct shim *nn_rows(const int *rows, int count, double eps, double momentum, int height, int width, int splits, int batch,
-		     const char *backend);
+		     const char *backend, int bf16);
 void nn_free(struct shim *s);
 struct net *nn_net(struct shim *s);
 struct pass *nn_pass(struct shim *s);
@@ -21,6 +21,7 @@ int nn_ops(void);
 void nn_masks(struct pass *p, uint64_t seed, int step, int stream, int row);
 int nn_drop(const struct pass *p, int i, int row, double *facts, float *mask);
 int nn_act(int act, int64_t n, const float *z, float *value, float *slope);
+int nn_narrow(int64_t n, const float *from, uint16_t *to);
 const char *nn_op_name(int i);
 
 static struct shim *open_shim(struct shim *s, int height, int width, int splits, int batch, const char *backend)
@@ -44,7 +45,7 @@ static struct shim *open_shim(struct shim *s, int height, int width, int splits,
 
 /* rows: (count, 1 + ROW_INTEGERS) */
 struct shim *nn_rows(const int *rows, int count, double eps, double momentum, int height, int width, int splits, int batch,
-		     const char *backend)
+		     const char *backend, int bf16)
 {
 	struct shim *s = xcalloc(1, sizeof(*s));
 
@@ -57,6 +58,7 @@ struct shim *nn_rows(const int *rows, int count, double eps, double momentum, in
 	};
 	s->config.arch = &s->arch;
 	s->config.head = "none";
+	s->config.bf16 = bf16;
 	return open_shim(s, height, width, splits, batch, backend);
 }
 
@@ -118,6 +120,17 @@ int nn_act(int act, int64_t n, const float *z, float *value, float *slope)
 	for (int64_t i = 0; i < n; i++)
 		slope[i] = 1;
 	k->finish(slope, NULL, false, z, n / LANES, LANES, &none, act, NULL, NULL, NULL);
+	return 0;
+}
+
+/* Floats to bf16 as they are stored. -1 after fail(). */
+int nn_narrow(int64_t n, const float *from, uint16_t *to)
+{
+	const struct kernels *k = kernels_find(BF16);
+
+	if (!k)
+		return -1;
+	k->narrow(to, from, n);
 	return 0;
 }
 

@@ -9,7 +9,7 @@ A tensor that is zero in exact arithmetic (the gradient of a BN shift that a lat
 than ZERO times the largest norm of its kind in the network) has no relative error. It is measured against FLOOR times that
 largest norm: a gradient there may be 1e-7 of it, float32's resolution, and no more. The table counts such tensors.
 
-FULL=1 runs every size; else one an architecture. Batches are small: what is compared is arithmetic, not learning.
+bf16: test_net_bf16. FULL=1 runs every size; else one an architecture. Batches are small: what is compared is arithmetic, not learning.
 """
 import functools
 import os
@@ -22,7 +22,7 @@ import numpy as np
 from net_case import DIM, Case, pictures, situation, starting_weights
 import vit_torch
 from net_ct import ARCHS, EVAL, KEY, Loss, Optimiser, Pass, lib, ptr
-from net_torch import normalised
+from net_torch import normalised, outputs, storage
 from sprat_ct import check, done, relative, safetensors_read, safetensors_write
 
 import torch
@@ -30,23 +30,23 @@ import torch
 FULL = os.environ.get("FULL", "") not in ("", "0")
 BACKENDS = ("blas", "onednn")
 BOUNDS = {"outputs": 1e-4, "gradients": 1e-3, "statistics": 1e-3, "after 5 steps": 1e-3, "eval": 1e-4}
-RULES = {"f32": (2, BOUNDS)}  # of a precision: times PyTorch's own error in it, or a bound
+FACTOR = 2
 ZERO, FLOOR = 1e-12, 1e-4
 F64, F32 = torch.float64, torch.float32
 
 
 # --- comparing ---
 
-def judge(kind, ours, single, double, precision="f32"):
+def judge(kind, ours, single, double):
     """Rows (times the allowed error, ours, torch's f32, tensor, whether it is zero), worst first."""
     if set(ours) != set(double):
         return [(float("inf"), float("inf"), 0.0, f"names {sorted(set(ours) ^ set(double))[:3]}", False)]
-    largest, (factor, bounds) = max((np.linalg.norm(r) for r in double.values()), default=0), RULES[precision]
+    largest = max((np.linalg.norm(r) for r in double.values()), default=0)
     rows = []
     for name, r in double.items():
         zero = bool(np.linalg.norm(r) < ZERO * largest)
         error, theirs = (relative(x[name], r, zero * FLOOR * largest) for x in (ours, single))
-        rows.append((error / max(bounds[kind], factor * theirs), error, theirs, name, zero))
+        rows.append((error / max(BOUNDS[kind], FACTOR * theirs), error, theirs, name, zero))
     return sorted(rows, reverse=True)
 
 
@@ -57,7 +57,7 @@ def compare(case, backend, kinds, single, double):
     for kind, tensors in kinds.items():
         if not tensors and not double[kind]:     # no batch norm, no statistics
             continue
-        rows = judge(kind, tensors, single[kind], double[kind], case.precision)
+        rows = judge(kind, tensors, single[kind], double[kind])
         times, ours, theirs, name, _ = rows[0]
         table.append((str(case), backend, kind, name, ours, theirs, sum(r[4] for r in rows)))
         check(f"{case} {backend}: {kind}", times <= 1, f"{name}: {ours:.2e}, PyTorch's f32 {theirs:.2e}; "
@@ -78,9 +78,9 @@ def torch_step(case, dtype, change=lambda model: None):
     model = case.reference(weights, dtype)
     change(model)
     order = np.arange(case.batch) if order is None else order
-    outputs = [o[np.argsort(order)] for o in model(normalised(views[order], dtype))][:1 if d_head is None else 2]
-    sum((o * torch.from_numpy(d).to(dtype)).sum() for o, d in zip(outputs, (d_feature, d_head))).backward()
-    return {"outputs": {n: o.detach().double().numpy() for n, o in zip(("feature", "head"), outputs)},
+    found = [o[np.argsort(order)] for o in outputs(model, views[order], dtype)][:1 if d_head is None else 2]
+    sum((o * torch.from_numpy(d).to(o.dtype)).sum() for o, d in zip(found, (d_feature, d_head))).backward()
+    return {"outputs": {n: o.detach().double().numpy() for n, o in zip(("feature", "head"), found)},
             "gradients": model.named("gradients"), "statistics": model.named("statistics")}
 
 
@@ -130,23 +130,25 @@ def moco_input(case):
     return weights, views, [draw.permutation(case.batch).astype(np.int32) for _ in range(STEPS)]
 
 
-def moco_torch(case, dtype, queue, recipe):
+def moco_torch(case, dtype, queue, recipe, spoil=lambda model: None):
+    """spoil: done to the model after every step."""
     weights, views, orders = moco_input(case)
     query, key = case.reference(weights, dtype), case.reference(weights, dtype)
     optim = torch.optim.SGD(query.parameters(), recipe["lr"], recipe["momentum"], weight_decay=recipe["wd"])
-    queue, losses, unit = torch.from_numpy(queue).to(dtype), [], torch.nn.functional.normalize
+    queue, losses, unit = torch.from_numpy(queue).to(storage(dtype)), [], torch.nn.functional.normalize
     for step, ((a, b), order) in enumerate(zip(views, orders)):
         order = order if recipe["shuffled"] else np.arange(case.batch)
-        q = unit(query(normalised(a, dtype))[1])
+        q = unit(outputs(query, a, dtype)[1])
         with torch.no_grad():
             for p, w in zip(key.parameters(), query.parameters()):
                 p.mul_(recipe["ema"]).add_(w, alpha=1 - recipe["ema"])
-            k = unit(key(normalised(b[order], dtype))[1])[np.argsort(order)]
+            k = unit(outputs(key, b[order], dtype)[1])[np.argsort(order)]
         logits = torch.cat([(q * k).sum(1, keepdim=True), q @ queue.T], 1) / recipe["t"]
         loss = torch.nn.functional.cross_entropy(logits, torch.zeros(case.batch, dtype=torch.long))
         optim.zero_grad()
         loss.backward()
         optim.step()
+        spoil(query)
         at = step * case.batch % SIZE
         queue = torch.cat([queue[:at], k, queue[at + case.batch:]])
         losses.append(loss.item())
@@ -188,22 +190,23 @@ def test_moco(case):
     for backend in BACKENDS:
         ours, trained = moco_ours(case, backend)
         compare(case, backend, ours, single, double)
-        test_eval(case, backend, *trained)
+        compare(case, backend, *evaluate(case, *trained, F32))
 
 
-def test_eval(case, backend, net, params, buffers):
-    """The trained network as a file that torchvision loads, both in evaluation mode on new pictures."""
+def evaluate(case, net, params, buffers, precision):
+    """Ours, PyTorch's in precision and in float64: the trained network as a file that torchvision loads, in evaluation mode on new
+    pictures."""
     views = pictures(np.random.default_rng(4), case)
     with tempfile.TemporaryDirectory() as folder:
         safetensors_write(folder + "/model.safetensors", net.export(params, buffers), {"arch": case.arch})
         weights, _ = safetensors_read(folder + "/model.safetensors")
     ours = dict(zip(("feature", "head"), Pass(net, case.batch, False).forward(params, buffers, views, None, EVAL)))
     theirs = {}
-    for dtype in (F64, F32):
+    for dtype in (F64, precision):
         with torch.no_grad():
-            outputs = case.reference(weights, dtype).eval()(normalised(views, dtype))
-        theirs[dtype] = {"eval": {n: o.double().numpy() for n, o in zip(("feature", "head"), outputs)}}
-    compare(case, backend, {"eval": ours}, theirs[F32], theirs[F64])
+            found = outputs(case.reference(weights, dtype).eval(), views, dtype)
+        theirs[dtype] = {"eval": {n: o.double().numpy() for n, o in zip(("feature", "head"), found)}}
+    return {"eval": ours}, theirs[precision], theirs[F64]
 
 
 # --- the comparison must be able to fail ---

@@ -9,6 +9,9 @@ from net_ct import ARCHS, KEY, TRAIN, Net, Pass, lib
 from sprat_ct import aligned, check, done, relative
 
 BACKENDS = ("blas", "onednn")
+# What another number of threads may change: sums in another order. In bf16 a number then rounds the other way now and then, and that
+# grows through the layers as all its rounding does: to less than PyTorch's autocast is away from the truth (test_net_bf16).
+APART = {"f32": 1e-5, "bf16": 0.1}
 
 
 def test_symmetric(case):
@@ -66,7 +69,7 @@ def test_threads(case):
         same = all((a == b).all() for r in runs[1:] for a, b in zip(r, runs[0]))
         check(f"{case}: {threads} threads repeat their bytes", same, "they differ")
         apart = max(relative(a, b) for a, b in zip(runs[0], found[1]))
-        check(f"{case}: {threads} threads compute what one does", apart < 1e-5, f"{apart:.1e} apart")
+        check(f"{case}: {threads} threads compute what one does", apart < APART[case.precision], f"{apart:.1e} apart")
     lib.threads_set(2)
 
 
@@ -126,7 +129,9 @@ def main():
         test_init(arch)
     test_refusals()
     for case in (Case("mobilenet_v3_small", True, 32, splits=4), Case("resnet18", False, 64, splits=4, shuffled=True),
-                 Case("deit_tiny", True, 16, splits=4, shuffled=True)):
+                 Case("deit_tiny", True, 16, splits=4, shuffled=True),
+                 Case("mobilenet_v3_small", True, 32, splits=4, precision="bf16"),
+                 Case("deit_tiny", True, 16, splits=4, shuffled=True, precision="bf16")):
         test_symmetric(case)
         test_bytes(case)
         test_threads(case)

@@ -16,7 +16,7 @@ LOSS = ["loss", "-q", "-j1", "moco:k=64"]
 
 
 def make_teacher(d):
-    teacher = ["encode"] + NET + ["--dim", "24", "--until", "1", "-o", "first"]
+    teacher = ["encode"] + NET + ["--dim", "24", "--precision", "bf16", "--until", "1", "-o", "first"]   # an f32 file all the same
     Line(AUGMENT[:-1] + ["-s", "7", "data"], teacher, LOSS, cwd=d).wait()
     subprocess.run(["cp", f"{d}/first/model.safetensors", f"{d}/teacher.safetensors"], check=True)
 
