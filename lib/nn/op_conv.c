@@ -272,14 +272,26 @@ static void weight_gradient(const struct task *t, const struct chunk *c, const s
 	}
 }
 
+/* Where products put the gradient of a chunk's inputs: scratch, or where floats are stored that place itself. */
+static float *part_of(const struct task *t, const struct chunk *c, const struct room *r)
+{
+	return t->in->store == F32 ? d_at(t, t->x->in[0], c->n, c->y0) : r->part;
+}
+
+static void give_part(const struct task *t, const struct chunk *c, const struct room *r)
+{
+	give(t, 0, c->n, c->images, c->y0, c->y1, t->in->store == F32 ? NULL : r->part);
+}
+
 /* 1x1: dy times the weight's transpose. */
 static void plain_back(const struct task *t, const struct chunk *c, const struct room *r, const void *dy, int m)
 {
 	const struct node *x = t->x, *in = t->in;
 
-	multiply(t, &(struct product){ .element = x->factor, .trans_b = true, .m = m, .n = in->c, .k = x->c, .a = dy, .lda = x->ld, .b = weight_of(t),
-			.ldb = x->c, .c = r->part, .ldc = in->ld });
-	give(t, 0, c->n, c->images, c->y0, c->y1, r->part);
+	multiply(t, &(struct product){ .element = x->factor, .trans_b = true, .add = in->store == F32 && !x->first[0], .m = m,
+			.n = in->c, .k = x->c, .a = dy, .lda = x->ld, .b = weight_of(t), .ldb = x->c, .c = part_of(t, c, r),
+			.ldc = in->ld });
+	give_part(t, c, r);
 }
 
 /* Stride 1: patches of dy times the turned weights. */
@@ -291,12 +303,13 @@ static void turned_back(const struct task *t, const struct chunk *c, const struc
 	for (int ky = 0, n; ky < x->k; ky += n) {
 		n = MIN(p->back.group, x->k - ky);
 		gather(&r->back, &p->back, c, ky, n, r->zeros, r->patches);
-		multiply(t, &(struct product){ .element = x->factor, .m = m, .n = in->c, .k = n * row, .add = ky > 0, .a = r->patches,
+		multiply(t, &(struct product){ .element = x->factor, .m = m, .n = in->c, .k = n * row,
+				.add = ky > 0 || (in->store == F32 && !x->first[0]), .a = r->patches,
 				.lda = p->back.pitch, .b = element_at(t->p->state[t->id].turned, x->factor,
 								      (int64_t)ky * row * in->c),
-				.ldb = in->c, .c = r->part, .ldc = in->ld });
+				.ldb = in->c, .c = part_of(t, c, r), .ldc = in->ld });
 	}
-	give(t, 0, c->n, c->images, c->y0, c->y1, r->part);
+	give_part(t, c, r);
 }
 
 static void scattered_back(const struct task *t, const struct chunk *c, const struct plan *p, const struct room *r, const void *dy,

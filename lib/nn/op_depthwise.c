@@ -179,6 +179,9 @@ static void input_rows(const struct task *t, const struct chunk *c, const struct
 {
 	const struct node *x = t->x;
 	int y0 = c->y0 * x->stride, y1 = c->y1 == x->h ? t->in->h : c->y1 * x->stride;
+	bool there = t->in->store == F32 && x->first[0];     /* floats go where they are stored */
+
+	rows = there ? d_at(t, x->in[0], c->n, y0) : rows;
 
 	for (int y = y0; y < y1; y++) {
 		const float *phase = weight;
@@ -188,7 +191,7 @@ static void input_rows(const struct task *t, const struct chunk *c, const struct
 			phase += (int64_t)phase_of(x, p).count * x->k * x->ld;
 		input_row(t, d, y, phase, rows + (int64_t)(y - y0) * t->in->w * x->ld);
 	}
-	give(t, 0, c->n, 1, y0, y1, rows);
+	give(t, 0, c->n, 1, y0, y1, there ? NULL : rows);
 }
 
 static void weight_rows(const struct task *t, const struct chunk *c, const struct tile *in, const struct tile *d, float *weight)

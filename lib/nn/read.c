@@ -392,6 +392,8 @@ void give(const struct task *t, int slot, int n, int images, int y0, int y1, con
 	const struct node *x = &t->net->nodes[node];
 	int64_t rows = (int64_t)images * (y1 - y0) * x->w, band = (int64_t)(y1 - y0) * x->w * x->ld;
 
+	if (!t->x->last[slot] && !part)
+		return;
 	if (!t->x->last[slot])
 		kernels_of(t, node)->finish(d_at(t, node, n, y0), part, !t->x->first[slot], NULL, rows, x->ld, &none, ACT_NONE, NULL,
 					    NULL, NULL);
