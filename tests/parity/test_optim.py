@@ -15,6 +15,7 @@ from sprat_ct import aligned, check, done, relative
 
 import torch
 
+F32 = 3  # of enum dtype
 STEPS, TOLERANCE, CLIP = 20, 1e-6, 600.0
 SHAPES = ((37,), (29, 57), (64, 32, 6, 6))  # more than one slice of the vector, none of them a round number
 CUTS = np.cumsum([0] + [int(np.prod(s)) for s in SHAPES])
@@ -141,9 +142,9 @@ def test_optimisers():
 def test_instruction_sets():
     """One combination of each on every set of loops that this machine has."""
     rates = [0.1 / (1 + step) for step in range(STEPS)]
-    for isa in ("base", "avx2", "avx512"):
+    for isa in ("base", "avx2", "avx512", "avx512bf16"):
         os.environ["SPRAT_ISA"] = isa
-        if not lib.kernels_find():
+        if not lib.kernels_find(F32):
             continue
         for name, (grid, _, _) in REFERENCES.items():
             error = distance(name, {k: v[-1] for k, v in grid.items()}, CLIP, rates, rates)
