@@ -1,8 +1,8 @@
 /*
  * kernels_isa.h - what every file of kernels shares: activations written for vector loops
  *
- * The Makefile compiles kernels_*.c for each instruction set (lib/base/isa.h). Loops are plain; the compiler makes vectors of them:
- * everything is inlined with constant variants, so that no loop holds a branch.
+ * The Makefile compiles kernels_*.c for each instruction set (lib/base/isa.h). Loops over activations are
+ * written in vectors as wide as the set's registers, others are plain; what an activation is, is constant in each copy of a loop.
  */
 #ifndef NN_KERNELS_ISA_H
 #define NN_KERNELS_ISA_H
@@ -13,8 +13,6 @@
 #ifdef __AVX__
 #include <immintrin.h>
 #endif
-
-#define ALIGNED(p) __builtin_assume_aligned(p, 64)
 
 /* As wide as the set's registers; loops step through rows by it. */
 #if defined(__AVX512F__)
