@@ -36,6 +36,10 @@ def check(name, good, why=""):
     return good
 
 
+def skip(name, why):
+    print(f"skip - {name}: {why}", flush=True)
+
+
 def done():
     sys.exit(1 if failures else 0)
 
