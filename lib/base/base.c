@@ -3,8 +3,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#define CACHE_LINE ((size_t)64)
+#define LARGE_PAGE ((size_t)2 << 20)
 
 const char *argv0 = "sprat";
 int verbosity;
@@ -155,12 +159,15 @@ char *xasprintf(const char *fmt, ...)
 	return held(n < 0 ? NULL : s, 0);
 }
 
+/* Large blocks ask for large pages before they are touched: streaming through small ones spends its time on address translation. */
 void *xaligned(size_t size)
 {
-	size_t padded = (size + 63) & ~(size_t)63;
-	void *p = held(aligned_alloc(64, padded ? padded : 64), size);
+	size_t unit = size >= 2 * LARGE_PAGE ? LARGE_PAGE : CACHE_LINE, padded = MAX(unit, (size + unit - 1) / unit * unit);
+	void *p = held(aligned_alloc(unit, padded), size);
 
-	return memset(p, 0, padded ? padded : 64);
+	if (unit == LARGE_PAGE)
+		madvise(p, padded, MADV_HUGEPAGE);
+	return memset(p, 0, padded);
 }
 
 /* --- text --- */

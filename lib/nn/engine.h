@@ -20,8 +20,8 @@
  * A layer norm stores nothing at all: its value is computed from the rows of its input, whenever it is read.
  *
  * Raw outputs and gradients are stored as f32, or as bf16 (config.bf16); all sums, statistics, weights' gradients, tokens to which
- * blocks add, and whatever has one pixel an image (pooled features, gates, the head) stay f32. What is stored is read into scratch as
- * floats or, as a factor of a bf16 product, as bf16; results come as floats in scratch and are stored by put() or give().
+ * blocks add, and whatever has one pixel an image (pooled features, gates, the head) are stored as f32. What is stored is read into
+ * scratch as floats or, as a factor of a bf16 product, as bf16; results come as floats in scratch and are stored by put() or give().
  *
  * Each thread owns a contiguous range of images and goes through them in chunks that fit in L2; sums are reduced in thread order.
  * Threads meet only where batch norm needs the sums of all (run.c).
@@ -180,7 +180,7 @@ static inline const struct kernels *kernels_of(const struct task *t, int node)
 	return t->net->kernels[t->net->nodes[node].store];
 }
 /* Rows y0..y1 of images n.. of a node's value into dst, pixels ld apart (the view's 3), rows pitch pixels apart; gate: a node,
- * or -1 for none; e: what dst holds, F32 or the node's own store. */
+ * or -1 for none; e: what dst holds, F32, or BF16 where that is stored or the image is one pixel. */
 void read_value(const struct task *t, int node, int gate, int n, int images, int y0, int y1, void *dst, enum dtype e, int pitch);
 /* Rows of images in scratch, with borders left and right: row y of image i at (i*rows + y - top), pixel x at (x + left). */
 struct tile {

@@ -112,9 +112,14 @@ INLINE void save_f32(float *p, vector v)
 	*(vector_there *)p = v;
 }
 
+/* The compiler would widen in halves of a register. */
 INLINE vector load_bf16(const uint16_t *p)
 {
+#if defined(__AVX512F__)
+	return (vector)_mm512_slli_epi32(_mm512_cvtepu16_epi32((__m256i)*(const halves *)p), 16);
+#else
 	return (vector)(__builtin_convertvector(*(const halves *)p, uvector) << 16);
+#endif
 }
 
 /* Rounds to nearest even; what is not a number stays so. AVX512-BF16's instruction makes denormals zeros of their sign, the others

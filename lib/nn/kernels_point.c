@@ -20,6 +20,14 @@
 #define EACH_VECTOR(c, ld) for (int c = 0; c < (ld); c += VECTOR)
 #define EACH_ROW(r, rows) _Pragma("GCC unroll 4") for (int r = 0; r < (rows); r++)
 
+#define AHEAD 1024   /* bytes: the hardware looks ahead as well, but not across pages */
+
+INLINE vector load_ahead(const stored *p)
+{
+	__builtin_prefetch((const char *)p + AHEAD);
+	return LOAD(p);
+}
+
 INLINE void bump(float *p, vector v)
 {
 	save_f32(p, load_f32(p) + v);
@@ -44,7 +52,7 @@ INLINE void read_block(stored *dst, const stored *src, int ld, const struct affi
 		vector g = gate ? load_f32(gate + c) : splat(1);
 
 		EACH_ROW(r, rows)
-			SAVE(dst + r * ld + c, act_value(act, LOAD(src + r * ld + c) * l.scale + l.shift) * g);
+			SAVE(dst + r * ld + c, act_value(act, load_ahead(src + r * ld + c) * l.scale + l.shift) * g);
 	}
 }
 
@@ -68,7 +76,7 @@ INLINE void read_wide_block(float *dst, const stored *src, int ld, const struct 
 		vector g = gate ? load_f32(gate + c) : splat(1);
 
 		EACH_ROW(r, rows) {
-			vector v = act_value(act, LOAD(src + r * ld + c) * l.scale + l.shift) * g;
+			vector v = act_value(act, load_ahead(src + r * ld + c) * l.scale + l.shift) * g;
 
 			if (add)
 				v += load_f32(dst + r * ld + c);
@@ -185,7 +193,7 @@ INLINE void pool_block(const stored *raw, int ld, const struct affine *f, enum a
 		vector v = splat(0), s = v, q = v;
 
 		EACH_ROW(r, rows) {
-			vector raws = LOAD(raw + r * ld + c), z = raws * l.scale + l.shift;
+			vector raws = load_ahead(raw + r * ld + c), z = raws * l.scale + l.shift;
 
 			v += act_value(act, z);
 			if (slopes) {
@@ -233,7 +241,7 @@ INLINE void grad_block(void *dst, int64_t row, const stored *d, const stored *ra
 		vector k0 = load_f32(k + c), k1 = load_f32(k + ld + c), k2 = load_f32(k + 2 * ld + c);
 
 		EACH_ROW(r, rows)
-			save_as(dst, (row + r) * ld + c, k0 * LOAD(d + (row + r) * ld + c) + (k1 * LOAD(raw + (row + r) * ld + c) + k2),
+			save_as(dst, (row + r) * ld + c, k0 * load_ahead(d + (row + r) * ld + c) + (k1 * load_ahead(raw + (row + r) * ld + c) + k2),
 				to_stored);
 	}
 }
@@ -261,7 +269,7 @@ INLINE void grad_pooled_block(void *dst, int64_t row, const stored *d, const sto
 
 		EACH_ROW(r, rows) {
 			int64_t at = (row + r) * ld + c;
-			vector x = LOAD(raw + at), dz = mean * act_slope(act, x * l.scale + l.shift);
+			vector x = load_ahead(raw + at), dz = mean * act_slope(act, x * l.scale + l.shift);
 
 			if (d)
 				dz += load_f32(gate + c) * LOAD(d + at);
@@ -304,7 +312,7 @@ INLINE void finish_block(stored *d, const float *part, bool add, const stored *r
 
 		EACH_ROW(r, rows) {
 			int64_t at = (int64_t)r * ld + c;
-			vector x = act != ACT_NONE || f->xscale ? LOAD(raw + at) : splat(0), z = x * l.scale + l.shift;
+			vector x = act != ACT_NONE || f->xscale ? load_ahead(raw + at) : splat(0), z = x * l.scale + l.shift;
 			vector v = part ? load_f32(part + at) : LOAD(d + at);
 
 			if (add)

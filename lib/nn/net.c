@@ -96,18 +96,24 @@ static void link_meetings(struct net *net)
 	}
 }
 
-/* One pixel an image stays f32, and so does what follows it. So do tokens and their sums, to which every block adds: rounded each
- * time, the error would grow with the depth. A layer norm's value is never stored and may be a bf16 factor again. Products in bf16
- * only where the machine is better at them. */
+static bool is_pixel(const struct node *x)
+{
+	return x->h * x->w == 1;
+}
+
+/* One pixel an image is stored as f32, and so is what follows it. So are tokens and their sums, to which every block adds: rounded each
+ * time, the error would grow with the depth. A layer norm's value is never stored and may be a bf16 factor again. Products have bf16
+ * factors only where the machine is better at them, and the head's output never has. */
 static void link_elements(struct net *net)
 {
 	for (int i = 1; i < net->count; i++) {
 		struct node *x = &net->nodes[i];
-		bool narrow = net->config.bf16 && x->h * x->w > 1 && x->op != OP_TOKENS;
+		bool narrow = net->config.bf16 && !is_pixel(x) && x->op != OP_TOKENS;
 
 		for (int s = 0; s < 2 && x->in[s] > 0 && x->op != OP_LAYERNORM; s++)
 			narrow &= net->nodes[x->in[s]].store == BF16;
 		x->store = narrow ? BF16 : F32;
+		narrow |= net->config.bf16 && x->op == OP_CONV && is_pixel(x) && is_pixel(&net->nodes[x->in[0]]) && i != net->head;
 		x->factor = narrow && net->backend->narrow() ? BF16 : F32;
 	}
 }

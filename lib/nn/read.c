@@ -140,6 +140,12 @@ static void read_rows(const struct kernels *k, enum dtype store, enum dtype e, v
 		k->read_wide(dst, src, rows, ld, f, gate, act, false);
 }
 
+/* Floats of one pixel an image on their way to be factors, where neither gates nor pooled gradients lie. */
+static float *pixel_room(const struct task *t)
+{
+	return t->vectors + (size_t)(VECTORS - 1) * t->p->ldmax;
+}
+
 /* A few rows at a time pass through t->vectors as floats. */
 static void read_layernorm(const struct task *t, int node, int n, int images, int y0, int y1, void *dst, enum dtype e, int pitch)
 {
@@ -172,6 +178,13 @@ void read_value(const struct task *t, int node, int gate, int n, int images, int
 	}
 	if (x->op == OP_LAYERNORM) {
 		read_layernorm(t, node, n, images, y0, y1, dst, e, pitch);
+		return;
+	}
+	if (x->store == F32 && e == BF16) {
+		for (int i = n; i < n + images; i++, dst = element_at(dst, e, x->ld)) {
+			read_value(t, node, gate, i, 1, y0, y1, pixel_room(t), F32, pitch);
+			t->net->kernels[e]->narrow(dst, pixel_room(t), x->ld);
+		}
 		return;
 	}
 	f = affine_of(t, node, split_of(t->p, n));
@@ -300,6 +313,13 @@ void read_gradient(const struct task *t, int n, int images, int y0, int y1, void
 	struct stretch s = stretch_of(x, images, y0, y1, pitch, by_image);
 	int64_t rows = (int64_t)s.images * s.rows * x->w, step = (int64_t)s.images * s.rows * pitch * x->ld;
 
+	if (x->store == F32 && e == BF16) {
+		for (int i = n; i < n + images; i++, dst = element_at(dst, e, x->ld)) {
+			read_gradient(t, i, 1, y0, y1, pixel_room(t), F32, pitch);
+			t->net->kernels[e]->narrow(dst, pixel_room(t), x->ld);
+		}
+		return;
+	}
 	for (int i = n; i < n + images; i += s.images) {
 		if (by_image)
 			image_vectors(t, i, t->vectors, t->vectors + x->ld);
