@@ -39,7 +39,7 @@
 #define CHUNK_BYTES (384 * 1024)   /* what a chunk's arrays may take of L2 */
 
 enum op_code {
-	OP_VIEW, OP_CONV, OP_DEPTHWISE, OP_MAXPOOL, OP_MEANPOOL, OP_SUM, OP_TOKENS, OP_TOKEN, OP_LAYERNORM, OP_ATTENTION, OP_DROP, OPS
+	OP_VIEW, OP_CONV, OP_STEM, OP_DEPTHWISE, OP_MAXPOOL, OP_MEANPOOL, OP_SUM, OP_TOKENS, OP_TOKEN, OP_LAYERNORM, OP_ATTENTION, OP_DROP, OPS
 };
 
 struct task;
@@ -63,8 +63,8 @@ struct op {
 };
 /* Of a node whose weight is filters: each multiplies at every pixel of the output. */
 struct cost cost_filters(const struct node *x, enum dtype element);
-extern const struct op op_conv, op_depthwise, op_maxpool, op_meanpool, op_sum, op_tokens, op_token, op_layernorm, op_attention,
-	op_drop;
+extern const struct op op_conv, op_stem, op_depthwise, op_maxpool, op_meanpool, op_sum, op_tokens, op_token, op_layernorm,
+	op_attention, op_drop;
 extern const struct op *const ops[OPS];
 
 struct node {
@@ -194,6 +194,12 @@ void tile_clear(const struct tile *t, int64_t rows, int w);
 /* The value of in[0] under a chunk's output rows, with borders of pad pixels in a width of tile_width(). */
 struct tile tile_values(const struct task *t, const struct chunk *c, void *base, enum dtype e);
 int tile_width(const struct node *x, const struct node *in);
+/* Taps (of k) from *first on that stay inside 0..size when the first one lies at position at. */
+static inline int inside(int at, int k, int size, int *first)
+{
+	*first = MAX(0, -at);
+	return MIN(k, size - at) - *first;
+}
 /* Whether a node's value as elements e is its raw output, so that it may be read in place. */
 bool value_is_raw(const struct node *x, int gate, enum dtype e);
 /* Gradient of raw of t's node, the same rows, as elements e. */

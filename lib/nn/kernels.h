@@ -43,6 +43,15 @@ struct dw_rows {
 	int rows, count, out_step, out_row, in_step, in_row, weight_row, kh, kw, ld;
 };
 
+/* A row of a 3x3 convolution of pixels of 3 channels: kh rows of taps, each STEM_TAPS floats. */
+#define STEM_SIDE 3
+#define STEM_TAPS (3 * STEM_SIDE)
+struct stem_rows {
+	float *out;              /* count pixels of ld floats */
+	const float *in;         /* under the first tap of the first pixel; step floats to the next pixel's, in_row to the next row's */
+	int count, step, in_row, kh, ld;
+};
+
 /* A step of sgd or lars over a stretch: d = trust * (scale*g + wd*w); v = momentum*v + d;
  * w -= lr * (nesterov ? d + momentum*v : v). */
 struct sgd {
@@ -102,6 +111,10 @@ struct kernels {
 	/* Gradient of one row of kw weights, added to: the sum over all pixels of out (the gradient) times in. in's rows are
 	 * in_row apart from one output row to the next. */
 	void (*depthwise_weight)(const struct dw_rows *r, float *weight);
+	/* weight: (kh * STEM_TAPS, ld), from the first row of taps on. */
+	void (*stem)(const struct stem_rows *r, const float *weight);
+	/* Gradient of those weights, added to; out is that of the pixels. */
+	void (*stem_weight)(const struct stem_rows *r, float *weight);
 	/* dst = gradient of x, the rows normalised, for dy; adds to the gradients of gamma and beta. */
 	void (*layernorm_back)(float *dst, const float *dy, const float *x, int64_t rows, int c, int ld, const float *gamma,
 			       float eps, float *d_gamma, float *d_beta);

@@ -273,6 +273,8 @@ void ISA(max)(float *, const float *const *, int, int);
 void ISA(max_back)(const float *, const float *const *, float *const *, int, int);
 void ISA(depthwise)(const struct dw_rows *);
 void ISA(depthwise_weight)(const struct dw_rows *, float *);
+void ISA(stem)(const struct stem_rows *, const float *);
+void ISA(stem_weight)(const struct stem_rows *, float *);
 void TYPED(layernorm)(void *, const float *, int64_t, int, int, const float *, const float *, float);
 void ISA(layernorm_back)(float *, const float *, const float *, int64_t, int, int, const float *, float, float *, float *);
 void ISA(softmax)(float *, int, int, int, float);

@@ -1,4 +1,4 @@
-/* kernels_window.c - loops over windows of pixels: depthwise convolution and max-pooling */
+/* kernels_window.c - loops over windows of pixels: depthwise convolution, convolution of views, max-pooling */
 #include "lib/nn/kernels_isa.h"
 
 /* at outputs made at once: each weight is loaded once for all of them. */
@@ -80,6 +80,56 @@ void ISA(depthwise_weight)(const struct dw_rows *r, float *weight)
 		case 5: dw_weight_taps(r, r->in + c, r->out + c, weight + c, 5); break;
 		case 6: dw_weight_taps(r, r->in + c, r->out + c, weight + c, 6); break;
 		default: dw_weight_taps(r, r->in + c, r->out + c, weight + c, 7); break;
+		}
+}
+
+/* n pixels, a vector of channels: a weight is loaded once for all of them. */
+INLINE void stem_block(const struct stem_rows *r, const float *in, float *out, const float *weight, int n)
+{
+	vector acc[8];
+
+	for (int i = 0; i < n; i++)
+		acc[i] = splat(0);
+	for (int y = 0; y < r->kh; y++, in += r->in_row)
+		for (int k = 0; k < STEM_TAPS; k++, weight += r->ld) {
+			vector w = load_f32(weight);
+
+#pragma GCC unroll 8
+			for (int i = 0; i < n; i++)
+				acc[i] += w * in[i * r->step + k];
+		}
+	for (int i = 0; i < n; i++)
+		save_f32(out + (int64_t)i * r->ld, acc[i]);
+}
+
+void ISA(stem)(const struct stem_rows *r, const float *weight)
+{
+	for (int c = 0; c < r->ld; c += VECTOR) {
+		int i = 0;
+
+		for (; i + 8 <= r->count; i += 8)
+			stem_block(r, r->in + i * r->step, r->out + (int64_t)i * r->ld + c, weight + c, 8);
+		for (; i < r->count; i++)
+			stem_block(r, r->in + i * r->step, r->out + (int64_t)i * r->ld + c, weight + c, 1);
+	}
+}
+
+/* A row of taps at a time: its sums stay in registers while the pixels go by. */
+void ISA(stem_weight)(const struct stem_rows *r, float *weight)
+{
+	for (int y = 0; y < r->kh; y++, weight += STEM_TAPS * r->ld)
+		for (int c = 0; c < r->ld; c += VECTOR) {
+			const float *in = r->in + (int64_t)y * r->in_row, *d = r->out + c;
+			vector acc[STEM_TAPS];
+
+			for (int k = 0; k < STEM_TAPS; k++)
+				acc[k] = load_f32(weight + k * r->ld + c);
+			for (int i = 0; i < r->count; i++, in += r->step, d += r->ld)
+#pragma GCC unroll 9
+				for (int k = 0; k < STEM_TAPS; k++)
+					acc[k] += load_f32(d) * in[k];
+			for (int k = 0; k < STEM_TAPS; k++)
+				save_f32(weight + k * r->ld + c, acc[k]);
 		}
 }
 

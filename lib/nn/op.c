@@ -3,6 +3,7 @@
 
 const struct op *const ops[OPS] = {
 	[OP_CONV] = &op_conv,
+	[OP_STEM] = &op_stem,
 	[OP_DEPTHWISE] = &op_depthwise,
 	[OP_MAXPOOL] = &op_maxpool,
 	[OP_MEANPOOL] = &op_meanpool,

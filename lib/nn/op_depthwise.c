@@ -75,13 +75,6 @@ static void pad_weights(const struct node *x, const float *w, float *out)
 		memcpy(out + (int64_t)t * x->ld, w + (int64_t)t * x->c, x->c * sizeof(float));
 }
 
-/* Taps (of k) from *first on that stay inside 0..size when the first one lies at position at. */
-static int inside(int at, int k, int size, int *first)
-{
-	*first = MAX(0, -at);
-	return MIN(k, size - at) - *first;
-}
-
 /* Taps of a row of count outputs, stride apart, that lie inside the image for at least one of them. */
 static int inside_row(const struct node *x, int w, int *first)
 {
