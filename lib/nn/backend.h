@@ -16,11 +16,12 @@
 /* C = op(A) op(B), += when add: op(A) (m, k), op(B) (k, n), C (m, n); leading dimensions in elements. */
 struct product {
 	enum dtype element;    /* of A and B */
+	enum dtype result;     /* of C: BF16, where A and B are, or else floats */
 	bool trans_a, trans_b, add;
 	int m, n, k;
 	const void *a, *b;
 	int lda, ldb, ldc;
-	float *c;
+	void *c;
 };
 
 struct backend {

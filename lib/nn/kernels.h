@@ -75,8 +75,8 @@ struct kernels {
 			  enum act act, bool add);
 	/* u8 pixels to (x/255 - mean)/std given as scale and shift of each channel; n pixels of 3. */
 	void (*read_view)(void *dst, const uint8_t *src, int64_t n, const float scale[3], const float shift[3]);
-	/* Stores floats (src may be dst); where sum is not NULL, also column sums of x - origin and of its square, x as stored, origin its first
-	 * row, (ld) each: the origin keeps the variance exact. */
+	/* Stores floats (src NULL: dst has them already); where sum is not NULL, also column sums of x - origin and of its square, x as
+	 * stored, origin its first row, (ld) each: the origin keeps the variance exact. */
 	void (*put)(void *dst, const float *src, int64_t rows, int ld, float *origin, float *sum, float *squares);
 	/* dst = c[0]*d + c[1]*raw + c[2]: the gradient through batch norm; c is (3, ld). */
 	void (*grad)(void *dst, const void *d, const void *raw, int64_t rows, int ld, const float *c);

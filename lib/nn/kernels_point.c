@@ -121,24 +121,23 @@ void TYPED(read_view)(void *dst, const uint8_t *src, int64_t n, const float scal
 
 /* --- storing --- */
 
-INLINE void put_block(stored *dst, const float *src, int ld, const float *origin, float *sum, float *squares, bool summed,
-		      int rows)
+/* Of those that store, take sums, or both there is a copy each: src and sum are constant in it. */
+INLINE void put_block(stored *dst, const float *src, int ld, const float *origin, float *sum, float *squares, int rows)
 {
 	EACH_VECTOR(c, ld) {
-		vector s = splat(0), q = s, o = summed ? load_f32(origin + c) : s;
+		vector s = splat(0), q = s, o = sum ? load_f32(origin + c) : s;
 
 		EACH_ROW(r, rows) {
-			vector v = load_f32(src + r * ld + c);
+			if (src)
+				SAVE(dst + r * ld + c, load_f32(src + r * ld + c));
+			if (sum) {
+				vector v = LOAD(dst + r * ld + c) - o;
 
-			if ((const void *)dst != src)
-				SAVE(dst + r * ld + c, v);
-			if (summed) {
-				v = (sizeof(stored) < sizeof(float) ? LOAD(dst + r * ld + c) : v) - o;
 				s += v;
 				q += v * v;
 			}
 		}
-		if (summed) {
+		if (sum) {
 			bump(sum + c, s);
 			bump(squares + c, q);
 		}
@@ -149,19 +148,25 @@ void TYPED(put)(void *dst, const float *src, int64_t rows, int ld, float *origin
 {
 	stored *to = dst;
 
-#define SUMMED(row, n) put_block(to + (row) * ld, src + (row) * ld, ld, origin, sum, squares, true, n)
-#define STORED(row, n) put_block(to + (row) * ld, src + (row) * ld, ld, NULL, NULL, NULL, false, n)
-	if (!sum) {
+#define STORED(row, n) put_block(to + (row) * ld, src + (row) * ld, ld, NULL, NULL, NULL, n)
+#define SUMMED(row, n) put_block(to + (row) * ld, NULL, ld, origin, sum, squares, n)
+#define BOTH(row, n) put_block(to + (row) * ld, src + (row) * ld, ld, origin, sum, squares, n)
+	if (!sum && src)
 		BY_BLOCKS(rows, STORED);
+	if (!sum)
 		return;
-	}
-	put_block(to, src, ld, NULL, NULL, NULL, false, 1);
+	if (src)
+		put_block(to, src, ld, NULL, NULL, NULL, 1);
 	EACH_VECTOR(c, ld) {
 		save_f32(origin + c, LOAD(to + c));
 		save_f32(sum + c, splat(0));
 		save_f32(squares + c, splat(0));
 	}
-	BY_BLOCKS(rows, SUMMED);
+	if (src)
+		BY_BLOCKS(rows, BOTH);
+	else
+		BY_BLOCKS(rows, SUMMED);
+#undef BOTH
 #undef SUMMED
 #undef STORED
 }

@@ -14,7 +14,7 @@
 /* What a primitive is made for: a product without its addresses. */
 struct shape {
 	int m, n, k, lda, ldb, ldc;
-	int element, trans_a, trans_b, add;
+	int element, result, trans_a, trans_b, add;
 };
 
 struct made {
@@ -76,6 +76,11 @@ void onednn_close(void *room)
 
 /* --- making --- */
 
+static dnnl_data_type_t type_of(int element)
+{
+	return element == BF16 ? dnnl_bf16 : dnnl_f32;
+}
+
 static dnnl_memory_desc_t matrix(int rows, int columns, int ld, bool transposed, dnnl_data_type_t type)
 {
 	dnnl_memory_desc_t d;
@@ -104,9 +109,9 @@ static dnnl_primitive_attr_t attributes(const struct shape *s)
 
 static void make(struct room *r, struct made *p, const struct shape *s)
 {
-	dnnl_data_type_t type = s->element == BF16 ? dnnl_bf16 : dnnl_f32;
+	dnnl_data_type_t type = type_of(s->element);
 	dnnl_memory_desc_t a = matrix(s->m, s->k, s->lda, s->trans_a, type), b = matrix(s->k, s->n, s->ldb, s->trans_b, type);
-	dnnl_memory_desc_t c = matrix(s->m, s->n, s->ldc, false, dnnl_f32);
+	dnnl_memory_desc_t c = matrix(s->m, s->n, s->ldc, false, type_of(s->result));
 	const dnnl_memory_desc_t *scratch;
 	dnnl_matmul_desc_t d;
 	dnnl_primitive_desc_t pd;
@@ -167,7 +172,7 @@ static void grow(struct room *r)
 void onednn_multiply(void *room, const struct product *p)
 {
 	struct room *r = room;
-	struct shape s = { p->m, p->n, p->k, p->lda, p->ldb, p->ldc, p->element, p->trans_a, p->trans_b, p->add };
+	struct shape s = { p->m, p->n, p->k, p->lda, p->ldb, p->ldc, p->element, p->result, p->trans_a, p->trans_b, p->add };
 	struct made *made = find(r, &s);
 
 	if (!made->primitive) {

@@ -237,11 +237,13 @@ static void conv_forward(struct task *t)
 
 	for (struct chunk c = chunks(t, x->h, x->w, p.target); chunk_next(&c);) {
 		int m = c.images * (c.y1 - c.y0) * x->w;
-		float *out = x->store == F32 ? raw_at(t, t->id, c.n, c.y0) : r.out;
+		bool there = x->store == F32 || (x->factor == BF16 && p.in.group >= x->k);
+		void *out = there ? raw_at(t, t->id, c.n, c.y0) : r.out;
 
 		load_input(t, &c, &p, &r);
 		for (int ky = 0, n; ky < x->k; ky += n) {
-			struct product q = { .element = x->factor, .m = m, .n = x->c, .add = ky > 0, .ldb = x->c, .c = out, .ldc = x->ld };
+			struct product q = { .element = x->factor, .result = there ? x->store : F32, .m = m, .n = x->c, .add = ky > 0,
+					     .ldb = x->c, .c = out, .ldc = x->ld };
 
 			n = MIN(p.in.group, x->k - ky);
 			q.k = n * row;
@@ -249,7 +251,7 @@ static void conv_forward(struct task *t)
 			q.b = element_at(weight_of(t), x->factor, (int64_t)ky * row * x->c);
 			multiply(t, &q);
 		}
-		put(t, c.n, c.y0, out, m, c.split);
+		put(t, c.n, c.y0, there ? NULL : out, m, c.split);
 	}
 }
 
@@ -272,26 +274,34 @@ static void weight_gradient(const struct task *t, const struct chunk *c, const s
 	}
 }
 
-/* Where products put the gradient of a chunk's inputs: scratch, or where floats are stored that place itself. */
-static float *part_of(const struct task *t, const struct chunk *c, const struct room *r)
+/* A product whose result is the gradient of a chunk's inputs: where that is stored, if the products can store it, else in scratch. */
+static struct product part_of(const struct task *t, const struct chunk *c, const struct room *r, bool there, int m)
 {
-	return t->in->store == F32 ? d_at(t, t->x->in[0], c->n, c->y0) : r->part;
+	const struct node *x = t->x, *in = t->in;
+
+	return (struct product){ .element = x->factor, .result = there ? in->store : F32, .m = m, .n = in->c,
+				 .add = there && !x->first[0], .c = there ? d_at(t, x->in[0], c->n, c->y0) : r->part, .ldc = in->ld };
 }
 
-static void give_part(const struct task *t, const struct chunk *c, const struct room *r)
+static void give_part(const struct task *t, const struct chunk *c, const struct room *r, bool there)
 {
-	give(t, 0, c->n, c->images, c->y0, c->y1, t->in->store == F32 ? NULL : r->part);
+	give(t, 0, c->n, c->images, c->y0, c->y1, there ? NULL : r->part);
 }
 
 /* 1x1: dy times the weight's transpose. */
 static void plain_back(const struct task *t, const struct chunk *c, const struct room *r, const void *dy, int m)
 {
-	const struct node *x = t->x, *in = t->in;
+	const struct node *x = t->x;
+	bool there = t->in->store == F32 || x->factor == BF16;
+	struct product q = part_of(t, c, r, there, m);
 
-	multiply(t, &(struct product){ .element = x->factor, .trans_b = true, .add = in->store == F32 && !x->first[0], .m = m,
-			.n = in->c, .k = x->c, .a = dy, .lda = x->ld, .b = weight_of(t), .ldb = x->c, .c = part_of(t, c, r),
-			.ldc = in->ld });
-	give_part(t, c, r);
+	q.trans_b = true;
+	q.k = q.ldb = x->c;
+	q.a = dy;
+	q.lda = x->ld;
+	q.b = weight_of(t);
+	multiply(t, &q);
+	give_part(t, c, r, there);
 }
 
 /* Stride 1: patches of dy times the turned weights. */
@@ -299,17 +309,21 @@ static void turned_back(const struct task *t, const struct chunk *c, const struc
 {
 	const struct node *x = t->x, *in = t->in;
 	int row = x->k * x->c;
+	bool there = in->store == F32 || (x->factor == BF16 && p->back.group >= x->k);
+	struct product q = part_of(t, c, r, there, m);
 
+	q.a = r->patches;
+	q.lda = p->back.pitch;
+	q.ldb = in->c;
 	for (int ky = 0, n; ky < x->k; ky += n) {
 		n = MIN(p->back.group, x->k - ky);
 		gather(&r->back, &p->back, c, ky, n, r->zeros, r->patches);
-		multiply(t, &(struct product){ .element = x->factor, .m = m, .n = in->c, .k = n * row,
-				.add = ky > 0 || (in->store == F32 && !x->first[0]), .a = r->patches,
-				.lda = p->back.pitch, .b = element_at(t->p->state[t->id].turned, x->factor,
-								      (int64_t)ky * row * in->c),
-				.ldb = in->c, .c = part_of(t, c, r), .ldc = in->ld });
+		q.k = n * row;
+		q.b = element_at(t->p->state[t->id].turned, x->factor, (int64_t)ky * row * in->c);
+		multiply(t, &q);
+		q.add = true;
 	}
-	give_part(t, c, r);
+	give_part(t, c, r, there);
 }
 
 static void scattered_back(const struct task *t, const struct chunk *c, const struct plan *p, const struct room *r, const void *dy,
