@@ -209,7 +209,7 @@ INLINE vector act_value(enum act a, vector z)
 	switch (a) {
 	case ACT_RELU: return larger(splat(0), z);
 	case ACT_RELU6: return clamp(z, 0, 6);
-	case ACT_HARDSWISH: return z * (clamp(z + 3.0f, 0, 6) * (1.0f / 6));
+	case ACT_HARDSWISH: return z * clamp(z * (1.0f / 6) + 0.5f, 0, 1);
 	case ACT_HARDSIGMOID: return clamp(z + 3.0f, 0, 6) * (1.0f / 6);
 	case ACT_SILU: return z / (1.0f + exponential(-z));
 	case ACT_SIGMOID: return 1.0f / (1.0f + exponential(-z));

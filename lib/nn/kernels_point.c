@@ -8,23 +8,28 @@
  * keeps the copies few.
  */
 #define BLOCK 4
-#define BY_BLOCKS(rows, CALL) do { \
+#define BY_BLOCKS_IF(when, rows, CALL) do { \
 	int64_t row_ = 0; \
-	for (; row_ + BLOCK <= (rows); row_ += BLOCK) \
+	for (; (when) && row_ + BLOCK <= (rows); row_ += BLOCK) \
 		CALL(row_, BLOCK); \
 	for (; row_ < (rows); row_++) \
 		CALL(row_, 1); \
 } while (0)
+#define BY_BLOCKS(rows, CALL) BY_BLOCKS_IF(true, rows, CALL)
+
+/* Loops that fetch from memory go through long rows one by one: with four at a time the processor does not see a stream. */
+#define LONG 128
+#define BY_STREAM(rows, CALL) BY_BLOCKS_IF(ld < LONG, rows, CALL)
 
 /* A loop over a block's channels, and one over its rows. */
 #define EACH_VECTOR(c, ld) for (int c = 0; c < (ld); c += VECTOR)
 #define EACH_ROW(r, rows) _Pragma("GCC unroll 4") for (int r = 0; r < (rows); r++)
 
-#define AHEAD 1024   /* bytes: the hardware looks ahead as well, but not across pages */
+#define AHEAD 512   /* elements, at least; rows of a block lie side by side, so that the next one begins BLOCK rows further on */
 
-INLINE vector load_ahead(const stored *p)
+INLINE vector load_ahead(const stored *p, int ld)
 {
-	__builtin_prefetch((const char *)p + AHEAD);
+	__builtin_prefetch(p + MAX(AHEAD, BLOCK * ld));
 	return LOAD(p);
 }
 
@@ -51,8 +56,11 @@ INLINE void read_block(stored *dst, const stored *src, int ld, const struct affi
 		struct line l = line_at(f->scale, f->shift, c);
 		vector g = gate ? load_f32(gate + c) : splat(1);
 
-		EACH_ROW(r, rows)
-			SAVE(dst + r * ld + c, act_value(act, load_ahead(src + r * ld + c) * l.scale + l.shift) * g);
+		EACH_ROW(r, rows) {
+			vector v = act_value(act, load_ahead(src + r * ld + c, ld) * l.scale + l.shift);
+
+			SAVE(dst + r * ld + c, gate ? v * g : v);
+		}
 	}
 }
 
@@ -62,7 +70,7 @@ void TYPED(read)(void *dst, const void *src, int64_t rows, int ld, const struct 
 	const stored *from = src;
 
 #define READ(row, n) read_block(to + (row) * ld, from + (row) * ld, ld, f, gate, act_, n)
-#define ONE(a) do { const enum act act_ = a; BY_BLOCKS(rows, READ); } while (0)
+#define ONE(a) do { const enum act act_ = a; BY_STREAM(rows, READ); } while (0)
 	FOR_ACT(act, ONE)
 #undef ONE
 #undef READ
@@ -76,8 +84,10 @@ INLINE void read_wide_block(float *dst, const stored *src, int ld, const struct 
 		vector g = gate ? load_f32(gate + c) : splat(1);
 
 		EACH_ROW(r, rows) {
-			vector v = act_value(act, load_ahead(src + r * ld + c) * l.scale + l.shift) * g;
+			vector v = act_value(act, load_ahead(src + r * ld + c, ld) * l.scale + l.shift);
 
+			if (gate)
+				v *= g;
 			if (add)
 				v += load_f32(dst + r * ld + c);
 			save_f32(dst + r * ld + c, v);
@@ -91,7 +101,7 @@ void TYPED(read_wide)(float *dst, const void *src, int64_t rows, int ld, const s
 	const stored *from = src;
 
 #define READ(row, n) read_wide_block(dst + (row) * ld, from + (row) * ld, ld, f, gate, act_, add, n)
-#define ONE(a) do { const enum act act_ = a; BY_BLOCKS(rows, READ); } while (0)
+#define ONE(a) do { const enum act act_ = a; BY_STREAM(rows, READ); } while (0)
 	FOR_ACT(act, ONE)
 #undef ONE
 #undef READ
@@ -198,7 +208,7 @@ INLINE void pool_block(const stored *raw, int ld, const struct affine *f, enum a
 		vector v = splat(0), s = v, q = v;
 
 		EACH_ROW(r, rows) {
-			vector raws = load_ahead(raw + r * ld + c), z = raws * l.scale + l.shift;
+			vector raws = load_ahead(raw + r * ld + c, ld), z = raws * l.scale + l.shift;
 
 			v += act_value(act, z);
 			if (slopes) {
@@ -246,7 +256,7 @@ INLINE void grad_block(void *dst, int64_t row, const stored *d, const stored *ra
 		vector k0 = load_f32(k + c), k1 = load_f32(k + ld + c), k2 = load_f32(k + 2 * ld + c);
 
 		EACH_ROW(r, rows)
-			save_as(dst, (row + r) * ld + c, k0 * load_ahead(d + (row + r) * ld + c) + (k1 * load_ahead(raw + (row + r) * ld + c) + k2),
+			save_as(dst, (row + r) * ld + c, k0 * load_ahead(d + (row + r) * ld + c, ld) + (k1 * load_ahead(raw + (row + r) * ld + c, ld) + k2),
 				to_stored);
 	}
 }
@@ -254,14 +264,14 @@ INLINE void grad_block(void *dst, int64_t row, const stored *d, const stored *ra
 void TYPED(grad)(void *dst, const void *d, const void *raw, int64_t rows, int ld, const float *c)
 {
 #define CALL(row, n) grad_block(dst, row, d, raw, ld, c, true, n)
-	BY_BLOCKS(rows, CALL);
+	BY_STREAM(rows, CALL);
 #undef CALL
 }
 
 void TYPED(grad_wide)(float *dst, const void *d, const void *raw, int64_t rows, int ld, const float *c)
 {
 #define CALL(row, n) grad_block(dst, row, d, raw, ld, c, false, n)
-	BY_BLOCKS(rows, CALL);
+	BY_STREAM(rows, CALL);
 #undef CALL
 }
 
@@ -274,7 +284,7 @@ INLINE void grad_pooled_block(void *dst, int64_t row, const stored *d, const sto
 
 		EACH_ROW(r, rows) {
 			int64_t at = (row + r) * ld + c;
-			vector x = load_ahead(raw + at), dz = mean * act_slope(act, x * l.scale + l.shift);
+			vector x = load_ahead(raw + at, ld), dz = mean * act_slope(act, x * l.scale + l.shift);
 
 			if (d)
 				dz += load_f32(gate + c) * LOAD(d + at);
@@ -287,7 +297,7 @@ INLINE void grad_pooled_any(void *dst, const stored *d, const stored *raw, int64
 			    const struct affine *f, enum act act, const float *gate, const float *pooled, bool to_stored)
 {
 #define CALL(row, n) grad_pooled_block(dst, row, d, raw, ld, k, f, act_, gate, pooled, to_stored, n)
-#define ONE(a) do { const enum act act_ = a; BY_BLOCKS(rows, CALL); } while (0)
+#define ONE(a) do { const enum act act_ = a; BY_STREAM(rows, CALL); } while (0)
 	FOR_ACT(act, ONE)
 #undef ONE
 #undef CALL
@@ -317,7 +327,7 @@ INLINE void finish_block(stored *d, const float *part, bool add, const stored *r
 
 		EACH_ROW(r, rows) {
 			int64_t at = (int64_t)r * ld + c;
-			vector x = act != ACT_NONE || f->xscale ? load_ahead(raw + at) : splat(0), z = x * l.scale + l.shift;
+			vector x = act != ACT_NONE || f->xscale ? load_ahead(raw + at, ld) : splat(0), z = x * l.scale + l.shift;
 			vector v = part ? load_f32(part + at) : LOAD(d + at);
 
 			if (add)
