@@ -6,7 +6,7 @@
 #include <omp.h>
 
 enum {
-	ROWS = 128,    /* queries of a tile */
+	ROWS = 256,    /* queries of a tile */
 	BLOCK = 512,   /* keys of a tile: its logits stay in the second-level cache */
 	TASKS = 32,    /* enough for that many threads */
 };

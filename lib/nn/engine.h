@@ -227,6 +227,8 @@ void *raw_at(const struct task *t, int node, int n, int y);
 void *d_at(const struct task *t, int node, int n, int y);
 /* Stores rows of t's node from floats (NULL: they are stored already), and takes their column sums where BN statistics want them. */
 void put(const struct task *t, int n, int y, const float *from, int64_t rows, int split);
+/* Whether put() and give() store a node's rows past the caches. */
+bool stored_past(const struct task *t, int node);
 /* Column sums of rows of the gradient of raw, where the node has a bias. */
 void add_bias(const struct task *t, const void *dy, enum dtype e, int64_t rows);
 

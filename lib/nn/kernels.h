@@ -76,8 +76,8 @@ struct kernels {
 	/* u8 pixels to (x/255 - mean)/std given as scale and shift of each channel; n pixels of 3. */
 	void (*read_view)(void *dst, const uint8_t *src, int64_t n, const float scale[3], const float shift[3]);
 	/* Stores floats (src NULL: dst has them already); where sum is not NULL, also column sums of x - origin and of its square, x as
-	 * stored, origin its first row, (ld) each: the origin keeps the variance exact. */
-	void (*put)(void *dst, const float *src, int64_t rows, int ld, float *origin, float *sum, float *squares);
+	 * stored, origin its first row, (ld) each: the origin keeps the variance exact. past: past the caches. */
+	void (*put)(void *dst, const float *src, int64_t rows, int ld, float *origin, float *sum, float *squares, bool past);
 	/* dst = c[0]*d + c[1]*raw + c[2]: the gradient through batch norm; c is (3, ld). */
 	void (*grad)(void *dst, const void *d, const void *raw, int64_t rows, int ld, const float *c);
 	void (*grad_wide)(float *dst, const void *d, const void *raw, int64_t rows, int ld, const float *c);
@@ -87,9 +87,9 @@ struct kernels {
 	void (*grad_pooled_wide)(float *dst, const void *d, const void *raw, int64_t rows, int ld, const float *c,
 				 const struct affine *f, enum act act, const float *gate, const float *pooled);
 	/* d = (part, d + part when add, d where part is NULL) * act'(z); where f has xhat, adds to the column sums of the new d
-	 * (sum) and of d*xhat (dots), and where gates is not NULL, of (d before act') * act(z). */
+	 * (sum) and of d*xhat (dots), and where gates is not NULL, of (d before act') * act(z). past: past the caches. */
 	void (*finish)(void *d, const float *part, bool add, const void *raw, int64_t rows, int ld, const struct affine *f,
-		       enum act act, float *sum, float *dots, float *gates);
+		       enum act act, float *sum, float *dots, float *gates, bool past);
 	/* Column sums over one image of act(z), and where slopes is not NULL of act'(z) and act'(z)*xhat; (ld) each, added. */
 	void (*pool)(const void *raw, int64_t rows, int ld, const struct affine *f, enum act act, float *sum, float *slopes,
 		     float *dots);

@@ -113,36 +113,81 @@ INLINE void save_f32(float *p, vector v)
 }
 
 /* The compiler would widen in halves of a register. */
-INLINE vector load_bf16(const uint16_t *p)
+INLINE vector widen(halves h)
 {
 #if defined(__AVX512F__)
-	return (vector)_mm512_slli_epi32(_mm512_cvtepu16_epi32((__m256i)*(const halves *)p), 16);
+	return (vector)_mm512_slli_epi32(_mm512_cvtepu16_epi32((__m256i)h), 16);
 #else
-	return (vector)(__builtin_convertvector(*(const halves *)p, uvector) << 16);
+	return (vector)(__builtin_convertvector(h, uvector) << 16);
 #endif
 }
 
 /* Rounds to nearest even; what is not a number stays so. AVX512-BF16's instruction makes denormals zeros of their sign, the others
  * keep them: 1.2e-38 is far below what activations and gradients hold. */
-INLINE void save_bf16(uint16_t *p, vector v)
+INLINE halves narrow(vector v)
 {
 #if defined(__AVX512BF16__)
-	*(halves *)p = (halves)_mm512_cvtneps_pbh((__m512)v);
+	return (halves)_mm512_cvtneps_pbh((__m512)v);
 #else
 	uvector u = (uvector)v, nan = (uvector)(v != v);
 
 	u = (u | (nan & 0x400000)) + (~nan & (0x7fff + ((u >> 16) & 1)));
 	u >>= 16;
 #if defined(__AVX512F__)
-	*(halves *)p = (halves)_mm512_cvtepi32_epi16((__m512i)u);
+	return (halves)_mm512_cvtepi32_epi16((__m512i)u);
 #elif defined(__AVX2__)
-	__m256i both = _mm256_permute4x64_epi64(_mm256_packus_epi32((__m256i)u, (__m256i)u), 0x08);
-
-	*(halves *)p = (halves)_mm256_castsi256_si128(both);
+	return (halves)_mm256_castsi256_si128(_mm256_permute4x64_epi64(_mm256_packus_epi32((__m256i)u, (__m256i)u), 0x08));
 #else
-	*(halves *)p = __builtin_convertvector(u, halves);
+	return __builtin_convertvector(u, halves);
 #endif
 #endif
+}
+
+INLINE vector load_bf16(const uint16_t *p)
+{
+	return widen(*(const halves *)p);
+}
+
+INLINE void save_bf16(uint16_t *p, vector v)
+{
+	*(halves *)p = narrow(v);
+}
+
+/* Saves what stands in whole vectors and returns it as it was saved; past: past the caches, where nobody reads it soon. */
+INLINE vector keep_f32(float *p, vector v, bool past)
+{
+	if (!past)
+		save_f32(p, v);
+#if defined(__AVX512F__)
+	else
+		_mm512_stream_ps(p, (__m512)v);
+#elif defined(__AVX__)
+	else
+		_mm256_stream_ps(p, (__m256)v);
+#else
+	else
+		save_f32(p, v);
+#endif
+	return v;
+}
+
+INLINE vector keep_bf16(uint16_t *p, vector v, bool past)
+{
+	halves h = narrow(v);
+
+	if (!past)
+		*(halves *)p = h;
+#if defined(__AVX512F__)
+	else
+		_mm256_stream_si256((__m256i *)p, (__m256i)h);
+#elif defined(__AVX__)
+	else
+		_mm_stream_si128((__m128i *)p, (__m128i)h);
+#else
+	else
+		*(halves *)p = h;
+#endif
+	return widen(h);
 }
 
 /* Files whose names depend on the type of element are compiled once for each. */
@@ -152,6 +197,7 @@ INLINE void save_bf16(uint16_t *p, vector v)
 #define TYPED(name) ISA_JOIN(name, ISA_JOIN(KERNELS_ELEMENT, KERNELS_ISA))
 #define LOAD ISA_JOIN(load, KERNELS_ELEMENT)
 #define SAVE ISA_JOIN(save, KERNELS_ELEMENT)
+#define KEEP ISA_JOIN(keep, KERNELS_ELEMENT)
 typedef float element_f32;
 typedef uint16_t element_bf16;
 typedef ISA_JOIN(element, KERNELS_ELEMENT) stored;
@@ -258,7 +304,7 @@ INLINE vector act_slope(enum act a, vector z)
 void TYPED(read)(void *, const void *, int64_t, int, const struct affine *, const float *, enum act);
 void TYPED(read_wide)(float *, const void *, int64_t, int, const struct affine *, const float *, enum act, bool);
 void TYPED(read_view)(void *, const uint8_t *, int64_t, const float[3], const float[3]);
-void TYPED(put)(void *, const float *, int64_t, int, float *, float *, float *);
+void TYPED(put)(void *, const float *, int64_t, int, float *, float *, float *, bool);
 void TYPED(grad)(void *, const void *, const void *, int64_t, int, const float *);
 void TYPED(grad_wide)(float *, const void *, const void *, int64_t, int, const float *);
 void TYPED(grad_pooled)(void *, const void *, const void *, int64_t, int, const float *, const struct affine *, enum act,
@@ -266,7 +312,7 @@ void TYPED(grad_pooled)(void *, const void *, const void *, int64_t, int, const 
 void TYPED(grad_pooled_wide)(float *, const void *, const void *, int64_t, int, const float *, const struct affine *, enum act,
 			     const float *, const float *);
 void TYPED(finish)(void *, const float *, bool, const void *, int64_t, int, const struct affine *, enum act, float *, float *,
-		   float *);
+		   float *, bool);
 void TYPED(pool)(const void *, int64_t, int, const struct affine *, enum act, float *, float *, float *);
 void TYPED(narrow)(void *, const float *, int64_t);
 void ISA(max)(float *, const float *const *, int, int);

@@ -132,17 +132,17 @@ void TYPED(read_view)(void *dst, const uint8_t *src, int64_t n, const float scal
 /* --- storing --- */
 
 /* Of those that store, take sums, or both there is a copy each: src and sum are constant in it. */
-INLINE void put_block(stored *dst, const float *src, int ld, const float *origin, float *sum, float *squares, int rows)
+INLINE void put_block(stored *dst, const float *src, int ld, const float *origin, float *sum, float *squares, bool past, int rows)
 {
 	EACH_VECTOR(c, ld) {
 		vector s = splat(0), q = s, o = sum ? load_f32(origin + c) : s;
 
 		EACH_ROW(r, rows) {
-			if (src)
-				SAVE(dst + r * ld + c, load_f32(src + r * ld + c));
-			if (sum) {
-				vector v = LOAD(dst + r * ld + c) - o;
+			stored *to = dst + r * ld + c;
+			vector v = src ? KEEP(to, load_f32(src + r * ld + c), past) : LOAD(to);
 
+			if (sum) {
+				v -= o;
 				s += v;
 				q += v * v;
 			}
@@ -154,21 +154,19 @@ INLINE void put_block(stored *dst, const float *src, int ld, const float *origin
 	}
 }
 
-void TYPED(put)(void *dst, const float *src, int64_t rows, int ld, float *origin, float *sum, float *squares)
+void TYPED(put)(void *dst, const float *src, int64_t rows, int ld, float *origin, float *sum, float *squares, bool past)
 {
 	stored *to = dst;
 
-#define STORED(row, n) put_block(to + (row) * ld, src + (row) * ld, ld, NULL, NULL, NULL, n)
-#define SUMMED(row, n) put_block(to + (row) * ld, NULL, ld, origin, sum, squares, n)
-#define BOTH(row, n) put_block(to + (row) * ld, src + (row) * ld, ld, origin, sum, squares, n)
+#define STORED(row, n) put_block(to + (row) * ld, src + (row) * ld, ld, NULL, NULL, NULL, past, n)
+#define SUMMED(row, n) put_block(to + (row) * ld, NULL, ld, origin, sum, squares, false, n)
+#define BOTH(row, n) put_block(to + (row) * ld, src + (row) * ld, ld, origin, sum, squares, past, n)
 	if (!sum && src)
 		BY_BLOCKS(rows, STORED);
 	if (!sum)
 		return;
-	if (src)
-		put_block(to, src, ld, NULL, NULL, NULL, 1);
 	EACH_VECTOR(c, ld) {
-		save_f32(origin + c, LOAD(to + c));
+		save_f32(origin + c, src ? KEEP(to + c, load_f32(src + c), false) : LOAD(to + c));
 		save_f32(sum + c, splat(0));
 		save_f32(squares + c, splat(0));
 	}
@@ -319,7 +317,7 @@ void TYPED(grad_pooled_wide)(float *dst, const void *d, const void *raw, int64_t
 
 /* Without an activation, norm or gate raw is not looked at: it may be missing. */
 INLINE void finish_block(stored *d, const float *part, bool add, const stored *raw, int ld, const struct affine *f, enum act act,
-			 float *sum, float *dots, float *gates, int rows)
+			 float *sum, float *dots, float *gates, bool past, int rows)
 {
 	EACH_VECTOR(c, ld) {
 		struct line l = line_at(f->scale, f->shift, c), xhat = line_at(f->xscale, f->xshift, c);
@@ -337,7 +335,7 @@ INLINE void finish_block(stored *d, const float *part, bool add, const stored *r
 			if (act != ACT_NONE)
 				v *= act_slope(act, z);
 			if (act != ACT_NONE || part)
-				SAVE(d + at, v);
+				KEEP(d + at, v, past);
 			s += v;
 			q += v * (x * xhat.scale + xhat.shift);
 		}
@@ -351,7 +349,7 @@ INLINE void finish_block(stored *d, const float *part, bool add, const stored *r
 }
 
 void TYPED(finish)(void *d, const float *part, bool add, const void *raw, int64_t rows, int ld, const struct affine *f,
-		   enum act act, float *sum, float *dots, float *gates)
+		   enum act act, float *sum, float *dots, float *gates, bool past)
 {
 	stored *to = d;
 	const stored *from = raw;
@@ -359,7 +357,7 @@ void TYPED(finish)(void *d, const float *part, bool add, const void *raw, int64_
 
 #define FINISH(row, n) \
 	finish_block(to + (row) * ld, part ? part + (row) * ld : NULL, more, from ? from + (row) * ld : NULL, ld, f, act_, sum, dots, \
-		     gates, n)
+		     gates, past, n)
 #define ONE(a) do { const enum act act_ = a; BY_BLOCKS(rows, FINISH); } while (0)
 	FOR_ACT(act, ONE)
 #undef ONE

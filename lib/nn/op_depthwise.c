@@ -93,13 +93,14 @@ static void depthwise_forward(struct task *t)
 	struct plan p = plan_depthwise(x, t->in);
 	float *weight = (float *)t->scratch, *values = weight + 3 * x->k * x->k * x->ld;
 	float *results = values + (int64_t)p.in_rows * p.in_w * x->ld;
+	bool there = x->store == F32 && !stored_past(t, t->id);
 	int ky, kx, kh, kw = inside_row(x, t->in->w, &kx);
 
 	pad_weights(x, t->params + x->weight, weight);
 	clear_values(t, &p, values);
 	for (struct chunk c = bands(t, &p); chunk_next(&c);) {
 		struct tile in = tile_values(t, &c, values, F32);
-		float *out = x->store == F32 ? raw_at(t, t->id, c.n, c.y0) : results;
+		float *out = there ? raw_at(t, t->id, c.n, c.y0) : results;
 
 		for (int y = c.y0; y < c.y1; y++) {
 			kh = inside(y * x->stride - x->pad, x->k, t->in->h, &ky);
@@ -116,7 +117,7 @@ static void depthwise_forward(struct task *t)
 						   .kw = kw,
 						   .ld = x->ld });
 		}
-		put(t, c.n, c.y0, x->store == F32 ? NULL : out, (int64_t)(c.y1 - c.y0) * x->w, c.split);
+		put(t, c.n, c.y0, there ? NULL : out, (int64_t)(c.y1 - c.y0) * x->w, c.split);
 	}
 }
 
@@ -172,7 +173,7 @@ static void input_rows(const struct task *t, const struct chunk *c, const struct
 {
 	const struct node *x = t->x;
 	int y0 = c->y0 * x->stride, y1 = c->y1 == x->h ? t->in->h : c->y1 * x->stride;
-	bool there = t->in->store == F32 && x->first[0];     /* floats go where they are stored */
+	bool there = t->in->store == F32 && x->first[0] && !stored_past(t, x->in[0]);
 
 	rows = there ? d_at(t, x->in[0], c->n, y0) : rows;
 

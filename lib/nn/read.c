@@ -234,6 +234,16 @@ struct tile tile_values(const struct task *t, const struct chunk *c, void *base,
 
 /* --- storing --- */
 
+/* More than the caches hold of one thread's share: stored past them it need not be fetched first. */
+#define CACHED_BYTES (4 << 20)
+
+bool stored_past(const struct task *t, int node)
+{
+	const struct node *x = &t->net->nodes[node];
+
+	return (int64_t)(t->n1 - t->n0) * x->h * x->w * x->ld * (int64_t)element_size(x->store) > CACHED_BYTES;
+}
+
 void put(const struct task *t, int n, int y, const float *from, int64_t rows, int split)
 {
 	const struct node *x = t->x;
@@ -241,7 +251,8 @@ void put(const struct task *t, int n, int y, const float *from, int64_t rows, in
 	double *out = sums_at(t->p, t->sums, 0, split);
 	bool summed = x->gamma >= 0 && t->p->mode != NET_EVAL;
 
-	kernels_of(t, t->id)->put(raw_at(t, t->id, n, y), from, rows, x->ld, origin, summed ? sum : NULL, squares);
+	kernels_of(t, t->id)->put(raw_at(t, t->id, n, y), from, rows, x->ld, origin, summed ? sum : NULL, squares,
+				 stored_past(t, t->id));
 	for (int c = 0; c < x->c && summed; c++) {
 		double mean = origin[c] + sum[c] / (double)rows, m2 = squares[c] - sum[c] * (double)sum[c] / rows;
 
@@ -374,7 +385,8 @@ static void finish_rows(const struct task *t, int slot, int node, int n, int y, 
 		step = MIN(256, rows - r);
 		memset(sum, 0, 2 * x->ld * sizeof(float));
 		kernels_of(t, node)->finish(element_at(d, x->store, r * x->ld), part ? part + r * x->ld : NULL, add,
-					    element_at(raw, x->store, r * x->ld), step, x->ld, &f, x->act, sum, dots, NULL);
+					    element_at(raw, x->store, r * x->ld), step, x->ld, &f, x->act, sum, dots, NULL,
+					    part && !add && stored_past(t, node));
 		if (x->gamma >= 0)
 			fold(t, slot, split, x, sum, dots);
 	}
@@ -400,7 +412,7 @@ static void finish_gated(const struct task *t, int node, int n, int y0, int y1, 
 		memset(gates, 0, x->ld * sizeof(float));
 	}
 	kernels_of(t, node)->finish(d_at(t, node, n, y0), part, false, raw_at(t, node, n, y0), (int64_t)(y1 - y0) * x->w, x->ld, &f,
-				    x->act, sums, sums + x->ld, gates);
+				    x->act, sums, sums + x->ld, gates, part && stored_past(t, node));
 	if (y1 == x->h)
 		finish_images(t, 0, gate, n, 1);
 }
@@ -416,7 +428,7 @@ void give(const struct task *t, int slot, int n, int images, int y0, int y1, con
 		return;
 	if (!t->x->last[slot])
 		kernels_of(t, node)->finish(d_at(t, node, n, y0), part, !t->x->first[slot], NULL, rows, x->ld, &none, ACT_NONE, NULL,
-					    NULL, NULL);
+					    NULL, NULL, t->x->first[slot] && stored_past(t, node));
 	else if (t->x->gate < 0)
 		finish_rows(t, slot, node, n, y0, rows, part, !t->x->first[slot]);
 	else

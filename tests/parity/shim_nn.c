@@ -119,7 +119,7 @@ int nn_act(int act, int64_t n, const float *z, float *value, float *slope)
 	k->read(value, z, n / LANES, LANES, &none, NULL, act);
 	for (int64_t i = 0; i < n; i++)
 		slope[i] = 1;
-	k->finish(slope, NULL, false, z, n / LANES, LANES, &none, act, NULL, NULL, NULL);
+	k->finish(slope, NULL, false, z, n / LANES, LANES, &none, act, NULL, NULL, NULL, false);
 	return 0;
 }
 
