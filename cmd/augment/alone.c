@@ -76,7 +76,9 @@ int run_alone(struct options *o, struct dataset *d)
 		return run_maker(o, d);
 	o->pack.exif = o->maker.exif;
 	o->pack.max_bad = o->maker.max_bad;
-	r = o->describe ? survey_print(d, o->maker.exif, stdout) : pack_write(d, &o->pack);
+	r = *o->maker.split ? dataset_keep(d, o->maker.split) : 0;
+	if (r == 0)
+		r = o->describe ? survey_print(d, o->maker.exif, stdout) : pack_write(d, &o->pack);
 	dataset_free(d);
 	return r;
 }

@@ -83,6 +83,7 @@ static void add_facts(struct record *r, const struct facts *f)
 	record_set_int(r, "fact.samples", f->samples);
 	record_set_text(r, "fact.split", f->split);
 	record_set_text(r, "fact.holdout", f->holdout);
+	record_set_text(r, "fact.labels", f->labels);
 	record_set_text(r, "fact.recipe", f->recipe);
 	record_set_int(r, "fact.size", f->size);
 	record_set_text(r, "fact.mean", f->mean);

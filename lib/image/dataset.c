@@ -201,6 +201,44 @@ static void fingerprint(struct dataset *d)
 	format(d->fingerprint, sizeof(d->fingerprint), "%d:%016llx", d->count, (unsigned long long)h);
 }
 
+/* --- a part of it --- */
+
+int *dataset_choose(const struct dataset *d, const char *split, int *count)
+{
+	bool all = strcmp(split, "all") == 0;
+	enum split s = strcmp(split, "test") == 0 ? SPLIT_TEST : SPLIT_TRAIN;
+	int *chosen;
+
+	if (!all && s == SPLIT_TRAIN && strcmp(split, "train") != 0) {
+		fail_code(EXIT_USAGE, "unknown split '%s': choose one of train, test, all", split);
+		return NULL;
+	}
+	*count = 0;
+	chosen = xcalloc(d->count, sizeof(*chosen));
+	for (int i = 0; i < d->count; i++)
+		if (all || d->samples[i].split == s)
+			chosen[(*count)++] = i;
+	if (*count)
+		return chosen;
+	free(chosen);
+	fail_code(EXIT_USAGE, "there is no image in the split '%s'; try --split all", split);
+	return NULL;
+}
+
+int dataset_keep(struct dataset *d, const char *split)
+{
+	int count, *kept = dataset_choose(d, split, &count);
+
+	if (!kept)
+		return -1;
+	for (int i = 0; i < count; i++)
+		d->samples[i] = d->samples[kept[i]];
+	d->count = count;
+	fingerprint(d);
+	free(kept);
+	return 0;
+}
+
 /* --- opening --- */
 
 static int unknown_kind(const char *path, const uint8_t *head)

@@ -45,6 +45,7 @@ struct dataset {
 	int class_count;
 	char fingerprint[40];        /* "count:hash" of sorted names and sizes */
 	char holdout[40];            /* the same of the held-out names; "" without */
+	char labels[40];             /* "classes:hash" of the classes' names and each sample's label */
 	size_t name_max;             /* bytes of the longest name */
 	struct source *sources;
 	int source_count;
@@ -66,6 +67,11 @@ int dataset_label(struct dataset *d, const char *path);
 int dataset_holdout(struct dataset *d, const char *spec);
 /* How many samples of a split there are. */
 int dataset_split_count(const struct dataset *d, enum split s);
+/* The numbers of the samples of a split, train, test or all, for the caller to free; NULL after fail(), with EXIT_USAGE, when
+ * there are none. */
+int *dataset_choose(const struct dataset *d, const char *split, int *count);
+/* Forgets all samples but those of a split; labels stay what they are. */
+int dataset_keep(struct dataset *d, const char *split);
 
 /* Growing memory for the bytes of one sample. */
 struct bytes {

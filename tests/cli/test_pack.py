@@ -92,6 +92,23 @@ def test_pack(d):
           {k: content(f"{d}/data/{n}") for k, n in keys.items()} and len(whole) == 31, kept.stderr)
 
 
+def test_split(d):
+    names = lambda *words: set(group([f"{d}/{words[1].replace('%d', '0')}"])) if augment(d, *words, "--max-bad", "1", "data").returncode == 0 else None
+    every = names("--pack", "every.%d.tar")
+    check("--split: a pack of it", names("--pack", "test.%d.tar", "--split", "test") == {n for n in every if n.startswith("val/")} and
+          names("--pack", "train.%d.tar", "--split", "train") == {n for n in every if n.startswith("train/")})
+    check("--split: labels are those of the whole", group([f"{d}/test.0.tar"])["val/cow/26"]["cls"] == b"2")
+    other = augment(d, "--pack", "test.%d.tar", "--split", "train", "data")
+    check("--split: a pack of another is not written over", other.returncode == 1 and "remove it" in other.stderr, other.stderr)
+    held, rest = names("--pack", "held.%d.tar", "--holdout", "9", "--split", "test"), names("--pack", "rest.%d.tar", "--holdout", "9", "--split", "train")
+    check("--split, --holdout: both halves make the whole", held and rest and held | rest == every and not held & rest, f"{held} {rest}")
+    rows, r = described(d, "--split", "test", "data")
+    check("--split: --describe counts it alone", r.returncode == 0 and rows["images"] == rows["test"] == [["6"]] and rows["train"] == [["0"]], rows)
+    for split, word in (("tset", "train, test, all"), ("test", "--split all")):
+        r = augment(d, "--pack", "none.%d.tar", "--split", split, "data" if split == "tset" else "data/train")
+        check(f"--split {split} where there is none: one sentence", r.returncode == 2 and word in r.stderr and len(r.stderr.splitlines()) == 1, r.stderr)
+
+
 def test_shards(d):
     """More shards than the soft limit of open files."""
     few = lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (24, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
@@ -166,6 +183,6 @@ def test_dry_run(d):
 if __name__ == "__main__":
     with folder() as d:
         data(f"{d}/data")
-        for test in (test_pack, test_shards, test_killed, test_exif, test_errors, test_describe, test_dry_run):
+        for test in (test_pack, test_split, test_shards, test_killed, test_exif, test_errors, test_describe, test_dry_run):
             test(d)
     lines.done()

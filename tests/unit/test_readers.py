@@ -187,6 +187,8 @@ def web_classes():
     for i in range(8):
         members.update({f"{'eel' if i % 2 else 'fox'}/{i}.jpg": jpeg(), f"{'eel' if i % 2 else 'fox'}/{i}.cls": str(3 * (i % 2)).encode()})
     s = Set(tar("named.tar", members))
+    relabelled = {n: d.replace(b"3", b"2") if n.endswith("cls") else d for n, d in members.items()}
+    check("WebDataset: other classes in the same members have another fingerprint", "" if Set(tar("relabelled.tar", relabelled)).text(2) != s.text(2) else "the same")
     same("WebDataset: numbers are called by their folders", (s.classes(), sorted({(n[:3], l) for n, l, _ in s})), (["fox", "1", "2", "eel"], [("eel", 3), ("fox", 0)]))
 
 
@@ -227,6 +229,12 @@ def labelled():
          ({n: 5 + bare.index(n.split("/", 1)[1]) % 2 for n in files}, [str(i) for i in range(7)]))
     part = use("part.tsv", [f"{bare[0]}\tx", "elsewhere.jpg\ty"])
     same("labels: the others have none", (sorted(part[0].values()), part[1]), ([-1] * (len(files) - 2) + [0, 0], ["x"]))
+    mark = lambda name: Set(tree, labels=os.path.join(root, "labels", name)).text(2)
+    use("again.tsv", [f"{n}\t{c}" for n, c in reversed(odd.items())])
+    use("other.tsv", [f"{n}\t{c if k else 'even'}" for k, (n, c) in enumerate(list(odd.items())[::-1])])
+    use("renamed.tsv", [f"{n}\t{c[::-1]}" for n, c in odd.items()])
+    same("labels: their fingerprint is that of what they say", (mark("full.tsv") == mark("again.tsv") == mark("bare.tsv"), len({mark(n) for n in (
+        "full.tsv", "other.tsv", "renamed.tsv", "number.tsv", "part.tsv")} | {Set(tree).text(2)})), (True, 6))
     for label, lines, word in (("no name fits", ["zzz\ta"], "none of its lines"), ("no tab", [f"{bare[0]} cat"], "tab"), ("empty", [""], "names nothing")):
         check(f"labels: {label}: an error", "" if word in str(use("bad.tsv", lines)) else str(use("bad.tsv", lines)))
     check("labels: no such file", "" if "No such file" in (Set(tree, labels="nowhere.tsv").why or "") else "no error")
