@@ -70,6 +70,10 @@ int run_alone(struct options *o, struct dataset *d)
 {
 	int r;
 
+	if ((o->preview != NULL) + (o->pack.pattern != NULL) + o->describe + o->dry_run > 1) {
+		dataset_free(d);
+		return fail_code(EXIT_USAGE, "--preview, --pack, --describe and --dry-run are done one at a time");
+	}
 	if (o->preview)
 		o->maker.batch = 1;
 	if (o->preview || o->dry_run)

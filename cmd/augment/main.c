@@ -99,6 +99,7 @@ static void add_facts(struct record *r, const struct facts *f)
 	record_set_bool(r, "fact.fast", f->fast);
 }
 
+/* One name a line. */
 static void add_classes(struct record *r, const struct dataset *d)
 {
 	size_t size = 1, used = 0;
@@ -107,8 +108,11 @@ static void add_classes(struct record *r, const struct dataset *d)
 	for (int i = 0; i < d->class_count; i++)
 		size += strlen(d->classes[i]) + 1;
 	text = xcalloc(size, 1);
-	for (int i = 0; i < d->class_count; i++)
-		used += snprintf(text + used, size - used, "%s\n", d->classes[i]);
+	for (int i = 0; i < d->class_count; i++) {
+		for (const char *c = d->classes[i]; *c; c++)
+			text[used++] = *c == '\n' ? '?' : *c;
+		text[used++] = '\n';
+	}
 	if (d->class_count)
 		record_add_text(r, "classes", text);
 	free(text);

@@ -241,8 +241,12 @@ int dataset_keep(struct dataset *d, const char *split)
 
 /* --- opening --- */
 
-static int unknown_kind(const char *path, const uint8_t *head)
+static int unknown_kind(const char *path, const struct stat *st, const uint8_t *head)
 {
+	if (S_ISREG(st->st_mode) && st->st_size == 0)
+		return fail("unable to use '%s': it is empty", path);
+	if (is_picture_name(path))
+		return fail("unable to use '%s': it is one picture; name its folder, or write the names of pictures into: augment -0", path);
 	if (head[0] == 0x1f && head[1] == 0x8b)
 		return fail("unable to use '%s': it is compressed; for a tar, try: zcat %s | augment ... -", path, path);
 	return fail("unable to use '%s': it is neither a folder of pictures, a tar, IDX nor CIFAR file", path);
@@ -274,7 +278,7 @@ static int source_open(struct dataset *d, const char *path, bool list)
 	}
 	s->reader = !is_stdin ? find_reader(path, &st, head) : list ? &reader_list : &reader_tar;
 	if (!s->reader)
-		return unknown_kind(path, head);
+		return unknown_kind(path, &st, head);
 	return s->reader->scan(d, d->source_count - 1);
 }
 

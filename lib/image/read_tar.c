@@ -215,15 +215,21 @@ static int step(struct walk *w, const uint8_t *head)
 static int walk_members(struct walk *w)
 {
 	uint8_t head[BLOCK];
+	bool ended = false;
 
 	while (w->at + BLOCK <= w->end) {
 		if (read_exactly(w, w->at, head, BLOCK) < 0)
 			return -1;
-		if (is_zero(head))
+		ended = is_zero(head);
+		if (ended)
 			w->at += BLOCK;
 		else if (step(w, head) < 0)
 			return -1;
 	}
+	if (!ended && w->at < w->end)
+		return fail("unable to read '%s': it is truncated", w->d->sources[w->source].path);
+	if (!ended && w->end)
+		note("'%s' lacks the mark that ends a tar: is it whole?", w->d->sources[w->source].path);
 	return 0;
 }
 

@@ -150,7 +150,9 @@ def tars():
                 f.write(p.read())
     same("tar: two in one file", list(Set(os.path.join(root, "cat.tar"))), want)
     same("tar: shards", list(Set(tar("s0.tar", dict(shuffled[:10])), tar("s1.tar", dict(shuffled[10:])))), want)
-    check("tar: truncated", "" if "truncated" in (Set(truncate("a.tar", 5000)).why or "") else "no error")
+    size = os.path.getsize(os.path.join(root, "a.tar"))
+    for keep in (300, 512, 800, 1536, 5000, size // 1024 * 512 + 100):
+        check(f"tar: truncated to {keep} bytes", "" if "truncated" in (Set(truncate("a.tar", keep)).why or "") else "no error")
     check("tar: damaged", "" if "damaged" in (Set(damage("a.tar", 512 * 2 + 10)).why or "") else Set(damage("a.tar", 10)).why or "no error")
     web = {}
     for i in range(12):
@@ -227,6 +229,7 @@ def labelled():
     same("labels: without the split's folder", use("bare.tsv", [f"{n}\t{odd['train/' + n]}\r" for n in bare]), got)
     same("labels: numbers stay", use("number.tsv", [f"{n}\t{5 + i % 2}" for i, n in enumerate(bare)]),
          ({n: 5 + bare.index(n.split("/", 1)[1]) % 2 for n in files}, [str(i) for i in range(7)]))
+    same("labels: a line twice is one", use("twice.tsv", [f"{n}\t{c}" for n, c in odd.items()] * 2), got)
     part = use("part.tsv", [f"{bare[0]}\tx", "elsewhere.jpg\ty"])
     same("labels: the others have none", (sorted(part[0].values()), part[1]), ([-1] * (len(files) - 2) + [0, 0], ["x"]))
     mark = lambda name: Set(tree, labels=os.path.join(root, "labels", name)).text(2)
@@ -235,7 +238,7 @@ def labelled():
     use("renamed.tsv", [f"{n}\t{c[::-1]}" for n, c in odd.items()])
     same("labels: their fingerprint is that of what they say", (mark("full.tsv") == mark("again.tsv") == mark("bare.tsv"), len({mark(n) for n in (
         "full.tsv", "other.tsv", "renamed.tsv", "number.tsv", "part.tsv")} | {Set(tree).text(2)})), (True, 6))
-    for label, lines, word in (("no name fits", ["zzz\ta"], "none of its lines"), ("no tab", [f"{bare[0]} cat"], "tab"), ("empty", [""], "names nothing")):
+    for label, lines, word in (("no name fits", ["zzz\ta"], "none of its lines"), ("no tab", [f"{bare[0]} cat"], "tab"), ("two classes for one", [f"{bare[0]}\tx", f"{bare[0]}\ty"], "both 'x' and 'y'"), ("empty", [""], "names nothing")):
         check(f"labels: {label}: an error", "" if word in str(use("bad.tsv", lines)) else str(use("bad.tsv", lines)))
     check("labels: no such file", "" if "No such file" in (Set(tree, labels="nowhere.tsv").why or "") else "no error")
 
@@ -316,9 +319,9 @@ def holdouts():
     same("hold out: the same each time", a, b)
     few, many = ({n for n, _, k in Set(plain, holdout=n) if k} for n in (5, 10))
     check("hold out: more holds what fewer held", "" if few < many else f"{few - many}")
-    lists = {"with.txt": b"train/cat/00.jpg\ntrain/eel/03.jpg\n", "without.txt": b"cat/00.jpg\r\neel/03.jpg\r\n", "wrong.txt": b"cat/00.jpg\ncat/99.jpg\n", "empty.txt": b"\n"}
+    lists = {"with.txt": b"train/cat/00.jpg\ntrain/eel/03.jpg\n", "without.txt": b"cat/00.jpg\r\neel/03.jpg\r\n", "twice.txt": b"cat/00.jpg\neel/03.jpg\ncat/00.jpg\n", "wrong.txt": b"cat/00.jpg\ncat/99.jpg\n", "empty.txt": b"\n"}
     folder = write("lists", lists)
-    for name in ("with.txt", "without.txt"):
+    for name in ("with.txt", "without.txt", "twice.txt"):
         s = Set(plain, holdout=f"{folder}/{name}")
         same(f"hold out {name}", [n for n, _, k in s if k and n.startswith("train")], ["train/cat/00.jpg", "train/eel/03.jpg"])
         same(f"hold out {name}: fingerprint counts", s.text(1).split(":")[0], "2")
