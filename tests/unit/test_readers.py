@@ -1,5 +1,5 @@
 """Data sets made here, read by lib/image: names, labels, splits, pixels; batches that depend on nothing they should not."""
-import ctypes as C, fcntl, gzip, io, os, random, shutil, struct, sys, tarfile, tempfile
+import ctypes as C, fcntl, gzip, io, os, random, shutil, struct, sys, tarfile, tempfile, time
 import numpy as np
 from PIL import Image
 
@@ -154,6 +154,7 @@ def tars():
     for keep in (300, 512, 800, 1536, 5000, size // 1024 * 512 + 100):
         check(f"tar: truncated to {keep} bytes", "" if "truncated" in (Set(truncate("a.tar", keep)).why or "") else "no error")
     check("tar: damaged", "" if "damaged" in (Set(damage("a.tar", 512 * 2 + 10)).why or "") else Set(damage("a.tar", 10)).why or "no error")
+    piped(want, mark)
     web = {}
     for i in range(12):
         members = [(f"{i:06d}.jpg", jpeg()), (f"{i:06d}.cls", str(i % 5).encode() + b"\n"), (f"{i:06d}.json", b"{}")]
@@ -162,6 +163,33 @@ def tars():
     same("WebDataset: labels", [l for _, l, _ in s], [i % 5 for i in range(12)])
     same("WebDataset: classes", s.classes(), list("01234"))
     web_classes()
+
+
+def piped(want, mark):
+    """A pipe cannot be read twice, on stdin or under a name."""
+    with open(os.path.join(root, "a.tar"), "rb") as f:
+        data = f.read()
+    stdin(data)
+    s = Set("-")
+    same("tar on stdin", (list(s), s.text()) if s.p else s.why, (want, mark))
+    same("tar on stdin: pixels, in any order", [s.pixels(i).tobytes() for i in (30, 2)], [np.asarray(Image.open(io.BytesIO(files[want[i][0]]))).tobytes() for i in (30, 2)])
+    fifo = os.path.join(root, "fifo")
+    os.mkfifo(fifo)
+    fd = os.open(fifo, os.O_RDWR)
+    fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, 1 << 20)
+    os.write(fd, data)
+    writer = os.open(fifo, os.O_WRONLY)
+    os.close(fd)
+    if os.fork() == 0:  # the end comes when nobody can write any more, and reading must have begun by then
+        time.sleep(0.5)
+        os._exit(0)
+    os.close(writer)
+    s = Set(fifo)
+    same("tar in a pipe with a name", (list(s), s.text()) if s.p else s.why, (want, mark))
+    for what, data, word in (("a compressed tar", gzip.compress(data), "zcat"), ("words", b"hello\n", "no tar"), ("a picture", jpeg(), "no tar"), ("nothing", b"", "no pictures")):
+        stdin(data)
+        why = Set("-").why or "no error"
+        check(f"{what} on stdin: an error", "" if word in why else why)
 
 
 def web_classes():
