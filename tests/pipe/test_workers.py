@@ -1,11 +1,12 @@
 """The stream of augment is a function of the line alone: not of threads, nor of how many workers there are, nor of their deaths."""
 import hashlib
+import os
 import subprocess
 import time
 
 import lines
 import numpy as np
-from lines import Line, check, content, folder, images, until
+from lines import Line, check, content, folder, images, skip, until
 from peer import Client
 
 AUGMENT = ["augment", "-q", "--size", "32", "--recipe", "mocov2", "--batch", "8", "--epochs", "3", "-s", "5"]
@@ -62,6 +63,26 @@ def test_streams(d):
     check("in another order each time", len({tuple(np.concatenate(index[e * 5:e * 5 + 5]).tolist()) for e in range(3)}) == 3)
 
 
+def with_loops(isa, command):
+    return ["env", f"SPRAT_ISA={isa}", f"{lines.BIN}/augment"] + command[1:]
+
+
+def test_photos(d):
+    """Photographs at their own size, over two epochs: in the second one the cache is warm."""
+    tar = f"{lines.DATA}/imagenet-sample-200.tar"
+    if not os.path.exists(tar):
+        return skip("a stream of photos", "DATA names no folder with imagenet-sample-200.tar")
+    os.mkdir(f"{d}/photos")
+    subprocess.run(["tar", "xf", tar, "-C", f"{d}/photos"], check=True)
+    augment = ["augment", "-q", "--batch", "50", "--epochs", "2", "-s", "3"]
+    want, _ = read_stream(d, augment + ["-j1", "--cache", "0", tar])
+    others = {"-j3, a folder": [augment + ["-j3", "--cache", "0", "photos"]], "a cache": [augment + ["-j2", tar]],
+              "a cache, a folder, another worker": [augment + ["-j2", "photos"], augment + ["-j1", "--cache", "0", tar]],
+              **{f"loops for {isa}": [with_loops(isa, augment) + ["-j2", "--cache", "0", tar]] for isa in ("base", "avx2", "avx512")}}
+    for name, workers in others.items():
+        check(f"photos: {name}: the same stream", read_stream(d, *workers)[0] == want)
+
+
 # --- a whole run ---
 
 ENCODE = ["encode", "-q", "-j1", "-a", "mobilenet_v3_small", "--small", "--dim", "16", "--patience", "5", "-o", "run"]
@@ -108,6 +129,7 @@ if __name__ == "__main__":
     with folder() as d:
         images(f"{d}/data", 40)
         test_streams(d)
+        test_photos(d)
         test_runs(d)
         test_late_worker(d)
     lines.done()
