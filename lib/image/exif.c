@@ -136,9 +136,11 @@ static void take_text(struct view v, const char *type, struct png_note notes[NOT
 /* As Pillow does: what comes behind the pixels is looked at only when there is no EXIF before them. */
 static void find_notes(struct view v, struct png_note notes[NOTES])
 {
-	for (size_t at = 8; at + 8 <= v.n; at += 12 + number(v, at, 4)) {
+	size_t size;
+
+	for (size_t at = 8; at + 8 <= v.n; at += 12 + size) {
 		const char *type = (const char *)v.p + at + 4;
-		struct view data = part(v, at + 8, number(v, at, 4));
+		struct view data = part(v, at + 8, size = number(v, at, 4));
 
 		if (memcmp(type, "IDAT", 4) == 0 && notes[NOTE_EXIF].text.p)
 			return;
