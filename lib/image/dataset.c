@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "lib/image/reader.h"
@@ -31,15 +32,21 @@ int read_span(int fd, uint64_t offset, size_t size, struct bytes *scratch, struc
 {
 	uint8_t *p;
 	size_t done = 0;
+	int flags = RWF_NOWAIT;
 
 	if (size > SAMPLE_BYTES_MAX)
 		return fail("it has %zu bytes, more than the limit of %d", size, SAMPLE_BYTES_MAX);
 	p = bytes_room(scratch, size);
 	while (done < size) {
-		ssize_t n = pread(fd, p + done, size - done, (off_t)(offset + done));
+		ssize_t n = preadv2(fd, &(struct iovec){ p + done, size - done }, 1, (off_t)(offset + done), flags);
 
 		if (n < 0 && errno == EINTR)
 			continue;
+		if (n < 0 && flags && (errno == EAGAIN || errno == EOPNOTSUPP)) {
+			scratch->waited = true;
+			flags = 0;
+			continue;
+		}
 		if (n < 0)
 			return fail("unable to read it:");
 		if (n == 0)
@@ -65,6 +72,17 @@ int load_file(const struct dataset *d, const struct sample *s, struct bytes *scr
 		r = read_span(fd, 0, s->size, scratch, blob);
 	close(fd);
 	return r;
+}
+
+void expect_file(const struct dataset *d, const struct sample *s)
+{
+	const struct source *from = &d->sources[s->source];
+	int fd = openat(from->fd, d->names + s->name - from->stripped, O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		return;
+	posix_fadvise(fd, 0, s->size, POSIX_FADV_WILLNEED);
+	close(fd);
 }
 
 /* --- samples --- */
@@ -134,6 +152,14 @@ int dataset_load(const struct dataset *d, int sample, struct bytes *scratch, str
 	const struct sample *s = &d->samples[sample];
 
 	return d->sources[s->source].reader->load(d, s, scratch, blob);
+}
+
+void dataset_expect(const struct dataset *d, int sample)
+{
+	const struct sample *s = &d->samples[sample];
+
+	if (d->sources[s->source].reader->expect)
+		d->sources[s->source].reader->expect(d, s);
 }
 
 /* Whether all samples from first on lie in the folder that begins prefix, n bytes with its '/', and not as plain files in it. */

@@ -77,11 +77,14 @@ int dataset_keep(struct dataset *d, const char *split);
 struct bytes {
 	uint8_t *data;
 	size_t room;
+	bool waited;    /* for a disk, since this was last set to false */
 };
-#define BYTES_INIT { NULL, 0 }
+#define BYTES_INIT { NULL, 0, false }
 void bytes_release(struct bytes *b);
 
 /* The bytes of a sample, valid until the next load with the same scratch. 0, or -1 after fail() with the cause alone. */
 int dataset_load(const struct dataset *d, int sample, struct bytes *scratch, struct blob *blob);
+/* Says that a sample will be loaded soon, so that the disk can work meanwhile. */
+void dataset_expect(const struct dataset *d, int sample);
 
 #endif

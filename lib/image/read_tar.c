@@ -318,6 +318,11 @@ static int tar_load(const struct dataset *d, const struct sample *s, struct byte
 	return read_span(d->sources[s->source].fd, s->offset, s->size, scratch, blob);
 }
 
+static void tar_expect(const struct dataset *d, const struct sample *s)
+{
+	posix_fadvise(d->sources[s->source].fd, (off_t)s->offset, s->size, POSIX_FADV_WILLNEED);
+}
+
 const struct reader reader_tar = {
-	{ "tar", "ustar, pax, GNU; WebDataset", NULL }, tar_claims, tar_scan, tar_load,
+	{ "tar", "ustar, pax, GNU; WebDataset", NULL }, tar_claims, tar_scan, tar_load, tar_expect,
 };
