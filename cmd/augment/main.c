@@ -163,6 +163,7 @@ static int serve(struct stage *s, struct maker *m, struct profile *spent)
 {
 	struct record *schema = describe(s, m), *batch = record_new(KIND_BATCH);
 	struct request q;
+	double since = profile_program(spent);
 	int r = stage_serve(s, false);
 
 	profile_start(spent);
@@ -174,6 +175,7 @@ static int serve(struct stage *s, struct maker *m, struct profile *spent)
 	maker_spent(m, spent);
 	if (maker_bad(m))
 		note("left out %d unreadable images in all", maker_bad(m));
+	profile_rest(spent, since, PHASE_SEND);
 	if (spent->on)
 		profile_note(spent);
 	record_free(schema);

@@ -2,7 +2,6 @@
 import hashlib
 import os
 import subprocess
-import time
 
 import lines
 import numpy as np
@@ -118,7 +117,7 @@ def test_late_worker(d):
     subprocess.run(["ln", "-s", "../data", path], check=True)
     late = ["sh", "-c", 'sleep 1; exec "$0" "$@"', f"{lines.BIN}/augment"] + AUGMENT[1:] + ["-j1", "data"]
     line = Line([AUGMENT + ["-j1", "data"], late], ENCODE, ["loss", "-q", "-j1", "moco:k=64"], cwd=path)
-    time.sleep(0.5)
+    until(lambda: line.steps() >= 2 or line[-1].poll() is not None)
     line.kill(0)
     line.wait(60)
     check("a late worker saves the run", line.codes == [-9, 0, 0, 0] and line.steps() == 15, f"{line.codes} {line.stderr}")
