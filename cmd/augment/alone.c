@@ -70,13 +70,19 @@ int run_alone(struct options *o, struct dataset *d)
 {
 	int r;
 
+	if ((o->preview != NULL) + (o->pack.pattern != NULL) + o->describe + o->dry_run > 1) {
+		dataset_free(d);
+		return fail_code(EXIT_USAGE, "--preview, --pack, --describe and --dry-run are done one at a time");
+	}
 	if (o->preview)
 		o->maker.batch = 1;
 	if (o->preview || o->dry_run)
 		return run_maker(o, d);
 	o->pack.exif = o->maker.exif;
 	o->pack.max_bad = o->maker.max_bad;
-	r = o->describe ? survey_print(d, o->maker.exif, stdout) : pack_write(d, &o->pack);
+	r = *o->maker.split ? dataset_keep(d, o->maker.split) : 0;
+	if (r == 0)
+		r = o->describe ? survey_print(d, o->maker.exif, stdout) : pack_write(d, &o->pack);
 	dataset_free(d);
 	return r;
 }

@@ -83,6 +83,7 @@ static void add_facts(struct record *r, const struct facts *f)
 	record_set_int(r, "fact.samples", f->samples);
 	record_set_text(r, "fact.split", f->split);
 	record_set_text(r, "fact.holdout", f->holdout);
+	record_set_text(r, "fact.labels", f->labels);
 	record_set_text(r, "fact.recipe", f->recipe);
 	record_set_int(r, "fact.size", f->size);
 	record_set_text(r, "fact.mean", f->mean);
@@ -98,6 +99,7 @@ static void add_facts(struct record *r, const struct facts *f)
 	record_set_bool(r, "fact.fast", f->fast);
 }
 
+/* One name a line. */
 static void add_classes(struct record *r, const struct dataset *d)
 {
 	size_t size = 1, used = 0;
@@ -106,8 +108,11 @@ static void add_classes(struct record *r, const struct dataset *d)
 	for (int i = 0; i < d->class_count; i++)
 		size += strlen(d->classes[i]) + 1;
 	text = xcalloc(size, 1);
-	for (int i = 0; i < d->class_count; i++)
-		used += snprintf(text + used, size - used, "%s\n", d->classes[i]);
+	for (int i = 0; i < d->class_count; i++) {
+		for (const char *c = d->classes[i]; *c; c++)
+			text[used++] = *c == '\n' ? '?' : *c;
+		text[used++] = '\n';
+	}
 	if (d->class_count)
 		record_add_text(r, "classes", text);
 	free(text);
@@ -158,6 +163,7 @@ static int serve(struct stage *s, struct maker *m, struct profile *spent)
 {
 	struct record *schema = describe(s, m), *batch = record_new(KIND_BATCH);
 	struct request q;
+	double since = profile_program(spent);
 	int r = stage_serve(s, false);
 
 	profile_start(spent);
@@ -169,6 +175,7 @@ static int serve(struct stage *s, struct maker *m, struct profile *spent)
 	maker_spent(m, spent);
 	if (maker_bad(m))
 		note("left out %d unreadable images in all", maker_bad(m));
+	profile_rest(spent, since, PHASE_SEND);
 	if (spent->on)
 		profile_note(spent);
 	record_free(schema);

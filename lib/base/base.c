@@ -296,7 +296,7 @@ static void sync_folder(const char *path)
 	free(folder);
 }
 
-int write_whole(const char *path, int (*emit)(int fd, void *arg), void *arg)
+static int write_beside(const char *path, int (*emit)(int fd, void *arg), void *arg)
 {
 	char *temporary = xasprintf("%s.tmp", path);
 	int fd, r = 0;
@@ -320,6 +320,30 @@ int write_whole(const char *path, int (*emit)(int fd, void *arg), void *arg)
 	else if (fd >= 0)
 		unlink(temporary);
 	free(temporary);
+	return r;
+}
+
+static int write_through(const char *path, int (*emit)(int fd, void *arg), void *arg)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC), r;
+
+	if (fd < 0)
+		return fail("unable to write '%s':", path);
+	r = emit(fd, arg);
+	if (close(fd) < 0 && r == 0)
+		r = fail("unable to write '%s':", path);
+	return r;
+}
+
+int write_whole(const char *path, int (*emit)(int fd, void *arg), void *arg)
+{
+	struct stat st;
+	char *real = lstat(path, &st) == 0 && S_ISLNK(st.st_mode) ? realpath(path, NULL) : NULL;
+	const char *to = real ? real : path;
+	bool device = stat(to, &st) == 0 && !S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode);
+	int r = device ? write_through(to, emit, arg) : write_beside(to, emit, arg);
+
+	free(real);
 	return r;
 }
 

@@ -87,8 +87,8 @@ int parse_real(const char *s, double *out);
 int read_file(const char *path, size_t limit, void **data, size_t *size);
 /* write(2) until all is out. */
 int write_all(int fd, const void *data, size_t size);
-/* Makes content appear at path whole or not at all: temporary name, fsync, rename, fsync of the folder.
- * emit(fd, arg) writes the content and returns 0, or -1 after fail(). */
+/* Makes content appear at path whole or not at all: temporary name, fsync, rename, fsync of the folder. Links are followed; a
+ * device or a pipe is written to as it comes, never replaced. emit(fd, arg) writes the content and returns 0, or -1 after fail(). */
 int write_whole(const char *path, int (*emit)(int fd, void *arg), void *arg);
 
 /* 64-bit FNV-1a, for fingerprints of names and facts (not for security). Start with HASH_INIT. */

@@ -176,6 +176,18 @@ void classes_release(struct dataset *d)
 	d->class_count = 0;
 }
 
+/* The same whatever the labels were found by. */
+static void fingerprint_labels(struct dataset *d)
+{
+	uint64_t h = HASH_INIT;
+
+	for (int i = 0; i < d->class_count; i++)
+		h = hash_bytes(h, d->classes[i], strlen(d->classes[i]) + 1);
+	for (int i = 0; i < d->count; i++)
+		h = hash_bytes(h, &d->samples[i].label, sizeof(d->samples[i].label));
+	format(d->labels, sizeof(d->labels), "%d:%016llx", d->class_count, (unsigned long long)h);
+}
+
 void dataset_classify(struct dataset *d)
 {
 	bool given = false, numbers = true;
@@ -191,6 +203,7 @@ void dataset_classify(struct dataset *d)
 		label_by_number(d);
 	else
 		label_by_name(d, given);
+	fingerprint_labels(d);
 }
 
 /* --- a file of labels --- */

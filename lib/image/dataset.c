@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "lib/image/reader.h"
@@ -31,15 +32,21 @@ int read_span(int fd, uint64_t offset, size_t size, struct bytes *scratch, struc
 {
 	uint8_t *p;
 	size_t done = 0;
+	int flags = RWF_NOWAIT;
 
 	if (size > SAMPLE_BYTES_MAX)
 		return fail("it has %zu bytes, more than the limit of %d", size, SAMPLE_BYTES_MAX);
 	p = bytes_room(scratch, size);
 	while (done < size) {
-		ssize_t n = pread(fd, p + done, size - done, (off_t)(offset + done));
+		ssize_t n = preadv2(fd, &(struct iovec){ p + done, size - done }, 1, (off_t)(offset + done), flags);
 
 		if (n < 0 && errno == EINTR)
 			continue;
+		if (n < 0 && flags && (errno == EAGAIN || errno == EOPNOTSUPP)) {
+			scratch->waited = true;
+			flags = 0;
+			continue;
+		}
 		if (n < 0)
 			return fail("unable to read it:");
 		if (n == 0)
@@ -65,6 +72,17 @@ int load_file(const struct dataset *d, const struct sample *s, struct bytes *scr
 		r = read_span(fd, 0, s->size, scratch, blob);
 	close(fd);
 	return r;
+}
+
+void expect_file(const struct dataset *d, const struct sample *s)
+{
+	const struct source *from = &d->sources[s->source];
+	int fd = openat(from->fd, d->names + s->name - from->stripped, O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		return;
+	posix_fadvise(fd, 0, s->size, POSIX_FADV_WILLNEED);
+	close(fd);
 }
 
 /* --- samples --- */
@@ -136,6 +154,14 @@ int dataset_load(const struct dataset *d, int sample, struct bytes *scratch, str
 	return d->sources[s->source].reader->load(d, s, scratch, blob);
 }
 
+void dataset_expect(const struct dataset *d, int sample)
+{
+	const struct sample *s = &d->samples[sample];
+
+	if (d->sources[s->source].reader->expect)
+		d->sources[s->source].reader->expect(d, s);
+}
+
 /* Whether all samples from first on lie in the folder that begins prefix, n bytes with its '/', and not as plain files in it. */
 static bool is_common(const struct dataset *d, int first, const char *prefix, size_t n)
 {
@@ -201,10 +227,52 @@ static void fingerprint(struct dataset *d)
 	format(d->fingerprint, sizeof(d->fingerprint), "%d:%016llx", d->count, (unsigned long long)h);
 }
 
+/* --- a part of it --- */
+
+int *dataset_choose(const struct dataset *d, const char *split, int *count)
+{
+	bool all = strcmp(split, "all") == 0;
+	enum split s = strcmp(split, "test") == 0 ? SPLIT_TEST : SPLIT_TRAIN;
+	int *chosen;
+
+	if (!all && s == SPLIT_TRAIN && strcmp(split, "train") != 0) {
+		fail_code(EXIT_USAGE, "unknown split '%s': choose one of train, test, all", split);
+		return NULL;
+	}
+	*count = 0;
+	chosen = xcalloc(d->count, sizeof(*chosen));
+	for (int i = 0; i < d->count; i++)
+		if (all || d->samples[i].split == s)
+			chosen[(*count)++] = i;
+	if (*count)
+		return chosen;
+	free(chosen);
+	fail_code(EXIT_USAGE, "there is no image in the split '%s'; try --split all", split);
+	return NULL;
+}
+
+int dataset_keep(struct dataset *d, const char *split)
+{
+	int count, *kept = dataset_choose(d, split, &count);
+
+	if (!kept)
+		return -1;
+	for (int i = 0; i < count; i++)
+		d->samples[i] = d->samples[kept[i]];
+	d->count = count;
+	fingerprint(d);
+	free(kept);
+	return 0;
+}
+
 /* --- opening --- */
 
-static int unknown_kind(const char *path, const uint8_t *head)
+static int unknown_kind(const char *path, const struct stat *st, const uint8_t *head)
 {
+	if (S_ISREG(st->st_mode) && st->st_size == 0)
+		return fail("unable to use '%s': it is empty", path);
+	if (is_picture_name(path))
+		return fail("unable to use '%s': it is one picture; name its folder, or write the names of pictures into: augment -0", path);
 	if (head[0] == 0x1f && head[1] == 0x8b)
 		return fail("unable to use '%s': it is compressed; for a tar, try: zcat %s | augment ... -", path, path);
 	return fail("unable to use '%s': it is neither a folder of pictures, a tar, IDX nor CIFAR file", path);
@@ -236,7 +304,7 @@ static int source_open(struct dataset *d, const char *path, bool list)
 	}
 	s->reader = !is_stdin ? find_reader(path, &st, head) : list ? &reader_list : &reader_tar;
 	if (!s->reader)
-		return unknown_kind(path, head);
+		return unknown_kind(path, &st, head);
 	return s->reader->scan(d, d->source_count - 1);
 }
 

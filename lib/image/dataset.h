@@ -45,6 +45,7 @@ struct dataset {
 	int class_count;
 	char fingerprint[40];        /* "count:hash" of sorted names and sizes */
 	char holdout[40];            /* the same of the held-out names; "" without */
+	char labels[40];             /* "classes:hash" of the classes' names and each sample's label */
 	size_t name_max;             /* bytes of the longest name */
 	struct source *sources;
 	int source_count;
@@ -66,16 +67,24 @@ int dataset_label(struct dataset *d, const char *path);
 int dataset_holdout(struct dataset *d, const char *spec);
 /* How many samples of a split there are. */
 int dataset_split_count(const struct dataset *d, enum split s);
+/* The numbers of the samples of a split, train, test or all, for the caller to free; NULL after fail(), with EXIT_USAGE, when
+ * there are none. */
+int *dataset_choose(const struct dataset *d, const char *split, int *count);
+/* Forgets all samples but those of a split; labels stay what they are. */
+int dataset_keep(struct dataset *d, const char *split);
 
 /* Growing memory for the bytes of one sample. */
 struct bytes {
 	uint8_t *data;
 	size_t room;
+	bool waited;    /* for a disk, since this was last set to false */
 };
-#define BYTES_INIT { NULL, 0 }
+#define BYTES_INIT { NULL, 0, false }
 void bytes_release(struct bytes *b);
 
 /* The bytes of a sample, valid until the next load with the same scratch. 0, or -1 after fail() with the cause alone. */
 int dataset_load(const struct dataset *d, int sample, struct bytes *scratch, struct blob *blob);
+/* Says that a sample will be loaded soon, so that the disk can work meanwhile. */
+void dataset_expect(const struct dataset *d, int sample);
 
 #endif

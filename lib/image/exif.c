@@ -1,6 +1,10 @@
 #include "lib/image/exif.h"
 
-enum { TAG_ORIENTATION = 0x0112, TYPE_SHORT = 3, TYPE_LONG = 4, ENTRY = 12 };
+#include <ctype.h>
+#include <zlib.h>
+
+/* TEXT_MOST: the length of a deflated text from which on Pillow refuses the file. */
+enum { TAG_ORIENTATION = 0x0112, TYPE_SHORT = 3, TYPE_LONG = 4, ENTRY = 12, OTHER = 9, TEXT_MOST = 1 << 20 };
 
 /* Bytes of a file that are left, in one of the two orders. */
 struct view {
@@ -27,7 +31,7 @@ static struct view part(struct view v, size_t at, size_t n)
 	return (struct view){ v.p + at, MIN(n, v.n - at), v.big };
 }
 
-/* --- where the three formats keep it --- */
+/* --- where JPEG and WebP keep it --- */
 
 /* Segments of a JPEG up to the first scan. */
 static struct view find_in_jpeg(struct view v)
@@ -48,54 +52,200 @@ static struct view find_in_jpeg(struct view v)
 	return part(v, v.n, 0);
 }
 
-/* Chunks of a PNG, or, in the other order and padded to even sizes, of a RIFF file. */
-static struct view find_chunk(struct view v, size_t at, const char *name, bool riff)
+/* Chunks of a RIFF file, padded to even sizes. */
+static struct view find_in_webp(struct view v)
 {
-	while (at + 8 <= v.n) {
-		size_t size = number(v, at + (riff ? 4 : 0), 4);
+	for (size_t at = 12; at + 8 <= v.n;) {
+		size_t size = number(v, at + 4, 4);
 
-		if (memcmp(v.p + at + (riff ? 0 : 4), name, 4) == 0)
+		if (memcmp(v.p + at, "EXIF", 4) == 0)
 			return part(v, at + 8, size);
-		at += 8 + size + (riff ? size % 2 : 4);
+		at += 8 + size + size % 2;
 	}
 	return part(v, v.n, 0);
 }
 
 /* --- the TIFF within --- */
 
+/* 1 to 8; 0: it says nothing; OTHER: it says something else. */
 static int tiff_orientation(struct view v)
 {
-	uint32_t at, count, found = 1;
+	uint32_t at, count;
+	int found = 0;
 
 	if (v.n >= 6 && memcmp(v.p, "Exif\0", 6) == 0) /* some writers of WebP leave it in */
 		v = part(v, 6, v.n);
 	if (v.n < 8 || (memcmp(v.p, "II*\0", 4) != 0 && memcmp(v.p, "MM\0*", 4) != 0))
-		return 1;
+		return 0;
 	v.big = v.p[0] == 'M';
 	at = number(v, 4, 4);
 	count = number(v, at, 2);
 	for (uint32_t i = 0; i < count && (size_t)at + 2 + (size_t)(i + 1) * ENTRY <= v.n; i++) {
 		size_t e = (size_t)at + 2 + (size_t)i * ENTRY;
-		uint32_t type = number(v, e + 2, 2);
+		uint32_t type = number(v, e + 2, 2), said = number(v, e + 8, type == TYPE_SHORT ? 2 : 4);
+		bool one = number(v, e + 4, 4) == 1 && (type == TYPE_SHORT || type == TYPE_LONG);
 
-		if (number(v, e, 2) == TAG_ORIENTATION && number(v, e + 4, 4) == 1 && (type == TYPE_SHORT || type == TYPE_LONG))
-			found = number(v, e + 8, type == TYPE_SHORT ? 2 : 4);
+		if (number(v, e, 2) == TAG_ORIENTATION)
+			found = one && said >= 1 && said < OTHER ? (int)said : OTHER;
 	}
-	return found >= 1 && found <= 8 ? (int)found : 1;
+	return found;
+}
+
+/* --- PNG: a chunk for it, or texts, where older programs put it --- */
+
+/* The three in the order in which they are believed; of several of a kind the last counts. */
+enum { NOTE_EXIF, NOTE_HEX, NOTE_XMP, NOTES };
+static const char *const note_keys[NOTES] = { "exif", "Raw profile type exif", "XML:com.adobe.xmp" };
+
+struct png_note {
+	struct view text;       /* of address NULL: there is none */
+	bool deflated;
+};
+
+/* Takes the text up to the next NUL off the front. */
+static bool skip_word(struct view *v)
+{
+	const uint8_t *nul = v->n ? memchr(v->p, 0, v->n) : NULL;
+
+	if (nul)
+		*v = part(*v, nul + 1 - v->p, v->n);
+	return nul != NULL;
+}
+
+/* tEXt: key, NUL, text; zTXt: key, NUL, method, text; iTXt: key, NUL, is deflated, method, two words, text. */
+static void take_text(struct view v, const char *type, struct png_note notes[NOTES])
+{
+	struct png_note n = { v, *type == 'z' };
+	int kind = 0;
+
+	while (kind < NOTES && (v.n <= strlen(note_keys[kind]) || memcmp(v.p, note_keys[kind], strlen(note_keys[kind]) + 1) != 0))
+		kind++;
+	if (kind == NOTES || (kind == NOTE_EXIF && *type != 't') || !skip_word(&n.text))
+		return;
+	if (*type == 'i') {
+		n.deflated = n.text.n > 0 && *n.text.p != 0;
+		n.text = part(n.text, 2, n.text.n);
+		if (!skip_word(&n.text) || !skip_word(&n.text))
+			return;
+	} else if (*type == 'z') {
+		n.text = part(n.text, 1, n.text.n);
+	}
+	notes[kind] = n;
+}
+
+/* As Pillow does: what comes behind the pixels is looked at only when there is no EXIF before them. */
+static void find_notes(struct view v, struct png_note notes[NOTES])
+{
+	size_t size;
+
+	for (size_t at = 8; at + 8 <= v.n; at += 12 + size) {
+		const char *type = (const char *)v.p + at + 4;
+		struct view data = part(v, at + 8, size = number(v, at, 4));
+
+		if (memcmp(type, "IDAT", 4) == 0 && notes[NOTE_EXIF].text.p)
+			return;
+		if (memcmp(type, "eXIf", 4) == 0)
+			notes[NOTE_EXIF] = (struct png_note){ data, false };
+		else if (memcmp(type, "tEXt", 4) == 0 || memcmp(type, "zTXt", 4) == 0 || memcmp(type, "iTXt", 4) == 0)
+			take_text(data, type, notes);
+	}
+}
+
+/* At most TEXT_MOST bytes of the text; text: room for as many. */
+static struct view note_text(const struct png_note *n, uint8_t *text)
+{
+	size_t size = 0;
+	z_stream z = { .next_in = (Bytef *)n->text.p, .avail_in = (uInt)n->text.n, .next_out = text, .avail_out = TEXT_MOST };
+
+	if (!n->deflated) {
+		size = MIN(n->text.n, TEXT_MOST);
+		if (size)
+			memcpy(text, n->text.p, size);
+	} else if (inflateInit(&z) == Z_OK) {
+		int r = inflate(&z, Z_SYNC_FLUSH);
+
+		size = r == Z_OK || r == Z_STREAM_END ? z.total_out : 0; /* a cut one gives what is there */
+		inflateEnd(&z);
+	}
+	return (struct view){ text, size, true };
+}
+
+static int hex_digit(int c)
+{
+	return c >= '0' && c <= '9' ? c - '0' : (c | 32) >= 'a' && (c | 32) <= 'f' ? (c | 32) - 'a' + 10 : -1;
+}
+
+/* Behind three lines of other words, bytes as pairs of digits, in place. */
+static struct view unhex(struct view v, uint8_t *text)
+{
+	size_t at = 0, digits = 0;
+
+	for (int lines = 0; at < v.n && lines < 3; at++)
+		lines += v.p[at] == '\n';
+	for (; at < v.n; at++) {
+		int digit = hex_digit(v.p[at]);
+
+		if (digit < 0 && !isspace(v.p[at]))
+			return part(v, v.n, 0);
+		if (digit < 0)
+			continue;
+		text[digits / 2] = (uint8_t)(digits % 2 ? text[digits / 2] << 4 | digit : digit);
+		digits++;
+	}
+	return (struct view){ text, digits / 2, true };
+}
+
+/* tiff:Orientation="6", or the same as an element. */
+static int xmp_orientation(struct view v)
+{
+	static const char key[] = "tiff:Orientation";
+	const uint8_t *p = v.p, *end = v.p + v.n;
+
+	while ((p = memmem(p, end - p, key, strlen(key))) != NULL) {
+		p += strlen(key);
+		if (end - p >= 3 && p[0] == '=' && p[1] == '"' && isdigit(p[2]))
+			return p[2] - '0';
+		if (end - p >= 2 && p[0] == '>' && isdigit(p[1]))
+			return p[1] - '0';
+	}
+	return 0;
+}
+
+static int png_orientation(struct view v)
+{
+	struct png_note notes[NOTES] = { 0 };
+	uint8_t *text;
+	int found;
+
+	find_notes(v, notes);
+	found = tiff_orientation(notes[NOTE_EXIF].text);
+	if (found || (!notes[NOTE_HEX].text.p && !notes[NOTE_XMP].text.p))
+		return found;
+	text = xmalloc(TEXT_MOST);
+	if (!notes[NOTE_EXIF].text.p && notes[NOTE_HEX].text.p)
+		found = tiff_orientation(unhex(note_text(&notes[NOTE_HEX], text), text));
+	if (!found && notes[NOTE_XMP].text.p)
+		found = xmp_orientation(note_text(&notes[NOTE_XMP], text));
+	free(text);
+	return found;
 }
 
 int exif_orientation(const uint8_t *data, size_t size)
 {
 	struct view v = { data, size, true };
+	int found;
 
 	if (size < 12)
 		return 1;
-	if (data[0] == 0xff)
-		return tiff_orientation(find_in_jpeg(v));
-	if (data[0] == 0x89)
-		return tiff_orientation(find_chunk(v, 8, "eXIf", false));
-	v.big = false;
-	return tiff_orientation(find_chunk(v, 12, "EXIF", true));
+	if (data[0] == 0xff) {
+		found = tiff_orientation(find_in_jpeg(v));
+	} else if (data[0] == 0x89) {
+		found = png_orientation(v);
+	} else {
+		v.big = false;
+		found = tiff_orientation(find_in_webp(v));
+	}
+	return found >= 1 && found < OTHER ? found : 1;
 }
 
 /* --- turning --- */

@@ -40,24 +40,13 @@ static int fill_stats(struct facts *f, const struct maker_options *o)
 /* Lists the samples that are served. Without --split, training takes the split train where there is one. */
 static int choose_samples(struct maker *m, const struct maker_options *o)
 {
-	const struct dataset *d = m->d;
 	const char *split = o->split;
-	int train = dataset_split_count(d, SPLIT_TRAIN);
-	bool all;
 
 	if (!*split)
-		split = o->eval || train == 0 ? "all" : "train";
-	all = strcmp(split, "all") == 0;
-	if (!all && strcmp(split, "train") != 0 && strcmp(split, "test") != 0)
-		return fail_code(EXIT_USAGE, "unknown split '%s': choose one of train, test, all", split);
+		split = o->eval || dataset_split_count(m->d, SPLIT_TRAIN) == 0 ? "all" : "train";
 	format(m->facts.split, sizeof(m->facts.split), "%s", split);
-	m->served = xcalloc(d->count, sizeof(*m->served));
-	for (int i = 0; i < d->count; i++)
-		if (all || (d->samples[i].split == SPLIT_TEST) == (strcmp(split, "test") == 0))
-			m->served[m->served_count++] = i;
-	if (!m->served_count)
-		return fail_code(EXIT_USAGE, "there is no image in the split '%s'; try --split all", split);
-	return 0;
+	m->served = dataset_choose(m->d, split, &m->served_count);
+	return m->served ? 0 : -1;
 }
 
 static int fill_length(struct facts *f, const struct maker_options *o)
@@ -81,6 +70,7 @@ int facts_fill(struct maker *m, const struct maker_options *o)
 	f->views = o->views ? o->views : o->eval ? 1 : 2;
 	format(f->data, sizeof(f->data), "%s", m->d->fingerprint);
 	format(f->holdout, sizeof(f->holdout), "%s", m->d->holdout);
+	format(f->labels, sizeof(f->labels), "%s", m->d->labels);
 	choice_spell(&o->recipe, f->recipe, sizeof(f->recipe));
 	if (f->eval && f->views == 1 && r->frame != FRAME_CENTRE)
 		format(f->recipe, sizeof(f->recipe), "eval");

@@ -6,7 +6,7 @@
 
 /* Scans may be a few bytes long and go over the whole image each: both their number and the pixels that all of them pass over are
  * limited, to about a second of work. */
-enum { SCANS_MAX = 500, SCANNED_MAX = 10 * PICTURE_PIXELS, STREAMED = 32 };
+enum { SCANS_MAX = 500, SCANNED_MAX = 10 * PICTURE_PIXELS, STREAMED = 32, PORTION = 65536 };
 
 struct jpeg {
 	struct jpeg_decompress_struct c;
@@ -15,6 +15,8 @@ struct jpeg {
 	struct jpeg_progress_mgr progress;
 	jmp_buf fence;
 	bool open;
+	const uint8_t *data;
+	size_t hidden;          /* bytes of the file behind those that libjpeg knows of */
 	int least;              /* pixels of the short side of reduced pictures; 0: exact */
 	uint8_t *row;           /* one row, see row_room() */
 	size_t row_room;
@@ -56,16 +58,31 @@ static void on_progress(j_common_ptr c)
 	}
 }
 
+/* Where more is hidden, libjpeg goes back to the start of a block of pixels and returns: see show_more(). */
 static boolean on_end_of_data(j_decompress_ptr c)
 {
 	struct jpeg *j = c->client_data;
 
+	if (j->hidden)
+		return FALSE;
 	fail("it is truncated");
 	longjmp(j->fence, 1);
 }
 
+static void show_more(struct jpeg *j)
+{
+	size_t n = MIN(j->hidden, PORTION);
+
+	j->source.bytes_in_buffer += n;
+	j->hidden -= n;
+}
+
 static void on_skip(j_decompress_ptr c, long n)
 {
+	struct jpeg *j = c->client_data;
+
+	while (n > 0 && (size_t)n > c->src->bytes_in_buffer && j->hidden)
+		show_more(j);
 	if (n > 0 && (size_t)n > c->src->bytes_in_buffer)
 		on_end_of_data(c);
 	if (n > 0) {
@@ -158,6 +175,8 @@ static int jpeg_open(void *state, const uint8_t *data, size_t size, int *w, int 
 	if (setjmp(j->fence))
 		return -1;
 	jpeg_renew(j);
+	j->data = data;
+	j->hidden = 0;
 	j->source.next_input_byte = data;
 	j->source.bytes_in_buffer = size;
 	jpeg_read_header(&j->c, TRUE);
@@ -181,6 +200,16 @@ static bool is_closed(const struct jpeg *j)
 		if (p[-1] == 0xff && p[0] == JPEG_EOI)
 			return true;
 	return false;
+}
+
+/* A file without an end is read by portions of as many bytes as Pillow reads at a time. How far libjpeg looks ahead for the last
+ * pixels depends on where portions end, and with it whether it misses the end. */
+static void hide_end(struct jpeg *j)
+{
+	size_t at = (size_t)(j->source.next_input_byte - j->data), known = MIN(PORTION - at % PORTION, j->source.bytes_in_buffer);
+
+	j->hidden = j->source.bytes_in_buffer - known;
+	j->source.bytes_in_buffer = known;
 }
 
 /* The window with the margin that upsampling looks at: one MCU to each side. Progressive files have the whole work done
@@ -237,7 +266,8 @@ static void read_rows(struct jpeg *j, struct picture *p)
 	for (int y = 0; y < p->h; y++) {
 		uint8_t *out = p->rgb + (size_t)y * p->w * 3, *row = cmyk || (uintptr_t)out % STREAMED == 0 ? own : out;
 
-		jpeg_read_scanlines(&j->c, &row, 1);
+		while (jpeg_read_scanlines(&j->c, &row, 1) == 0)
+			show_more(j);
 		if (cmyk)
 			cmyk_to_rgb(out, row, p->w);
 		else if (row == own)
@@ -256,7 +286,10 @@ static int jpeg_read(void *state, struct box window, struct picture *p)
 		return -1;
 	}
 	j->c.out_color_space = j->c.num_components == 4 ? JCS_CMYK : JCS_RGB;
-	jpeg_start_decompress(&j->c);
+	if (!is_closed(j))
+		hide_end(j);
+	while (!jpeg_start_decompress(&j->c))
+		show_more(j);
 	if (width < j->c.output_width)
 		jpeg_crop_scanline(&j->c, &left, &width);
 	picture_shape(p, (struct box){ (int)left, b.y, (int)width, b.h });

@@ -34,6 +34,24 @@ static int split_text(struct lines *l, const char *path, char separator)
 	return l->count ? 0 : fail("unable to use '%s': it names nothing", path);
 }
 
+/* Of lines that say the same one counts; two that say different things of one name do not. */
+static int drop_repeats(struct lines *l, const char *path, char separator)
+{
+	int n = 0;
+
+	for (int i = 0; i < l->count; i++) {
+		char *key = l->keys[i], *before = n ? l->keys[n - 1] : NULL;
+		size_t value = strlen(key) + 1;
+
+		if (!before || strcmp(before, key) != 0)
+			l->keys[n++] = key;
+		else if (separator && strcmp(before + value, key + value) != 0)
+			return fail("unable to use '%s': it says both '%s' and '%s' of '%s'", path, before + value, key + value, key);
+	}
+	l->count = n;
+	return 0;
+}
+
 int lines_read(struct lines *l, const char *path, char separator)
 {
 	void *data;
@@ -49,6 +67,10 @@ int lines_read(struct lines *l, const char *path, char separator)
 		return -1;
 	}
 	qsort(l->keys, l->count, sizeof(*l->keys), compare_keys);
+	if (drop_repeats(l, path, separator) < 0) {
+		lines_release(l);
+		return -1;
+	}
 	l->met = xcalloc(l->count, sizeof(*l->met));
 	return 0;
 }

@@ -22,7 +22,8 @@ struct lines {
 	int count;
 };
 
-/* Reads a file; empty lines are passed over. Fails on a line without the separator, and on a file without lines. */
+/* Reads a file; empty lines are passed over. Fails on a line without the separator, on two lines with one key
+ * and different values, and on a file without lines. */
 int lines_read(struct lines *l, const char *path, char separator);
 /* The line that names a sample, or -1. */
 int lines_meet(struct lines *l, const struct dataset *d, int sample);

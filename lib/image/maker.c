@@ -5,7 +5,7 @@
 
 #include "lib/image/maker_internal.h"
 
-enum { ATTEMPTS = 1000, PROBES = 16 };
+enum { ATTEMPTS = 1000, PROBES = 16, STRIDE_MOST = 64, COLD_STEPS = 256 };
 
 /* --- one row --- */
 
@@ -77,12 +77,19 @@ static int note_bad(struct maker *m, int sample)
 	return 0;
 }
 
+/* The sample at a position of an epoch, or one that stands in for it. */
+static int sample_at(const struct maker *m, uint32_t epoch, uint32_t position, int attempt)
+{
+	if (m->facts.eval)
+		return m->served[position];
+	return m->served[sampler_pick(m->facts.seed, epoch, position, attempt, (uint32_t)m->served_count)];
+}
+
 /* The sample of one position, views made: its number, -1 when it is left out, -2 after fail(). */
 static int make_row(struct maker *m, struct worker *w, uint32_t epoch, uint32_t position, uint8_t *const *out)
 {
 	for (int attempt = 0; attempt < (m->facts.eval ? 1 : ATTEMPTS); attempt++) {
-		uint32_t at = m->facts.eval ? position : sampler_pick(m->facts.seed, epoch, position, attempt, (uint32_t)m->served_count);
-		int sample = m->served[at];
+		int sample = sample_at(m, epoch, position, attempt);
 
 		if (atomic_load(&m->bad[sample]))
 			continue;
@@ -95,6 +102,39 @@ static int make_row(struct maker *m, struct worker *w, uint32_t epoch, uint32_t 
 		return -1;
 	fail("found no readable image in %d tries", ATTEMPTS);
 	return -2;
+}
+
+/* --- what comes next --- */
+
+/* Whether the disk has had to be waited for lately. */
+static bool is_cold(struct maker *m)
+{
+	for (int i = 0; i < m->worker_count; i++)
+		if (m->workers[i].bytes.waited) {
+			m->workers[i].bytes.waited = false;
+			m->cold_steps = COLD_STEPS;
+		}
+	return m->cold_steps > 0 && m->cold_steps-- > 0;
+}
+
+/* Steps come at even distances, as many apart as there are makers of one line, and parts in a row. While the rows of one are made,
+ * the disk can read those that will probably be asked for next. */
+static void expect_next(struct maker *m, int64_t step, int part, int parts)
+{
+	int64_t stride = step - m->last_step, next = part + 1 < parts ? step : step + (stride > 0 && stride <= STRIDE_MOST ? stride : 1);
+	struct span span;
+
+	m->last_step = step;
+	if (next >= m->facts.steps || !is_cold(m))
+		return;
+	span = sampler_span(m->facts.samples, (int)m->facts.batch, m->facts.eval, next, (part + 1) % parts, parts);
+	for (uint32_t position = span.begin; position < span.end; position++) {
+		int sample = sample_at(m, span.epoch, position, 0);
+		struct picture p;
+
+		if (!m->cache || !cache_find(m->cache, sample, &p))
+			dataset_expect(m->d, sample);
+	}
 }
 
 /* --- a batch --- */
@@ -221,6 +261,7 @@ int maker_make(struct maker *m, int64_t step, int part, int parts, const char *c
 	rows = (int)(span.end - span.begin);
 	if (prepare_tensors(m, rows, names, count, out, bases) < 0)
 		return -1;
+	expect_next(m, step, part, parts);
 	r = make_rows(m, span, bases);
 	if (r == 0 && close_gaps(m, rows, out, count) == 0 && rows > 0)
 		r = fail("no image of batch %lld is readable", (long long)step);
@@ -287,6 +328,7 @@ struct maker *maker_new(const struct maker_options *o, struct dataset *d)
 
 	m->d = d;
 	m->max_bad = o->max_bad;
+	m->last_step = -1;
 	if (facts_fill(m, o) < 0) {
 		maker_free(m);
 		return NULL;

@@ -41,7 +41,7 @@ struct maker_options {
 
 /* What is fixed for a whole run; wire.5, RUN FACTS. */
 struct facts {
-	char data[40], holdout[40], split[16], recipe[256], mean[64], std[64];
+	char data[40], holdout[40], labels[40], split[16], recipe[256], mean[64], std[64];
 	int64_t samples, size, views, batch, steps_per_epoch, epochs, steps, seed;
 	bool eval, exif, fast;
 };

@@ -29,6 +29,8 @@ struct maker {
 	atomic_uchar *bad;                  /* by sample */
 	atomic_int bad_count;
 	struct pool pools[OFFERS];
+	int64_t last_step;                  /* that was asked for */
+	int cold_steps;                     /* for so many more the disk is told what comes next */
 	int *rows;                          /* sample of each row being made; -1: left out */
 };
 

@@ -75,7 +75,7 @@ static int png_open(void *state, const uint8_t *data, size_t size, int *w, int *
 	if (setjmp(png_jmpbuf(r->png)))
 		return -1;
 	png_set_user_limits(r->png, 1 << 20, 1 << 20);
-	png_set_chunk_malloc_max(r->png, 16 << 20);
+	png_set_keep_unknown_chunks(r->png, PNG_HANDLE_CHUNK_NEVER, NULL, -1); /* texts and profiles are passed over, however long */
 	png_set_read_fn(r->png, r, on_read);
 	png_read_info(r->png, r->info);
 	if (codec_check_size(png_get_image_width(r->png, r->info), png_get_image_height(r->png, r->info)) < 0)

@@ -4,11 +4,11 @@
 
 const char *const phase_names[PHASES] = { "read", "decode", "resample", "colour", "blur", "interleave", "send", "wait for wants" };
 
-static double processor_time(void)
+static double processor_time(clockid_t of)
 {
 	struct timespec t;
 
-	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+	clock_gettime(of, &t);
 	return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
 }
 
@@ -17,7 +17,7 @@ void profile_start(struct profile *p)
 	if (!p->on)
 		return;
 	p->clock = now();
-	p->busy = processor_time();
+	p->busy = processor_time(CLOCK_THREAD_CPUTIME_ID);
 }
 
 void profile_mark(struct profile *p, enum phase phase)
@@ -27,6 +27,7 @@ void profile_mark(struct profile *p, enum phase phase)
 	if (!p->on)
 		return;
 	profile_start(p);
+	p->worked += p->busy - busy;
 	p->seconds[phase] += phase == PHASE_READ || phase == PHASE_WAIT ? p->clock - clock : p->busy - busy;
 }
 
@@ -34,6 +35,19 @@ void profile_add(struct profile *sum, const struct profile *p)
 {
 	for (int i = 0; i < PHASES; i++)
 		sum->seconds[i] += p->seconds[i];
+	sum->worked += p->worked;
+}
+
+double profile_program(const struct profile *p)
+{
+	return p->on ? processor_time(CLOCK_PROCESS_CPUTIME_ID) : 0;
+}
+
+void profile_rest(struct profile *sum, double since, enum phase phase)
+{
+	double rest = profile_program(sum) - since - sum->worked;
+
+	sum->seconds[phase] += MAX(rest, 0);
 }
 
 void profile_note(const struct profile *p)

@@ -160,5 +160,5 @@ static int cifar_load(const struct dataset *d, const struct sample *s, struct by
 }
 
 const struct reader reader_cifar = {
-	{ "cifar", "CIFAR-10 and CIFAR-100 binary", NULL }, cifar_claims, cifar_scan, cifar_load,
+	{ "cifar", "CIFAR-10 and CIFAR-100 binary", NULL }, cifar_claims, cifar_scan, cifar_load, NULL,
 };

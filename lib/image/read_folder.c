@@ -168,5 +168,5 @@ static int folder_scan(struct dataset *d, int source)
 }
 
 const struct reader reader_folder = {
-	{ "folder", "pictures below class folders", NULL }, folder_claims, folder_scan, load_file,
+	{ "folder", "pictures below class folders", NULL }, folder_claims, folder_scan, load_file, expect_file,
 };

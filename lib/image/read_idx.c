@@ -244,5 +244,5 @@ static int idx_load(const struct dataset *d, const struct sample *s, struct byte
 }
 
 const struct reader reader_idx = {
-	{ "idx", "IDX images and labels, .gz too", NULL }, idx_claims, idx_scan, idx_load,
+	{ "idx", "IDX images and labels, .gz too", NULL }, idx_claims, idx_scan, idx_load, NULL,
 };

@@ -46,5 +46,5 @@ static int list_scan(struct dataset *d, int source)
 }
 
 const struct reader reader_list = {
-	{ "list", "names of files on stdin", NULL }, list_claims, list_scan, load_file,
+	{ "list", "names of files on stdin", NULL }, list_claims, list_scan, load_file, expect_file,
 };

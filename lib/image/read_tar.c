@@ -191,6 +191,10 @@ static int step(struct walk *w, const uint8_t *head)
 	char name[PATH_ROOM], type = (char)head[156];
 	int64_t size = number(head + 124, 12);
 
+	if (head[0] == 0x1f && head[1] == 0x8b)
+		return fail("unable to read '%s': it is compressed; try: zcat FILE | augment ... -", w->d->sources[w->source].path);
+	if (w->at == 0 && !is_tar_header(head))
+		return fail("unable to read '%s': it is no tar", w->d->sources[w->source].path);
 	if (!is_tar_header(head) || size < 0)
 		return fail("unable to read '%s': it is damaged at byte %llu", w->d->sources[w->source].path, (unsigned long long)w->at);
 	if (w->size >= 0 && type != 'x' && type != 'L')
@@ -215,54 +219,79 @@ static int step(struct walk *w, const uint8_t *head)
 static int walk_members(struct walk *w)
 {
 	uint8_t head[BLOCK];
+	bool ended = false;
 
 	while (w->at + BLOCK <= w->end) {
 		if (read_exactly(w, w->at, head, BLOCK) < 0)
 			return -1;
-		if (is_zero(head))
+		ended = is_zero(head);
+		if (ended)
 			w->at += BLOCK;
 		else if (step(w, head) < 0)
 			return -1;
 	}
+	if (!ended && w->at < w->end)
+		return fail("unable to read '%s': it is %s", w->d->sources[w->source].path, w->at ? "truncated" : "no tar, or a truncated one");
+	if (!ended && w->end)
+		note("'%s' lacks the mark that ends a tar: is it whole?", w->d->sources[w->source].path);
 	return 0;
 }
 
 /* --- reader --- */
 
-/* Copies stdin to a file that has no name, so that it can be read again; a redirected file serves as it is. */
-static int spool(void)
+static int copy_all(int from, int to, const char *path)
+{
+	char *block = xmalloc(1 << 20);
+	ssize_t n;
+	int r = 0;
+
+	while (r == 0 && (n = read(from, block, 1 << 20)) != 0)
+		if ((n < 0 && errno != EINTR) || (n > 0 && write_all(to, block, n) < 0))
+			r = fail("unable to spool '%s' to a file in TMPDIR or /tmp:", path);
+	free(block);
+	return r;
+}
+
+/* Copies a pipe to a file that has no name, so that it can be read again; a file on stdin serves as it is. */
+static int spool(int from, const char *path)
 {
 	const char *folder = getenv("TMPDIR");
-	char *path = xasprintf("%s/augment-XXXXXX", folder && *folder ? folder : "/tmp"), *block;
+	char *name = xasprintf("%s/augment-XXXXXX", folder && *folder ? folder : "/tmp");
 	struct stat st;
-	ssize_t n;
-	int fd;
+	int fd = -1;
 
-	if (fstat(STDIN_FILENO, &st) == 0 && S_ISREG(st.st_mode)) {
-		free(path);
-		return dup(STDIN_FILENO);
-	}
-	fd = mkostemp(path, O_CLOEXEC);
-	if (fd < 0)
-		fail("unable to spool stdin to '%s':", path);
-	else
-		unlink(path);
-	block = xmalloc(1 << 20);
-	while (fd >= 0 && (n = read(STDIN_FILENO, block, 1 << 20)) != 0)
-		if ((n < 0 && errno != EINTR) || (n > 0 && write_all(fd, block, n) < 0)) {
-			fail("unable to spool stdin to '%s':", path);
+	if (fstat(from, &st) == 0 && S_ISREG(st.st_mode)) {
+		fd = dup(from);
+	} else if ((fd = mkostemp(name, O_CLOEXEC)) < 0) {
+		fail("unable to spool '%s' to '%s':", path, name);
+	} else {
+		unlink(name);
+		if (copy_all(from, fd, path) < 0) {
 			close(fd);
 			fd = -1;
 		}
-	free(block);
-	free(path);
+	}
+	free(name);
 	return fd;
 }
 
 static bool tar_claims(const char *path, const struct stat *st, const uint8_t *head)
 {
 	(void)path;
-	return S_ISREG(st->st_mode) && is_tar_header(head);
+	return S_ISFIFO(st->st_mode) || (S_ISREG(st->st_mode) && is_tar_header(head));
+}
+
+/* Makes the source's file one that can be read from any place. */
+static int open_file(struct source *s, struct stat *st)
+{
+	int from = s->fd;
+
+	if (from >= 0 && (fstat(from, st) < 0 || !S_ISFIFO(st->st_mode)))
+		return 0;
+	s->fd = spool(from < 0 ? STDIN_FILENO : from, s->path);
+	if (from >= 0)
+		close(from);
+	return s->fd < 0 || fstat(s->fd, st) < 0 ? -1 : 0;
 }
 
 static int tar_scan(struct dataset *d, int source)
@@ -271,12 +300,8 @@ static int tar_scan(struct dataset *d, int source)
 	struct stat st;
 	int r;
 
-	if (d->sources[source].fd < 0)
-		d->sources[source].fd = spool();
-	if (d->sources[source].fd < 0)
+	if (open_file(&d->sources[source], &st) < 0)
 		return -1;
-	if (fstat(d->sources[source].fd, &st) < 0)
-		return fail("unable to read '%s':", d->sources[source].path);
 	w = xcalloc(1, sizeof(*w));
 	*w = (struct walk){
 		.d = d, .source = source, .fd = d->sources[source].fd, .first = d->count, .end = st.st_size, .size = -1,
@@ -293,6 +318,11 @@ static int tar_load(const struct dataset *d, const struct sample *s, struct byte
 	return read_span(d->sources[s->source].fd, s->offset, s->size, scratch, blob);
 }
 
+static void tar_expect(const struct dataset *d, const struct sample *s)
+{
+	posix_fadvise(d->sources[s->source].fd, (off_t)s->offset, s->size, POSIX_FADV_WILLNEED);
+}
+
 const struct reader reader_tar = {
-	{ "tar", "ustar, pax, GNU; WebDataset", NULL }, tar_claims, tar_scan, tar_load,
+	{ "tar", "ustar, pax, GNU; WebDataset", NULL }, tar_claims, tar_scan, tar_load, tar_expect,
 };

@@ -27,6 +27,8 @@ struct reader {
 	/* Adds all samples of d->sources[source]. 0, or -1 after fail(). */
 	int (*scan)(struct dataset *d, int source);
 	int (*load)(const struct dataset *d, const struct sample *s, struct bytes *scratch, struct blob *blob);
+	/* Has the kernel begin to read a sample, without waiting; NULL: all are in memory. */
+	void (*expect)(const struct dataset *d, const struct sample *s);
 };
 
 extern const struct reader reader_folder, reader_list, reader_tar, reader_idx, reader_cifar;
@@ -52,6 +54,7 @@ uint8_t *bytes_room(struct bytes *b, size_t size);
 int read_span(int fd, uint64_t offset, size_t size, struct bytes *scratch, struct blob *blob);
 /* Loads a sample whose name is a path, seen from the source's fd. */
 int load_file(const struct dataset *d, const struct sample *s, struct bytes *scratch, struct blob *blob);
+void expect_file(const struct dataset *d, const struct sample *s);
 /* Whether the tar header at head has the checksum it should have. */
 bool is_tar_header(const uint8_t head[512]);
 

@@ -44,6 +44,13 @@ static void look(const struct dataset *d, bool exif, struct survey *s)
 	}
 }
 
+/* Words end at tabs and lines at newlines, so a name has neither. */
+static void print_word(FILE *to, const char *text)
+{
+	for (; *text; text++)
+		fputc((unsigned char)*text < ' ' ? '?' : *text, to);
+}
+
 static void print_classes(const struct dataset *d, FILE *to)
 {
 	int (*counts)[2] = xcalloc(d->class_count + 1, sizeof(*counts));
@@ -51,8 +58,11 @@ static void print_classes(const struct dataset *d, FILE *to)
 	for (int i = 0; i < d->count; i++)
 		counts[d->samples[i].label < 0 ? d->class_count : d->samples[i].label][d->samples[i].split]++;
 	for (int c = 0; c <= d->class_count; c++)
-		if (c < d->class_count || counts[c][0] + counts[c][1])
-			fprintf(to, "class\t%s\t%d\t%d\n", c < d->class_count ? d->classes[c] : "-", counts[c][SPLIT_TRAIN], counts[c][SPLIT_TEST]);
+		if (c < d->class_count || counts[c][0] + counts[c][1]) {
+			fputs("class\t", to);
+			print_word(to, c < d->class_count ? d->classes[c] : "-");
+			fprintf(to, "\t%d\t%d\n", counts[c][SPLIT_TRAIN], counts[c][SPLIT_TEST]);
+		}
 	free(counts);
 }
 
@@ -82,8 +92,11 @@ int survey_print(const struct dataset *d, bool exif, FILE *to)
 	print_sides(&s, to);
 	fprintf(to, "bad\t%d\n", s.bad);
 	for (int i = 0; i < d->count; i++) {
-		if (s.why[i])
-			fprintf(to, "unreadable\t%s\t%s\n", dataset_name(d, i), s.why[i]);
+		if (s.why[i]) {
+			fputs("unreadable\t", to);
+			print_word(to, dataset_name(d, i));
+			fprintf(to, "\t%s\n", s.why[i]);
+		}
 		free(s.why[i]);
 	}
 	free(s.why);

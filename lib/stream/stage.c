@@ -85,12 +85,24 @@ static void describe_command(struct stage *s, int argc, char **argv)
 	free(kept);
 }
 
+/* A standard file that is closed must not become one of ours. What is written there then fails, as it should. */
+static void occupy_standard_files(void)
+{
+	int fd;
+
+	while ((fd = open("/dev/null", O_RDONLY)) >= 0 && fd <= STDERR_FILENO)
+		;
+	if (fd >= 0)
+		close(fd);
+}
+
 struct stage *stage_new(const char *name, const struct stage_options *o, int argc, char **argv)
 {
 	struct stage *s = xcalloc(1, sizeof(*s));
 
 	argv0 = name;
 	verbosity = o->verbosity;
+	occupy_standard_files();
 	install_signals();
 	threads_set((int)o->jobs);
 	snprintf(s->name, sizeof(s->name), "%s", name);

@@ -229,6 +229,10 @@ def test_finished(b):
     images(f"{b.d}/more", 32)
     line = Line(AUGMENT + ["more"], ENCODE, LOSS, cwd=b.d).wait(20)
     spoken("other data than the checkpoint's", line, "other data", "data")
+    with open(f"{b.d}/labels.tsv", "w") as f:
+        f.writelines(f"{os.path.relpath(p, f'{b.d}/data')}\tone\n" for p in glob.glob(f"{b.d}/data/**/*.*", recursive=True))
+    line = Line(AUGMENT + ["--labels", "labels.tsv", "data"], ENCODE, LOSS, cwd=b.d).wait(20)
+    spoken("other labels than the checkpoint's", line, "other data", "labels")
     line = Line(AUGMENT + ["data"], ENCODE, ["loss", "-q", "moco:k=128"], cwd=b.d).wait(20)
     spoken("another loss than the checkpoint's", line, "other data", "loss", who=line.words[0].split(":")[0] if line.words else None)
     check("and the checkpoint is as it was", content(f"{b.d}/{CHECKPOINT}") == b.whole)

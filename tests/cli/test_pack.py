@@ -92,6 +92,23 @@ def test_pack(d):
           {k: content(f"{d}/data/{n}") for k, n in keys.items()} and len(whole) == 31, kept.stderr)
 
 
+def test_split(d):
+    names = lambda *words: set(group([f"{d}/{words[1].replace('%d', '0')}"])) if augment(d, *words, "--max-bad", "1", "data").returncode == 0 else None
+    every = names("--pack", "every.%d.tar")
+    check("--split: a pack of it", names("--pack", "test.%d.tar", "--split", "test") == {n for n in every if n.startswith("val/")} and
+          names("--pack", "train.%d.tar", "--split", "train") == {n for n in every if n.startswith("train/")})
+    check("--split: labels are those of the whole", group([f"{d}/test.0.tar"])["val/cow/26"]["cls"] == b"2")
+    other = augment(d, "--pack", "test.%d.tar", "--split", "train", "data")
+    check("--split: a pack of another is not written over", other.returncode == 1 and "remove it" in other.stderr, other.stderr)
+    held, rest = names("--pack", "held.%d.tar", "--holdout", "9", "--split", "test"), names("--pack", "rest.%d.tar", "--holdout", "9", "--split", "train")
+    check("--split, --holdout: both halves make the whole", held and rest and held | rest == every and not held & rest, f"{held} {rest}")
+    rows, r = described(d, "--split", "test", "data")
+    check("--split: --describe counts it alone", r.returncode == 0 and rows["images"] == rows["test"] == [["6"]] and rows["train"] == [["0"]], rows)
+    for split, word in (("tset", "train, test, all"), ("test", "--split all")):
+        r = augment(d, "--pack", "none.%d.tar", "--split", split, "data" if split == "tset" else "data/train")
+        check(f"--split {split} where there is none: one sentence", r.returncode == 2 and word in r.stderr and len(r.stderr.splitlines()) == 1, r.stderr)
+
+
 def test_shards(d):
     """More shards than the soft limit of open files."""
     few = lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (24, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
@@ -129,10 +146,13 @@ def test_errors(d):
     os.makedirs(f"{d}/twice/a")
     for e in ("jpg", "png"):
         save(d, f"twice/a/1.{e}", 20, 20, 1)
+    open(f"{d}/nothing.tar", "w").close()
     for name, words, code, part in (("a pattern without a number", ["--pack", "out.tar", "data"], 2, "%06d"), ("one with two", ["--pack", "%d%d.tar", "data"], 2, "%06d"),
                                     ("one with words", ["--pack", "%s.tar", "data"], 2, "%06d"), ("two images of one key", ["--pack", "o%d.tar", "twice"], 1, "rename"),
                                     ("too many unreadable", ["--pack", "b%d.tar", "data"], 1, "--max-bad"), ("a folder that is not there", ["--pack", "no/b%d.tar", "turned"], 1, "no/b0.tar"),
-                                    ("a list and a folder", ["--describe", "-0", "data"], 2, "stdin")):
+                                    ("a list and a folder", ["--describe", "-0", "data"], 2, "stdin"),
+                                    ("two things at once", ["--describe", "--preview", "x.png", "data"], 2, "one at a time"), ("one picture", ["--describe", "turned/a/1.jpg"], 1, "its folder"),
+                                    ("an empty file", ["--describe", "nothing.tar"], 1, "empty"), ("a preview over a folder", ["--preview", "data", "--max-bad", "1", "data"], 1, "directory")):
         r = augment(d, *words)
         said = [line for line in r.stderr.splitlines() if not line.startswith("#")]
         check(f"{name}: one sentence, status {code}", r.returncode == code and len(said) == 1 and part in said[0] and not r.stdout, f"{r.returncode} {r.stderr} {r.stdout}")
@@ -151,6 +171,11 @@ def test_describe(d):
           rows["class"])
     check("--describe counts short sides", rows["side"] == [[k, str(v)] for k, v in want.items() if v], f"{rows['side']} {want}")
     check("--describe names what is unreadable, and why", [u[0] for u in rows["unreadable"]] == ["train/cow/broken.jpg"] and "truncated" in rows["unreadable"][0][1], rows["unreadable"])
+    os.makedirs(f"{d}/odd/tab\tor\nline")
+    with open(f"{d}/odd/tab\tor\nline/a\nb.jpg", "wb") as f:
+        f.write(b"nothing")
+    rows, r = described(d, "odd")
+    check("--describe keeps to one fact a line, whatever the names", rows["class"] == [["tab?or?line", "1", "0"]] and rows["unreadable"][0][0] == "tab?or?line/a?b.jpg" and len(rows) == 8, rows)
     with open("/dev/full", "w") as full:
         r = subprocess.run([f"{BIN}/augment", "--describe", "data"], cwd=d, stdout=full, stderr=subprocess.PIPE, text=True)
     check("--describe into a full disk fails", r.returncode == 1 and "stdout" in r.stderr, r.stderr)
@@ -166,6 +191,6 @@ def test_dry_run(d):
 if __name__ == "__main__":
     with folder() as d:
         data(f"{d}/data")
-        for test in (test_pack, test_shards, test_killed, test_exif, test_errors, test_describe, test_dry_run):
+        for test in (test_pack, test_split, test_shards, test_killed, test_exif, test_errors, test_describe, test_dry_run):
             test(d)
     lines.done()

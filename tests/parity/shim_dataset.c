@@ -48,7 +48,7 @@ const char *set_class(const struct dataset *d, int i)
 
 const char *set_text(const struct dataset *d, int which)
 {
-	return which ? d->holdout : d->fingerprint;
+	return which == 2 ? d->labels : which == 1 ? d->holdout : d->fingerprint;
 }
 
 /* Label, split and size; -1 behind the last sample. */

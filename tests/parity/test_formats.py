@@ -1,7 +1,7 @@
 """Every kind of file against Pillow 9.4, byte for byte: JPEG beyond what Pillow writes, PNG, WebP, all EXIF orientations; whole and windows."""
 import ctypes as C, io, os, random, struct, sys, warnings, zlib
 import numpy as np
-from PIL import Image, ImageFile, ImageOps
+from PIL import Image, ImageFile, ImageOps, PngImagePlugin
 
 lib = C.CDLL(os.path.join(os.environ.get("B", "build/release"), "libparity.so"))
 lib.why.restype = C.c_char_p
@@ -191,6 +191,58 @@ def oriented():
         yield "a cut directory", plain[:2] + b"\xff\xe1" + struct.pack(">H", 2 + len(cut)) + cut + plain[2:]
 
 
+def noted(a, *notes):
+    """A PNG with notes (how, key, text): how is text, zipped, itxt, zipped itxt, or the name of a chunk; with "after", behind the pixels."""
+    info = PngImagePlugin.PngInfo()
+    for how, key, text in notes:
+        behind, kind = "after" in how, how.replace(" after", "")
+        if kind.endswith("text"):
+            info.add(b"zTXt" if kind[0] == "z" else b"tEXt", key + b"\0" + (b"\0" + zlib.compress(text) if kind[0] == "z" else text), behind)
+        elif kind.endswith("itxt"):
+            info.add(b"iTXt", key + (b"\0\1\0en\0key\0" + zlib.compress(text) if kind[0] == "z" else b"\0\0\0\0\0" + text), behind)
+        else:
+            info.add(kind.encode(), key + text, behind)
+    return save(a, "PNG", pnginfo=info)
+
+
+def raw_profile(tiff, prefix=b"", upper=False, width=72):
+    """As ImageMagick writes EXIF into a PNG's text."""
+    digits = (prefix + tiff).hex()
+    digits = digits.upper() if upper else digits
+    return b"\nexif\n%8d\n" % (len(digits) // 2) + "\n".join(digits[i:i + width] for i in range(0, len(digits), width)).encode() + b"\n"
+
+
+def png_notes():
+    a, hexed, xmp = Image.fromarray(picture(33, 20)), b"Raw profile type exif", b"XML:com.adobe.xmp"
+    tiff = lambda value: orientation(value)[6:]
+    nothing = b"II*\0" + struct.pack("<IHHHIII", 8, 1, 0x010f, 2, 4, 0, 0)
+    attribute, element = b'<x tiff:Orientation="%d"/>', b"<x><tiff:Orientation>%d</tiff:Orientation></x>"
+    for value in range(10):
+        for how in ("text", "zipped text", "itxt", "zipped itxt", "text after", "zipped text after"):
+            for prefix, upper in ((b"Exif\0\0", False), (b"", True)):
+                yield f"hex {how} {value} prefix {prefix}", noted(a, (how, hexed, raw_profile(tiff(value), prefix, upper)))
+            yield f"XMP attribute {how} {value}", noted(a, (how, xmp, attribute % value))
+            yield f"XMP element {how} {value}", noted(a, (how, xmp, b"tiff:Orientation tiff:Orientation='5' " + element % value + attribute % 3))
+        yield f"a text called exif {value}", noted(a, ("text", b"exif", orientation(value)))
+        yield f"odd line lengths {value}", noted(a, ("zipped text", hexed, raw_profile(tiff(value), width=31)))
+        yield f"eXIf {value} before hex and XMP", noted(a, ("text", hexed, raw_profile(tiff(3))), ("text", xmp, attribute % 4), ("eXIf", b"", tiff(value)))
+    yield "hex before XMP", noted(a, ("itxt", xmp, attribute % 4), ("text", hexed, raw_profile(tiff(6))))
+    yield "eXIf that says nothing, then XMP", noted(a, ("eXIf", b"", nothing), ("itxt", xmp, attribute % 5), ("text", hexed, raw_profile(tiff(3))))
+    yield "hex that says nothing, then XMP", noted(a, ("text", hexed, raw_profile(nothing)), ("itxt", xmp, attribute % 8))
+    yield "the last hex counts", noted(a, ("text", hexed, raw_profile(tiff(6))), ("zipped text", hexed, raw_profile(tiff(8))))
+    yield "the last eXIf counts", noted(a, ("eXIf", b"", tiff(6)), ("eXIf", b"", tiff(5)))
+    yield "eXIf before the pixels beats one behind", noted(a, ("eXIf", b"", tiff(6)), ("eXIf after", b"", tiff(5)))
+    yield "eXIf behind the pixels beats hex before", noted(a, ("text", hexed, raw_profile(tiff(6))), ("eXIf after", b"", tiff(5)))
+    yield "XMP behind the pixels is not looked at", noted(a, ("eXIf", b"", nothing), ("itxt after", xmp, attribute % 5))
+    yield "too few lines", noted(a, ("text", hexed, b"\nexif\n" + tiff(6).hex().encode()))
+    yield "no text", noted(a, ("text", hexed, b""))
+    yield "text in the long form's place", noted(a, ("iTXt", hexed + b"\0", b"\0"))
+    yield "another key", noted(a, ("text", hexed + b"2", raw_profile(tiff(6))), ("text", b"raw profile type exif", raw_profile(tiff(6))))
+    packed = zlib.compress(raw_profile(tiff(6)))
+    yield "deflate without its checksum", noted(a, ("zTXt", hexed + b"\0\0", packed[:-4]))
+    yield "deflate damaged", noted(a, ("zTXt", hexed + b"\0\0", b"\x78\x9c" + bytes(20)))
+
+
 def truncated(files):
     for name, data in files:
         for keep in (12, 20, 40, len(data) // 3, len(data) - 300, len(data) - 2, len(data) - 1):
@@ -205,6 +257,7 @@ def main():
     compare("WebP", webps())
     compare("truncated WebP fails where Pillow fails", truncated(list(webps())[::7]), windows=0)
     compare("EXIF orientations, turned", oriented(), exif=True, windows=3)
+    compare("EXIF orientations in a PNG's texts, turned", png_notes(), exif=True, windows=1)
     compare("EXIF orientations, ignored", list(oriented())[::5], windows=1)
 
 

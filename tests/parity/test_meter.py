@@ -16,7 +16,8 @@ PUBLISHED["deit_tiny"] = 1.26 - (TOKENS - 1) * (2 * TOKENS * D + D * D + 2 * 4 *
 
 
 def gmac(arch, small=False, size=224):
-    return lib.net_flops(Net(arch, small, "linear", 1000, (size, size)).handle) * 0.5e-9
+    net = Net(arch, small, "linear", 1000, (size, size))  # it lives as long as its name
+    return lib.net_flops(net.handle) * 0.5e-9
 
 
 if __name__ == "__main__":

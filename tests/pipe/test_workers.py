@@ -1,11 +1,11 @@
 """The stream of augment is a function of the line alone: not of threads, nor of how many workers there are, nor of their deaths."""
 import hashlib
+import os
 import subprocess
-import time
 
 import lines
 import numpy as np
-from lines import Line, check, content, folder, images, until
+from lines import Line, check, content, folder, images, skip, until
 from peer import Client
 
 AUGMENT = ["augment", "-q", "--size", "32", "--recipe", "mocov2", "--batch", "8", "--epochs", "3", "-s", "5"]
@@ -62,6 +62,26 @@ def test_streams(d):
     check("in another order each time", len({tuple(np.concatenate(index[e * 5:e * 5 + 5]).tolist()) for e in range(3)}) == 3)
 
 
+def with_loops(isa, command):
+    return ["env", f"SPRAT_ISA={isa}", f"{lines.BIN}/augment"] + command[1:]
+
+
+def test_photos(d):
+    """Photographs at their own size, over two epochs: in the second one the cache is warm."""
+    tar = f"{lines.DATA}/imagenet-sample-200.tar"
+    if not os.path.exists(tar):
+        return skip("a stream of photos", "DATA names no folder with imagenet-sample-200.tar")
+    os.mkdir(f"{d}/photos")
+    subprocess.run(["tar", "xf", tar, "-C", f"{d}/photos"], check=True)
+    augment = ["augment", "-q", "--batch", "50", "--epochs", "2", "-s", "3"]
+    want, _ = read_stream(d, augment + ["-j1", "--cache", "0", tar])
+    others = {"-j3, a folder": [augment + ["-j3", "--cache", "0", "photos"]], "a cache": [augment + ["-j2", tar]],
+              "a cache, a folder, another worker": [augment + ["-j2", "photos"], augment + ["-j1", "--cache", "0", tar]],
+              **{f"loops for {isa}": [with_loops(isa, augment) + ["-j2", "--cache", "0", tar]] for isa in ("base", "avx2", "avx512")}}
+    for name, workers in others.items():
+        check(f"photos: {name}: the same stream", read_stream(d, *workers)[0] == want)
+
+
 # --- a whole run ---
 
 ENCODE = ["encode", "-q", "-j1", "-a", "mobilenet_v3_small", "--small", "--dim", "16", "--patience", "5", "-o", "run"]
@@ -97,7 +117,7 @@ def test_late_worker(d):
     subprocess.run(["ln", "-s", "../data", path], check=True)
     late = ["sh", "-c", 'sleep 1; exec "$0" "$@"', f"{lines.BIN}/augment"] + AUGMENT[1:] + ["-j1", "data"]
     line = Line([AUGMENT + ["-j1", "data"], late], ENCODE, ["loss", "-q", "-j1", "moco:k=64"], cwd=path)
-    time.sleep(0.5)
+    until(lambda: line.steps() >= 2 or line[-1].poll() is not None)
     line.kill(0)
     line.wait(60)
     check("a late worker saves the run", line.codes == [-9, 0, 0, 0] and line.steps() == 15, f"{line.codes} {line.stderr}")
@@ -108,6 +128,7 @@ if __name__ == "__main__":
     with folder() as d:
         images(f"{d}/data", 40)
         test_streams(d)
+        test_photos(d)
         test_runs(d)
         test_late_worker(d)
     lines.done()

@@ -3,6 +3,7 @@
 #include "tests/check.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <signal.h>
 #include <sys/resource.h>
@@ -296,6 +297,27 @@ static void test_failures(const char *path)
 	      "\"%s\"", why());
 }
 
+/* Links lead to what is written, and devices stay devices. */
+static void test_special(const char *path)
+{
+	char link[PATH_MAX], pipe_path[PATH_MAX], byte = 0;
+	struct stat st;
+	int fd, r;
+
+	snprintf(link, sizeof(link), "%s/link", folder);
+	symlink("file", link);
+	r = write_letter(link, 'e', 100);
+	check("a link is followed", r == 0 && lstat(link, &st) == 0 && S_ISLNK(st.st_mode) && letter_of(path, 100) == 'e', "%d \"%s\"", r,
+	      why());
+	snprintf(pipe_path, sizeof(pipe_path), "%s/pipe", folder);
+	mkfifo(pipe_path, 0600);
+	fd = open(pipe_path, O_RDWR);
+	r = write_letter(pipe_path, 'f', 100);
+	check("a pipe is written to", r == 0 && read(fd, &byte, 1) == 1 && byte == 'f' && stat(pipe_path, &st) == 0 && S_ISFIFO(st.st_mode),
+	      "%d \"%s\" '%c'", r, why(), byte);
+	close(fd);
+}
+
 static void test_death(const char *path)
 {
 	pid_t child;
@@ -381,6 +403,7 @@ int main(void)
 	      "\"%s\"", why());
 	test_failures(path);
 	test_death(path);
+	test_special(path);
 	test_readers(path);
 	test_reading(path);
 	return check_done() | (system(xasprintf("rm -rf '%s'", folder)) != 0);

@@ -129,10 +129,12 @@ def bombs():
     files = {"a JPEG of 400 scans of 12 million pixels": large[:-2] + large[large.rindex(b"\xff\xda"):-2] * 400 + b"\xff\xd9", "65535 x 65535 JPEG": bytes(wide), "a JPEG of 600 scans": progressive[:-2] + scan * 600 + b"\xff\xd9", "a JPEG of 499 scans and an end": progressive[:-2] + scan * 480 + b"\xff\xd9",
              "a billion-pixel PNG": png(1 << 15, 1 << 15, zlib.compress(bytes(1 << 20))), "a PNG with 60 MB of text": png(4, 4, zlib.compress(bytes(52)), text),
              "a PNG with a 60 MB profile": png(4, 4, zlib.compress(bytes(52)), profile), "a PNG with 100,000 chunks": png(4, 4, zlib.compress(bytes(52)), chunk(b"tEXt", b"a\0b") * 100000),
+             "a PNG with a text of 4 GB": png(4, 4, zlib.compress(bytes(52)), struct.pack(">I", 0xfffffff4) + b"tEXt"),
              "a WebP of 16383 x 16383": encoded(1, 1, "WEBP", lossless=True)[:21] + b"\xff\xff\xff\x0f" + bytes(20)}
     wh = (C.c_int * 2)()
     for name, data in files.items():
         before, t = resident(), time.thread_time()
+        lib.image_size_as(data, C.c_size_t(len(data)), True, wh)
         if lib.image_size(data, C.c_size_t(len(data)), wh) == 0:
             lib.decode_again(decoder, data, C.c_size_t(len(data)))
         seconds, grown = time.thread_time() - t, (resident() - before) >> 10

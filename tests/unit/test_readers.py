@@ -1,5 +1,5 @@
 """Data sets made here, read by lib/image: names, labels, splits, pixels; batches that depend on nothing they should not."""
-import ctypes as C, fcntl, gzip, io, os, random, shutil, struct, sys, tarfile, tempfile
+import ctypes as C, fcntl, gzip, io, os, random, shutil, struct, sys, tarfile, tempfile, time
 import numpy as np
 from PIL import Image
 
@@ -150,8 +150,11 @@ def tars():
                 f.write(p.read())
     same("tar: two in one file", list(Set(os.path.join(root, "cat.tar"))), want)
     same("tar: shards", list(Set(tar("s0.tar", dict(shuffled[:10])), tar("s1.tar", dict(shuffled[10:])))), want)
-    check("tar: truncated", "" if "truncated" in (Set(truncate("a.tar", 5000)).why or "") else "no error")
+    size = os.path.getsize(os.path.join(root, "a.tar"))
+    for keep in (300, 512, 800, 1536, 5000, size // 1024 * 512 + 100):
+        check(f"tar: truncated to {keep} bytes", "" if "truncated" in (Set(truncate("a.tar", keep)).why or "") else "no error")
     check("tar: damaged", "" if "damaged" in (Set(damage("a.tar", 512 * 2 + 10)).why or "") else Set(damage("a.tar", 10)).why or "no error")
+    piped(want, mark)
     web = {}
     for i in range(12):
         members = [(f"{i:06d}.jpg", jpeg()), (f"{i:06d}.cls", str(i % 5).encode() + b"\n"), (f"{i:06d}.json", b"{}")]
@@ -160,6 +163,33 @@ def tars():
     same("WebDataset: labels", [l for _, l, _ in s], [i % 5 for i in range(12)])
     same("WebDataset: classes", s.classes(), list("01234"))
     web_classes()
+
+
+def piped(want, mark):
+    """A pipe cannot be read twice, on stdin or under a name."""
+    with open(os.path.join(root, "a.tar"), "rb") as f:
+        data = f.read()
+    stdin(data)
+    s = Set("-")
+    same("tar on stdin", (list(s), s.text()) if s.p else s.why, (want, mark))
+    same("tar on stdin: pixels, in any order", [s.pixels(i).tobytes() for i in (30, 2)], [np.asarray(Image.open(io.BytesIO(files[want[i][0]]))).tobytes() for i in (30, 2)])
+    fifo = os.path.join(root, "fifo")
+    os.mkfifo(fifo)
+    fd = os.open(fifo, os.O_RDWR)
+    fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, 1 << 20)
+    os.write(fd, data)
+    writer = os.open(fifo, os.O_WRONLY)
+    os.close(fd)
+    if os.fork() == 0:  # the end comes when nobody can write any more, and reading must have begun by then
+        time.sleep(0.5)
+        os._exit(0)
+    os.close(writer)
+    s = Set(fifo)
+    same("tar in a pipe with a name", (list(s), s.text()) if s.p else s.why, (want, mark))
+    for what, data, word in (("a compressed tar", gzip.compress(data), "zcat"), ("words", b"hello\n", "no tar"), ("a picture", jpeg(), "no tar"), ("nothing", b"", "no pictures")):
+        stdin(data)
+        why = Set("-").why or "no error"
+        check(f"{what} on stdin: an error", "" if word in why else why)
 
 
 def web_classes():
@@ -187,6 +217,8 @@ def web_classes():
     for i in range(8):
         members.update({f"{'eel' if i % 2 else 'fox'}/{i}.jpg": jpeg(), f"{'eel' if i % 2 else 'fox'}/{i}.cls": str(3 * (i % 2)).encode()})
     s = Set(tar("named.tar", members))
+    relabelled = {n: d.replace(b"3", b"2") if n.endswith("cls") else d for n, d in members.items()}
+    check("WebDataset: other classes in the same members have another fingerprint", "" if Set(tar("relabelled.tar", relabelled)).text(2) != s.text(2) else "the same")
     same("WebDataset: numbers are called by their folders", (s.classes(), sorted({(n[:3], l) for n, l, _ in s})), (["fox", "1", "2", "eel"], [("eel", 3), ("fox", 0)]))
 
 
@@ -225,9 +257,16 @@ def labelled():
     same("labels: without the split's folder", use("bare.tsv", [f"{n}\t{odd['train/' + n]}\r" for n in bare]), got)
     same("labels: numbers stay", use("number.tsv", [f"{n}\t{5 + i % 2}" for i, n in enumerate(bare)]),
          ({n: 5 + bare.index(n.split("/", 1)[1]) % 2 for n in files}, [str(i) for i in range(7)]))
+    same("labels: a line twice is one", use("twice.tsv", [f"{n}\t{c}" for n, c in odd.items()] * 2), got)
     part = use("part.tsv", [f"{bare[0]}\tx", "elsewhere.jpg\ty"])
     same("labels: the others have none", (sorted(part[0].values()), part[1]), ([-1] * (len(files) - 2) + [0, 0], ["x"]))
-    for label, lines, word in (("no name fits", ["zzz\ta"], "none of its lines"), ("no tab", [f"{bare[0]} cat"], "tab"), ("empty", [""], "names nothing")):
+    mark = lambda name: Set(tree, labels=os.path.join(root, "labels", name)).text(2)
+    use("again.tsv", [f"{n}\t{c}" for n, c in reversed(odd.items())])
+    use("other.tsv", [f"{n}\t{c if k else 'even'}" for k, (n, c) in enumerate(list(odd.items())[::-1])])
+    use("renamed.tsv", [f"{n}\t{c[::-1]}" for n, c in odd.items()])
+    same("labels: their fingerprint is that of what they say", (mark("full.tsv") == mark("again.tsv") == mark("bare.tsv"), len({mark(n) for n in (
+        "full.tsv", "other.tsv", "renamed.tsv", "number.tsv", "part.tsv")} | {Set(tree).text(2)})), (True, 6))
+    for label, lines, word in (("no name fits", ["zzz\ta"], "none of its lines"), ("no tab", [f"{bare[0]} cat"], "tab"), ("two classes for one", [f"{bare[0]}\tx", f"{bare[0]}\ty"], "both 'x' and 'y'"), ("empty", [""], "names nothing")):
         check(f"labels: {label}: an error", "" if word in str(use("bad.tsv", lines)) else str(use("bad.tsv", lines)))
     check("labels: no such file", "" if "No such file" in (Set(tree, labels="nowhere.tsv").why or "") else "no error")
 
@@ -308,9 +347,9 @@ def holdouts():
     same("hold out: the same each time", a, b)
     few, many = ({n for n, _, k in Set(plain, holdout=n) if k} for n in (5, 10))
     check("hold out: more holds what fewer held", "" if few < many else f"{few - many}")
-    lists = {"with.txt": b"train/cat/00.jpg\ntrain/eel/03.jpg\n", "without.txt": b"cat/00.jpg\r\neel/03.jpg\r\n", "wrong.txt": b"cat/00.jpg\ncat/99.jpg\n", "empty.txt": b"\n"}
+    lists = {"with.txt": b"train/cat/00.jpg\ntrain/eel/03.jpg\n", "without.txt": b"cat/00.jpg\r\neel/03.jpg\r\n", "twice.txt": b"cat/00.jpg\neel/03.jpg\ncat/00.jpg\n", "wrong.txt": b"cat/00.jpg\ncat/99.jpg\n", "empty.txt": b"\n"}
     folder = write("lists", lists)
-    for name in ("with.txt", "without.txt"):
+    for name in ("with.txt", "without.txt", "twice.txt"):
         s = Set(plain, holdout=f"{folder}/{name}")
         same(f"hold out {name}", [n for n, _, k in s if k and n.startswith("train")], ["train/cat/00.jpg", "train/eel/03.jpg"])
         same(f"hold out {name}: fingerprint counts", s.text(1).split(":")[0], "2")
