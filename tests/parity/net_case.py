@@ -78,3 +78,13 @@ def situation(case):
     width = case.net("blas").feature_dim
     d_feature, d_head = (draw.normal(0, 1 / case.batch, (case.batch, w)).astype(np.float32) for w in (width, DIM))
     return weights, views, order if case.shuffled else None, d_feature, None if case.head == "none" else d_head
+
+
+def refused(word, **change):
+    """That a network of such a configuration is refused, and by a sentence with this word."""
+    try:
+        Net(**dict(dict(arch="resnet18", small=False, head="linear", dim=8, size=(64, 64)), **change))
+        sentence = "no refusal"
+    except RuntimeError as e:
+        sentence = str(e)
+    check(f"{change} is refused", word in sentence, sentence)
