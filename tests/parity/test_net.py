@@ -101,7 +101,7 @@ def test_comparison(case):
 
 def test_moco_comparison(case):
     double, single = moco_truth(case)[1], moco_torch(case, F32)
-    for key, value, kind in (("lr", 0.0101, "movement"), ("momentum", 0.895, "momentum"), ("wd", 4.95e-4, "momentum"),
+    for key, value, kind in (("lr", 0.101, "movement"), ("momentum", 0.895, "momentum"), ("wd", 2.9e-5, "momentum"),
                              ("ema", 0.8, "after 5 steps"), ("t", 1.1, "after 5 steps"), ("shuffled", False, "after 5 steps")):
         spoilt = moco_torch(case, F32, **{key: value})
         notices(f"{key}={value} in place of {steps.RECIPE[key]}", kind, spoilt, single, double)

@@ -26,7 +26,7 @@ from net_case import Case, situation
 from net_ct import ARCHS, lib
 from net_steps import (ALL, BACKENDS, BF16, F64, FULL, evaluate, moco_case, moco_ours, moco_torch, moco_truth, our_step, print_table,
                        torch_forward, torch_step)
-from sprat_ct import done, relative
+from sprat_ct import check, done, relative
 
 import torch
 
@@ -60,7 +60,13 @@ def judge(kind, ours, theirs, double):
     return sorted(rows, reverse=True)
 
 
-compare = functools.partial(steps.compare, judge)
+def compare(case, backend, ours, theirs, double):
+    for kind in (k for k in double if double[k]):
+        theirs_all = mean_square(errors(theirs[kind], double[kind]))
+        check(f"{case}: PyTorch's {kind} are near enough to say something", theirs_all < 0.4, f"{theirs_all:.1e} away")
+    steps.compare(judge, case, backend, ours, theirs, double)
+
+
 notices = functools.partial(steps.notices, judge)
 
 
