@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from judges import ALL
 from net_case import DIM, Case, pictures, situation, starting_weights
 from net_ct import EVAL, KEY, Loss, Optimiser, Pass, lib, ptr
 from net_torch import clear_ties, moving_biases, outputs, storage
@@ -41,7 +42,6 @@ def sizes(arch):
 
 # --- comparing ---
 
-ALL = "all of them"     # a judge's name for a row over all tensors
 table = []
 
 

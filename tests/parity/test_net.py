@@ -6,10 +6,6 @@ own float32 on the same input, which after five steps must be far below a percen
 net_init, travel under torchvision's names and are loaded with strict checks; BN scales and shifts are drawn anew, since ones and
 zeros hide mistakes.
 
-A tensor that is zero in exact arithmetic (the gradient of a BN shift that a later BN takes out again; float64 leaves less
-than ZERO times the largest norm of its kind in the network) has no relative error. It is measured against FLOOR times that
-largest norm: a gradient there may be 1e-7 of it, float32's resolution, and no more.
-
 bf16: test_net_bf16. FULL=1 runs every size; else one an architecture. Batches are small: what is compared is arithmetic, not learning.
 """
 import functools
@@ -20,6 +16,7 @@ import numpy as np
 
 import net_steps as steps
 import vit_torch
+from judges import judge_f32
 from net_case import Case, pictures, starting_weights
 from net_ct import ARCHS, lib
 from net_steps import BACKENDS, F32, F64, FULL, evaluate, moco_case, moco_ours, moco_torch, moco_truth, our_step, print_table, torch_step
@@ -29,21 +26,10 @@ from sprat_ct import check, done, relative
 import torch
 
 BOUNDS = {"outputs": 1e-4, "gradients": 1e-3, "statistics": 1e-3, "after 5 steps": 1e-3, "momentum": 1e-3, "movement": 1e-3, "eval": 1e-4}
-FACTOR = 2
-ZERO, FLOOR = 1e-12, 1e-4
 
 
 def judge(kind, ours, single, double):
-    """Rows (times the allowed error, ours, PyTorch's f32, tensor), worst first."""
-    if set(ours) != set(double):
-        return [(float("inf"), float("inf"), 0.0, f"names {sorted(set(ours) ^ set(double))[:3]}")]
-    largest = max((np.linalg.norm(r) for r in double.values()), default=0)
-    rows = []
-    for name, r in double.items():
-        floor = FLOOR * largest if np.linalg.norm(r) < ZERO * largest else 0
-        error, theirs = (relative(x[name], r, floor) for x in (ours, single))
-        rows.append((error / max(BOUNDS[kind], FACTOR * theirs), error, theirs, name))
-    return sorted(rows, reverse=True)
+    return judge_f32(BOUNDS[kind], ours, single, double)
 
 
 compare = functools.partial(steps.compare, judge)
@@ -59,7 +45,7 @@ def test_step(case):
 def test_moco(case):
     double, single = moco_truth(case)[1], moco_torch(case, F32)
     error, name = max((row[2], f"{kind}, {row[3]}") for kind in double for row in judge(kind, single[kind], single[kind], double[kind]))
-    check(f"{case}: nothing may be half a percent away after five steps", FACTOR * error < 5e-3, f"PyTorch's f32 is {error:.1e} away: {name}")
+    check(f"{case}: nothing may be half a percent away after five steps", 2 * error < 5e-3, f"PyTorch's f32 is {error:.1e} away: {name}")
     for backend in BACKENDS:
         ours, trained = moco_ours(case, backend)
         compare(case, backend, ours, single, double)

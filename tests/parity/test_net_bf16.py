@@ -1,12 +1,7 @@
 """test_net_bf16 - whole networks in bf16 against torchvision in float64: at most 1.5 times the error of PyTorch's own autocast
 
-Errors of bf16 are random: the same network in another order of sums has tensors with half or twice the error. So what is compared
-are relative L2 errors over several draws of weights and pictures, in two ways, and nothing may fail:
-
-- over a kind (outputs, gradients, BN statistics, what a backward pass rounds, everything after five MoCo steps, how far they lead,
-  outputs in evaluation mode) the root mean square over its tensors, each of which counts alike, is at most 1.5 times PyTorch's;
-- of every tensor the error is at most 1.5 times PyTorch's for that tensor, or PyTorch's root mean square where that is larger. A
-  norm over few numbers scatters: for n numbers 1 + 3/sqrt(n) times that.
+Compared are, over several draws of weights and pictures, outputs, gradients, BN statistics, what a backward pass rounds, all that a run
+keeps after five MoCo steps, how far they lead, and outputs in evaluation mode, by judges.judge_bf16.
 
 Most of a gradient's error comes from the values of the forward pass, and would hide what the backward pass adds. But a backward pass
 is linear in what it is given: of a gradient d = a + b, what d gives less what a and b give is rounding of the backward passes alone,
@@ -22,48 +17,29 @@ from dataclasses import replace
 import numpy as np
 
 import net_steps as steps
+from judges import errors, judge_bf16, mean_square
 from net_case import Case, situation
 from net_ct import ARCHS, lib
-from net_steps import (ALL, BACKENDS, BF16, F64, FULL, evaluate, moco_case, moco_ours, moco_torch, moco_truth, our_step, print_table,
+from net_steps import (BACKENDS, BF16, F64, FULL, evaluate, moco_case, moco_ours, moco_torch, moco_truth, our_step, print_table,
                        torch_forward, torch_step)
 from sprat_ct import check, done, relative
 
 import torch
 
-FACTOR, SCATTER, ZERO = 1.5, 3, 1e-12
 DRAWS = 3 if FULL else 1
 ROUNDING = "backward rounding"
 
 
 # --- comparing ---
 
-def errors(found, double):
-    """{tensor: relative error}; what is zero in exact arithmetic is measured by the largest of its kind."""
-    largest = max(np.linalg.norm(r) for r in double.values())
-    return {n: relative(found[n], r, largest if np.linalg.norm(r) < ZERO * largest else 0) for n, r in double.items()}
-
-
-def mean_square(errors):
-    return float(np.sqrt(np.mean(np.square(list(errors.values())))))
-
-
 def judge(kind, ours, theirs, double):
-    """Rows (times the allowed error, ours, PyTorch's, tensor), worst first."""
-    if set(ours) != set(double):
-        return [(float("inf"), float("inf"), 0.0, f"names {sorted(set(ours) ^ set(double))[:3]}")]
-    ours, theirs = errors(ours, double), errors(theirs, double)
-    all_ours, all_theirs = mean_square(ours), mean_square(theirs)
-    rows = [(all_ours / (FACTOR * all_theirs), all_ours, all_theirs, ALL)]
-    for n in ours:
-        allowed = FACTOR * (1 + SCATTER / double[n].size ** 0.5) * max(theirs[n], all_theirs)
-        rows.append((ours[n] / allowed, ours[n], theirs[n], n))
-    return sorted(rows, reverse=True)
+    return judge_bf16(ours, theirs, double)
 
 
 def compare(case, backend, ours, theirs, double):
     for kind in (k for k in double if double[k]):
-        theirs_all = mean_square(errors(theirs[kind], double[kind]))
-        check(f"{case}: PyTorch's {kind} are near enough to say something", theirs_all < 0.4, f"{theirs_all:.1e} away")
+        error = mean_square(errors(theirs[kind], double[kind], 1))
+        check(f"{case}: PyTorch's {kind} are near enough to say something", error < 0.4, f"{error:.1e} away")
     steps.compare(judge, case, backend, ours, theirs, double)
 
 
