@@ -125,6 +125,10 @@ points:
 check: tests-built points
 	@PYTHON=$(PYTHON) B=$B BIN=$(BIN) tests/run
 
+## check-all: the same with every size, every moment of a kill, and batches beyond memory (within an hour)
+check-all:
+	@FULL=1 TEST_TIMEOUT=3600 $(MAKE) --no-print-directory check
+
 ## fuzz: run every libFuzzer target for FUZZ_SECONDS (20); needs clang
 fuzz: $(patsubst tests/fuzz/%.c,build/fuzz/bin/%,$(wildcard tests/fuzz/fuzz_*.c))
 	@$(PYTHON) tests/fuzz/seeds build/fuzz/corpus

@@ -115,6 +115,15 @@ class Net:
                 lib.shim_net_export(self.handle, i, ptr(flat), ptr(named[t.name]))
         return named
 
+    def add(self, params, named):
+        """Adds to the tensors that are named."""
+        for i, t in enumerate(self.tensors):
+            if t.name in named:
+                value = np.zeros(t.shape, np.float32)
+                lib.shim_net_export(self.handle, i, ptr(params), ptr(value))
+                value += named[t.name]
+                lib.shim_net_import(self.handle, i, ptr(value), ptr(params))
+
     def load(self, named):
         params, buffers = self.vectors()
         for i, t in enumerate(self.tensors):
