@@ -1,5 +1,5 @@
 # sprat - self-supervised pre-training of small vision models as a pipeline of programs
-# make help lists the targets; knobs: DEV=1 (warnings are errors), SAN=address,undefined, PREFIX, DESTDIR, DATA
+# make help lists the targets; knobs: DEV=1 (warnings are errors), SAN=address,undefined, BLAS=1 (without oneDNN), PREFIX, DESTDIR, DATA
 
 TOOLS = augment encode loss probe
 WINGS = base tensor stream image nn loss probe
@@ -10,8 +10,8 @@ PYTHON  ?= /usr/bin/python3
 CC      ?= gcc
 OPT     ?= -O2 -g
 
-# Variants never share objects: a plain build, a sanitised one, and one with the stopping points of the kill tests.
-VARIANT := $(if $(POINTS),points,release)$(if $(SAN),-san)
+# Variants never share objects: a plain build, a sanitised one, one without oneDNN, and one with the stopping points of the kill tests.
+VARIANT := $(if $(POINTS),points,release)$(if $(BLAS),-blas)$(if $(SAN),-san)
 B       := build/$(VARIANT)
 BIN     := $(if $(filter release,$(VARIANT)),bin,$B/bin)
 
@@ -20,7 +20,7 @@ WARN     = -Wall -Wextra -Wmissing-prototypes -Wstrict-prototypes -Wvla -Wshadow
 CPPFLAGS = -I. -D_GNU_SOURCE $(if $(POINTS),-DTEST_POINTS) $(if $(HAVE_DNNL),-DWITH_ONEDNN) $(shell pkg-config --cflags $(PKGS))
 CFLAGS   = -std=gnu11 $(OPT) $(WARN) -fopenmp -fPIC -fno-math-errno $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer)
 LDFLAGS  = -fopenmp $(if $(SAN),-fsanitize=$(SAN))
-HAVE_DNNL := $(wildcard /usr/include/dnnl.h)
+HAVE_DNNL := $(if $(BLAS),,$(wildcard /usr/include/dnnl.h))
 
 # What each program may link: the house rule that keeps the wings apart. Floor order: stream, tensor, base.
 LINK     = -lzmq -l$(if $(shell pkg-config --exists msgpack-c && echo y),msgpack-c,msgpackc)

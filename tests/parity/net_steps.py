@@ -20,12 +20,11 @@ from judges import ALL
 from net_case import DIM, Case, pictures, situation, starting_weights
 from net_ct import EVAL, KEY, Loss, Optimiser, Pass, lib, ptr
 from net_torch import clear_ties, moving_biases, outputs, storage
-from sprat_ct import check, safetensors_read, safetensors_write
+from sprat_ct import BACKENDS, check, safetensors_read, safetensors_write
 
 import torch
 
 FULL = os.environ.get("FULL", "") not in ("", "0")
-BACKENDS = ("blas", "onednn")
 F64, F32, BF16 = torch.float64, torch.float32, torch.bfloat16
 
 # (small, size); in a short run one of them for each network.

@@ -30,6 +30,8 @@ def _load():
 
 lib = _load()
 lib.why.restype = ctypes.c_char_p
+lib.backend_find.restype = ctypes.c_void_p
+BACKENDS = tuple(b for b in ("blas", "onednn") if lib.backend_find(b.encode()))   # those of this build
 
 
 def why():

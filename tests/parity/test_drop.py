@@ -7,7 +7,7 @@ import numpy as np
 from net_case import Case, refused, situation
 from net_ct import EVAL, KEY, TRAIN, Net, Pass, lib
 from net_torch import normalised
-from sprat_ct import check, done, relative
+from sprat_ct import BACKENDS, check, done, relative
 from test_net import judge
 
 import torch
@@ -76,7 +76,7 @@ def our_pass(case, backend, mode=TRAIN, step=STEP, stream=2, row=0):
 
 def test_parity(case):
     theirs = None
-    for backend in ("blas", "onednn"):
+    for backend in BACKENDS:
         p, feature, head, grads = our_pass(case, backend)
         if theirs is None:
             masks = p.masks(case.batch)

@@ -6,9 +6,8 @@ import numpy as np
 
 from net_case import Case, refused, situation
 from net_ct import ARCHS, KEY, TRAIN, Net, Pass, lib
-from sprat_ct import aligned, check, done, relative
+from sprat_ct import BACKENDS, aligned, check, done, relative
 
-BACKENDS = ("blas", "onednn")
 # What another number of threads may change: sums in another order. In bf16 a number then rounds the other way now and then, and that
 # grows through the layers as all its rounding does: to less than PyTorch's autocast is away from the truth (test_net_bf16).
 APART = {"f32": 1e-5, "bf16": 0.1}
