@@ -14,7 +14,7 @@
  *
  * Work is cut into tiles of rows and segments of the bank by the shapes alone, and segments are merged in order, so the result
  * does not depend on the number of threads. Room: a tile of logits a thread, and value_dim floats a row and segment
- * (n=256: 2 MB for dim 128; n=4096: 2 MB).
+ * (n=256: 4 MB for dim 128; n=4096: 4 MB).
  *
  *	struct softmax *s = softmax_new(256, 65536, 128, 128);
  *	softmax_run(s, q, own, queue, queue, 0.2);
