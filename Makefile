@@ -61,6 +61,7 @@ ISA_base-CFLAGS       = -fno-trapping-math
 ISA_avx2-CFLAGS       = -fno-trapping-math -march=x86-64-v3
 ISA_avx512-CFLAGS     = -fno-trapping-math -march=x86-64-v4 -mprefer-vector-width=512
 ISA_avx512bf16-CFLAGS = $(ISA_avx512-CFLAGS) -mavx512bf16
+ISA_amx-CFLAGS        = $(ISA_avx512bf16-CFLAGS) -mamx-tile -mamx-bf16
 kernels = $(patsubst %.c,%,$(wildcard lib/$(1)/kernels_*.c))
 KERNELS_TYPED = lib/nn/kernels_point lib/nn/kernels_norm lib/nn/kernels_table
 # wing, files, instruction set, type of element
@@ -76,6 +77,7 @@ $(foreach i,avx2 avx512 avx512bf16,$(eval $(call kernel_rules,nn,$(call kernels,
 $(foreach i,avx2 avx512 avx512bf16,$(eval $(call kernel_rules,nn,$(KERNELS_TYPED),$i,bf16)))
 $(foreach i,avx2 avx512,$(eval $(call kernel_rules,image,$(call kernels,image),$i,u8)))
 $B/lib/nn/kernels.o $B/lib/image/kernels.o: CPPFLAGS += -DKERNELS_X86
+$B/lib/nn/tiles.o: CFLAGS += $(ISA_amx-CFLAGS)
 endif
 $(foreach w,nn image,$(patsubst %,$B/%.o,$(call kernels,$w))): CFLAGS += $(ISA_base-CFLAGS)
 

@@ -33,6 +33,7 @@
 #include "lib/nn/kernels.h"
 #include "lib/nn/meter.h"
 #include "lib/nn/net.h"
+#include "lib/nn/tiles.h"
 
 #define NODES_MAX 512
 #define KERNEL_MAX 16            /* k of any window */
@@ -82,6 +83,7 @@ struct node {
 	int64_t weights;         /* elements of weight */
 	enum dtype store;      /* of raw and d */
 	enum dtype factor;     /* of the products' factors */
+	bool tiled;              /* OP_CONV that goes by AMX (conv_tiles.h) */
 
 	/* set by net_link: who reads this node's value, and how its gradient comes about */
 	int readers, last_reader;
@@ -137,6 +139,7 @@ struct pass {
 	size_t weights_size;
 	char **scratch;          /* of each thread */
 	void **rooms;            /* the backend's, of each thread */
+	struct tiles_room **tiles;   /* of each thread, where bf16 products go by AMX */
 	float **partial;         /* (2, partial_size): weight gradients of thread 1 and up; [0] is NULL */
 	size_t scratch_size;     /* in bytes */
 	size_t partial_size;

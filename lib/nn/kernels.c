@@ -5,6 +5,7 @@
  * different.
  */
 #include "lib/nn/kernels_isa.h"
+#include "lib/nn/tiles.h"
 
 #define TABLES(isa) extern const struct kernels kernels_f32_##isa, kernels_bf16_##isa
 TABLES(base);
@@ -27,6 +28,20 @@ static bool has_avx512bf16(void)
 {
 	return has_avx512() && __builtin_cpu_supports("avx512bf16");
 }
+
+/* Its loops are those of avx512bf16. */
+static struct kernels kernels_f32_amx, kernels_bf16_amx;
+
+static bool has_amx(void)
+{
+	if (!has_avx512bf16() || !tiles_here())
+		return false;
+	kernels_f32_amx = kernels_f32_avx512bf16;
+	kernels_bf16_amx = kernels_bf16_avx512bf16;
+	kernels_f32_amx.name = kernels_bf16_amx.name = "amx";
+	kernels_f32_amx.tiles = kernels_bf16_amx.tiles = true;
+	return true;
+}
 #endif
 
 static bool has_base(void)
@@ -36,15 +51,17 @@ static bool has_base(void)
 
 /* Best first. */
 static const struct {
+	const char *name;
 	const struct kernels *kernels[DTYPES];
 	bool (*here)(void);
 } sets[] = {
 #ifdef KERNELS_X86
-	{ { [F32] = &kernels_f32_avx512bf16, [BF16] = &kernels_bf16_avx512bf16 }, has_avx512bf16 },
-	{ { [F32] = &kernels_f32_avx512, [BF16] = &kernels_bf16_avx512 }, has_avx512 },
-	{ { [F32] = &kernels_f32_avx2, [BF16] = &kernels_bf16_avx2 }, has_avx2 },
+	{ "amx", { [F32] = &kernels_f32_amx, [BF16] = &kernels_bf16_amx }, has_amx },
+	{ "avx512bf16", { [F32] = &kernels_f32_avx512bf16, [BF16] = &kernels_bf16_avx512bf16 }, has_avx512bf16 },
+	{ "avx512", { [F32] = &kernels_f32_avx512, [BF16] = &kernels_bf16_avx512 }, has_avx512 },
+	{ "avx2", { [F32] = &kernels_f32_avx2, [BF16] = &kernels_bf16_avx2 }, has_avx2 },
 #endif
-	{ { [F32] = &kernels_f32_base, [BF16] = &kernels_bf16_base }, has_base },
+	{ "base", { [F32] = &kernels_f32_base, [BF16] = &kernels_bf16_base }, has_base },
 };
 
 const struct kernels *kernels_find(enum dtype e)
@@ -52,7 +69,7 @@ const struct kernels *kernels_find(enum dtype e)
 	const char *wish = getenv("SPRAT_ISA");
 
 	for (int i = 0; i < ARRAY_SIZE(sets); i++) {
-		if (wish && *wish && strcmp(wish, sets[i].kernels[e]->name))
+		if (wish && *wish && strcmp(wish, sets[i].name))
 			continue;
 		if (sets[i].here())
 			return sets[i].kernels[e];
@@ -61,6 +78,6 @@ const struct kernels *kernels_find(enum dtype e)
 			return NULL;
 		}
 	}
-	fail_code(EXIT_USAGE, "SPRAT_ISA asks for '%s': choose base, avx2, avx512 or avx512bf16", wish);
+	fail_code(EXIT_USAGE, "SPRAT_ISA asks for '%s': choose base, avx2, avx512, avx512bf16 or amx", wish);
 	return NULL;
 }

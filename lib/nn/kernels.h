@@ -8,7 +8,7 @@
  * There is a table for each type of element that activations and their gradients are stored in: f32, or bf16 (the upper half of
  * an f32, rounded to nearest even; denormals may become zeros). All arithmetic is in f32.
  *
- *	const struct kernels *k = kernels_find(F32);   the best here, or what SPRAT_ISA=base|avx2|avx512|avx512bf16 forces
+ *	const struct kernels *k = kernels_find(F32);   the best here, or what SPRAT_ISA=base|avx2|avx512|avx512bf16|amx forces
  *	k->read(tile, raw, rows, ld, &affine, NULL, ACT_HARDSWISH);
  */
 #ifndef NN_KERNELS_H
@@ -68,6 +68,7 @@ struct adamw {
 /* What is void is of the table's elements; "_wide" writes floats instead. */
 struct kernels {
 	const char *name;
+	bool tiles;              /* bf16 products go by AMX (tiles.h) */
 	/* dst = act(z) * gate; gate (ld) or NULL. */
 	void (*read)(void *dst, const void *src, int64_t rows, int ld, const struct affine *f, const float *gate, enum act act);
 	/* The same, or += when add. */

@@ -1,5 +1,5 @@
 /* net.c - a net: made, asked, initialised, its tensors copied in and out */
-#include "lib/nn/engine.h"
+#include "lib/nn/conv_tiles.h"
 
 #include "lib/base/rng.h"
 
@@ -114,7 +114,8 @@ static void link_elements(struct net *net)
 			narrow &= net->nodes[x->in[s]].store == BF16;
 		x->store = narrow ? BF16 : F32;
 		narrow |= net->config.bf16 && x->op == OP_CONV && is_pixel(x) && is_pixel(&net->nodes[x->in[0]]) && i != net->head;
-		x->factor = narrow && net->backend->narrow() ? BF16 : F32;
+		x->factor = narrow && (net->kernels[BF16]->tiles || net->backend->narrow()) ? BF16 : F32;
+		x->tiled = conv_tiled(net, x, &net->nodes[MAX(0, x->in[0])]);
 	}
 }
 

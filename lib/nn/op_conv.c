@@ -6,7 +6,7 @@
  * the input is, at stride 1, a convolution of the output's gradient with the weights turned round (weights.c); else the gradient
  * of the patches is scattered onto the input pixels.
  */
-#include "lib/nn/engine.h"
+#include "lib/nn/conv_tiles.h"
 
 #define RUN 64   /* bytes copied at once */
 
@@ -83,6 +83,8 @@ static size_t conv_scratch(const struct node *x, const struct node *in, bool gra
 	struct plan p = plan_conv(x, in, grad);
 	size_t forward = p.out, backward = grad ? p.dy + p.back_tile + p.part : 0;
 
+	if (x->tiled)
+		return conv_tiles_scratch(x, in, grad);
 	return p.in_tile + p.patches + p.zeros + MAX(forward, backward);
 }
 
@@ -232,9 +234,14 @@ static void conv_forward(struct task *t)
 {
 	const struct node *x = t->x;
 	struct plan p = plan_conv(x, t->in, false);
-	struct room r = open_room(t, &p);
+	struct room r;
 	int row = x->k * t->in->c;
 
+	if (x->tiled) {
+		conv_tiles_forward(t);
+		return;
+	}
+	r = open_room(t, &p);
 	for (struct chunk c = chunks(t, x->h, x->w, p.target); chunk_next(&c);) {
 		int m = c.images * (c.y1 - c.y0) * x->w;
 		bool there = x->store == F32 || (x->factor == BF16 && p.in.group >= x->k);
@@ -367,8 +374,13 @@ static void conv_backward(struct task *t)
 {
 	const struct node *x = t->x;
 	struct plan p = plan_conv(x, t->in, true);
-	struct room r = open_room(t, &p);
+	struct room r;
 
+	if (x->tiled) {
+		conv_tiles_backward(t);
+		return;
+	}
+	r = open_room(t, &p);
 	if (p.turned)
 		tile_clear(&r.back, p.back_rows, x->w);
 	for (struct chunk c = chunks(t, x->h, x->w, p.target); chunk_next(&c);) {

@@ -219,9 +219,11 @@ static void plan_threads(struct pass *p)
 	p->scratch = xcalloc(p->threads, sizeof(*p->scratch));
 	p->partial = xcalloc(p->threads, sizeof(*p->partial));
 	p->rooms = xcalloc(p->threads, sizeof(*p->rooms));
+	p->tiles = xcalloc(p->threads, sizeof(*p->tiles));
 	for (int t = 0; t < p->threads; t++) {
 		p->scratch[t] = xaligned(p->scratch_size + VECTORS * p->ldmax * sizeof(float));
 		p->rooms[t] = net->backend->open();
+		p->tiles[t] = tiles_open();
 		if (t && p->grad)
 			p->partial[t] = xaligned(2 * p->partial_size * sizeof(float));
 	}
@@ -257,10 +259,12 @@ void pass_free(struct pass *p)
 		free(p->scratch[t]);
 		free(p->partial[t]);
 		p->net->backend->close(p->rooms[t]);
+		tiles_close(p->tiles[t]);
 	}
 	free(p->scratch);
 	free(p->partial);
 	free(p->rooms);
+	free(p->tiles);
 	free(p->weights);
 	free(p->sums);
 	free(p->arena);

@@ -3,9 +3,9 @@
  *
  * Parameters are f32 and (kh, kw, in, out). A bf16 product needs them in bf16. The gradient of a convolution of stride 1 is a
  * convolution itself, of weights turned round, (kh, kw, out, in) with taps in reverse. Both are made once a forward pass and
- * serve its backward pass.
+ * serve its backward pass. AMX has factors of its own (conv_tiles.h).
  */
-#include "lib/nn/engine.h"
+#include "lib/nn/conv_tiles.h"
 
 static bool is_narrow(const struct node *x)
 {
@@ -17,18 +17,32 @@ static bool is_turned(const struct net *net, const struct node *x)
 	return x->in[0] >= 0 && convolves_back(x, &net->nodes[x->in[0]]);
 }
 
+/* Bytes of the weights as factors, and turned. */
+static size_t factor_bytes(const struct net *net, const struct node *x)
+{
+	if (x->tiled)
+		return conv_tiles_weights(x, &net->nodes[x->in[0]], false);
+	return is_narrow(x) ? padded(x->weights * element_size(x->factor)) : 0;
+}
+
+static size_t turned_bytes(const struct net *net, const struct node *x)
+{
+	if (x->tiled)
+		return conv_tiles_weights(x, &net->nodes[x->in[0]], true);
+	return is_turned(net, x) ? padded(x->weights * element_size(x->factor)) : 0;
+}
+
 size_t weights_lay(const struct net *net, struct state *state, char *base, bool grad)
 {
 	size_t used = 0;
 
 	for (int i = 1; i < net->count; i++) {
-		const struct node *x = &net->nodes[i];
-		size_t size = padded(x->weights * element_size(x->factor));
+		size_t factor = factor_bytes(net, &net->nodes[i]), turned = grad ? turned_bytes(net, &net->nodes[i]) : 0;
 
-		state[i].weight = base && is_narrow(x) ? base + used : NULL;
-		used += is_narrow(x) ? size : 0;
-		state[i].turned = base && grad && is_turned(net, x) ? base + used : NULL;
-		used += grad && is_turned(net, x) ? size : 0;
+		state[i].weight = base && factor ? base + used : NULL;
+		used += factor;
+		state[i].turned = base && turned ? base + used : NULL;
+		used += turned;
 	}
 	return used;
 }
@@ -77,15 +91,25 @@ void weights_make(const struct task *t)
 
 	for (int i = 1; i < net->count; i++) {
 		const struct state *s = &t->p->state[i];
+		const struct node *x = &net->nodes[i], *in = &net->nodes[MAX(0, x->in[0])];
 
+		if (x->tiled) {
+			conv_tiles_pack(t, x, in, false, s->weight);
+			if (s->turned)
+				conv_tiles_pack(t, x, in, true, s->turned);
+			continue;
+		}
 		if (s->weight)
-			narrow(t, &net->nodes[i], s->weight);
+			narrow(t, x, s->weight);
 		if (s->turned)
-			turn(t, &net->nodes[i], net->nodes[net->nodes[i].in[0]].c, s->turned);
+			turn(t, x, in->c, s->turned);
 	}
 }
 
 void multiply(const struct task *t, const struct product *p)
 {
-	t->net->backend->multiply(t->p->rooms[t->thread], p);
+	if (p->element == BF16 && t->net->kernels[BF16]->tiles)
+		tiles_multiply(t->p->tiles[t->thread], p);
+	else
+		t->net->backend->multiply(t->p->rooms[t->thread], p);
 }

@@ -24,7 +24,7 @@ MEAN = np.float32([0.4, 0.45, 0.5])
 STD = np.float32([0.2, 0.22, 0.24])
 EPS, MOMENTUM, TRAIN, KEY, EVAL = 1e-3, 0.2, 0, 1, 2
 BOUNDS = {"value": 2e-6, "evaluation": 2e-6, "running": 2e-6, "gradient": 2e-5}
-ISAS = ("base", "avx2", "avx512", "avx512bf16")
+ISAS = ("base", "avx2", "avx512", "avx512bf16", "amx")
 
 for name in ("nn_rows", "nn_net", "nn_pass", "pass_feature"):
     getattr(lib, name).restype = C.c_void_p
@@ -222,8 +222,8 @@ def run(title, rows, h, w, batch=3, splits=1, backends=BACKENDS, permuted=False,
 DRAWS = 4       # of a case in bf16, whose errors are random
 
 
-def run_bf16(title, rows, h, w, isas):
-    trials = [Trial(title, rows, h, w, 5, 1, draw_number=i) for i in range(DRAWS)]
+def run_bf16(title, rows, h, w, isas, batch=5):
+    trials = [Trial(title, rows, h, w, batch, 1, draw_number=i) for i in range(DRAWS)]
     stacked = lambda found: {kind: {n: np.stack([f[kind][n] for f in found]) for n in found[0][kind]} for kind in found[0]}
     double, theirs = (stacked([t.torch(dtype) for t in trials]) for dtype in (torch.float64, torch.bfloat16))
     for isa in isas:
@@ -290,6 +290,22 @@ CASES = [
     ("transformer block", [(CONV, 20, 4, 4, 0, NONE, 0), (TOKENS,), (LAYERNORM,), (LINEAR, 60, NONE), (ATTENTION, 4, 0),
                            (LINEAR, 20, NONE), (SUM, 1, NONE), (LAYERNORM,), (LINEAR, 80, GELU), (LINEAR, 20, NONE),
                            (SUM, 6, NONE), (LAYERNORM,)], 24, 20),
+]
+
+
+# What AMX does without patches, whose channels are even: rows of 16 pixels and what is left of a row, bands, pixels of 16 images
+# and what is left of the images, strides, more channels than a step has, and fewer; squeezed inputs.
+TILED = [
+    ("tiled 3x3 in bands", [stem(RELU, 32), (CONV, 40, 3, 1, 1, RELU, 1)], 37, 40, 3),
+    ("tiled 3x3 of few pixels", [stem(RELU, 48), (CONV, 72, 3, 1, 1, RELU, 1)], 4, 5, 38),
+    ("tiled 3x3 on one row", [stem(RELU, 16), (CONV, 18, 3, 1, 1, RELU, 1)], 1, 17, 4),
+    ("tiled 5x5", [stem(RELU, 20), (CONV, 34, 5, 1, 2, RELU, 1)], 9, 19, 5),
+    ("tiled 3x3, stride 2", [stem(RELU, 32), (CONV, 64, 3, 2, 1, RELU, 1)], 29, 30, 3),
+    ("tiled 3x3, stride 2, few pixels", [stem(RELU, 24), (CONV, 70, 3, 2, 1, RELU, 1)], 8, 7, 21),
+    ("tiled 1x1, stride 2", [stem(RELU, 34), (CONV, 20, 1, 2, 0, NONE, 1)], 13, 14, 4),
+    ("tiled 2x2, stride 3, without padding", [stem(RELU, 16), (CONV, 16, 2, 3, 0, RELU, 1)], 11, 13, 4),
+    ("tiled 1x1 with bias, twice read", [stem(RELU, 40), (CONV, 40, 1, 1, 0, NONE, 0), (SUM, 0, RELU)], 11, 23, 3),
+    ("tiled 3x3 of a squeezed input", [stem(RELU, 32), (SQUEEZE, 8, RELU, SIGMOID), (CONV, 32, 3, 1, 1, RELU, 1)], 7, 7, 18),
 ]
 
 
@@ -363,7 +379,7 @@ def test_narrow(isa):
         lib.nn_narrow(C.c_int64(count), ptr(x[start:]), ptr(got))
         expected, sign = want[start:], got & 0x8000
         nan = np.isnan(x[start:])
-        denormal = (np.abs(x[start:]) < 1.1754944e-38) & (isa == "avx512bf16")
+        denormal = (np.abs(x[start:]) < 1.1754944e-38) & (isa in ("avx512bf16", "amx"))
         good = np.where(nan, (got & 0x7fff) > 0x7f80, (got == expected) | denormal & (got == sign) & (sign == expected & 0x8000))
         check(f"{isa}: {count} numbers rounded to bf16", good.all(), f"{(~good).sum()} are not, {x[start:][~good][:3]} among them")
 
@@ -389,6 +405,8 @@ def run_sets():
         run(title, rows, h, w, 3, 1, ("blas",), isas=isas)
         if (MAXPOOL, 3, 1, 1) not in rows:   # numbers made equal by rounding
             run_bf16(title, smooth(rows), h, w, isas)
+    for title, rows, h, w, batch in TILED:
+        run_bf16(title, smooth(rows), h, w, isas[-1:], batch)
     for isa in isas:
         os.environ["SPRAT_ISA"] = isa
         for act in (SILU, SIGMOID):

@@ -1,0 +1,540 @@
+#include "lib/nn/tiles.h"
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define INLINE static inline __attribute__((always_inline))
+
+/* --- permission --- */
+
+#define ARCH_REQ_XCOMP_PERM 0x1023
+#define XFEATURE_XTILEDATA 18
+
+bool tiles_here(void)
+{
+	static int known = -1;
+
+	if (known < 0)
+		known = __builtin_cpu_supports("x86-64-v4") && __builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("amx-bf16") &&
+			__builtin_cpu_supports("amx-tile") && syscall(SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) == 0;
+	return known;
+}
+
+/* --- packing --- */
+
+/* 32 numbers as bf16, of which mask says which count; the others are zeros. */
+INLINE __m512i load_32(const void *at, enum dtype e, int64_t n, __mmask32 mask)
+{
+	const float *f = (const float *)at + n;
+
+	if (e == BF16)
+		return _mm512_maskz_loadu_epi16(mask, (const uint16_t *)at + n);
+	return (__m512i)_mm512_cvtne2ps_pbh(_mm512_maskz_loadu_ps(mask >> 16, f + 16), _mm512_maskz_loadu_ps((__mmask16)mask, f));
+}
+
+INLINE __m256i load_16(const void *at, enum dtype e, int64_t n, __mmask16 mask)
+{
+	if (e == BF16)
+		return _mm256_maskz_loadu_epi16(mask, (const uint16_t *)at + n);
+	return (__m256i)_mm512_cvtneps_pbh(_mm512_maskz_loadu_ps(mask, (const float *)at + n));
+}
+
+/* Rows p and p+1 as pairs, 16 columns of them; rows below low or from high on are zeros. */
+INLINE __m512i load_pairs(const void *at, enum dtype e, int64_t ld, int p, int low, int high, int64_t column, __mmask16 mask)
+{
+	__m512i first = _mm512_setzero_si512(), second = first;
+
+	if (p >= low && p < high)
+		first = _mm512_cvtepu16_epi32(load_16(at, e, p * ld + column, mask));
+	if (p + 1 >= low && p + 1 < high)
+		second = _mm512_cvtepu16_epi32(load_16(at, e, (p + 1) * ld + column, mask));
+	return _mm512_or_si512(first, _mm512_slli_epi32(second, 16));
+}
+
+/* 16 x 16 of 32 bits. */
+INLINE void transpose(__m512i r[16])
+{
+	__m512i t[16];
+
+	for (int i = 0; i < 16; i += 2) {
+		t[i] = _mm512_unpacklo_epi32(r[i], r[i + 1]);
+		t[i + 1] = _mm512_unpackhi_epi32(r[i], r[i + 1]);
+	}
+	for (int i = 0; i < 16; i += 4) {
+		r[i] = _mm512_unpacklo_epi64(t[i], t[i + 2]);
+		r[i + 1] = _mm512_unpackhi_epi64(t[i], t[i + 2]);
+		r[i + 2] = _mm512_unpacklo_epi64(t[i + 1], t[i + 3]);
+		r[i + 3] = _mm512_unpackhi_epi64(t[i + 1], t[i + 3]);
+	}
+	for (int i = 0; i < 4; i++) {
+		t[i] = _mm512_shuffle_i32x4(r[i], r[i + 4], 0x88);
+		t[i + 4] = _mm512_shuffle_i32x4(r[i], r[i + 4], 0xdd);
+		t[i + 8] = _mm512_shuffle_i32x4(r[i + 8], r[i + 12], 0x88);
+		t[i + 12] = _mm512_shuffle_i32x4(r[i + 8], r[i + 12], 0xdd);
+	}
+	for (int i = 0; i < 8; i++) {
+		r[i] = _mm512_shuffle_i32x4(t[i], t[i + 8], 0x88);
+		r[i + 8] = _mm512_shuffle_i32x4(t[i], t[i + 8], 0xdd);
+	}
+}
+
+INLINE __mmask16 first_16(int n)
+{
+	return n >= 16 ? 0xffff : n > 0 ? (1u << n) - 1 : 0;
+}
+
+INLINE __mmask32 first_32(int n)
+{
+	return n >= 32 ? 0xffffffff : n > 0 ? (1u << n) - 1 : 0;
+}
+
+/* A step of a column tile: columns 16*column on, rows from start on, of which those below low stand in the step before. */
+INLINE void pack_step(char *to, const struct tiles_source *s, enum dtype e, int k, int n, int column, int start, int low)
+{
+	__mmask16 mask = first_16(n - 16 * column);
+
+	for (int i = 0; i < tiles_depth(k) / 2; i++)
+		_mm512_store_si512(to + 64 * i, load_pairs(s->at, e, s->ld, start + 2 * i, low, k, 16 * column, mask));
+}
+
+INLINE void pack_turned(char *to, const struct tiles_source *s, enum dtype e, int k, int n, int column, int start, int low)
+{
+	__mmask32 mask = first_32(k - start) & ~first_32(low - start);
+	__m512i r[16];
+
+	for (int i = 0; i < 16; i++) {
+		r[i] = _mm512_setzero_si512();
+		if (16 * column + i < n)
+			r[i] = load_32(s->at, e, (16 * column + i) * s->ld + start, mask);
+	}
+	transpose(r);
+	for (int i = 0; i < 16; i++)
+		_mm512_store_si512(to + 64 * i, r[i]);
+}
+
+INLINE void pack(char *to, int64_t column_bytes, const struct tiles_source *s, enum dtype e, bool turned, int k, int n, int from,
+		 int end)
+{
+	for (int column = from; column < end; column++, to += column_bytes)
+		for (int i = 0; i < tiles_steps(k); i++)
+			if (turned)
+				pack_turned(to + i * TILE_BYTES, s, e, k, n, column, tiles_start(k, i), i * TILE_DEPTH);
+			else
+				pack_step(to + i * TILE_BYTES, s, e, k, n, column, tiles_start(k, i), i * TILE_DEPTH);
+}
+
+void tiles_pack(char *to, int64_t column_bytes, const struct tiles_source *s, int k, int n, int from, int end)
+{
+	if (s->element == F32 && s->turned)
+		pack(to, column_bytes, s, F32, true, k, n, from, end);
+	else if (s->element == F32)
+		pack(to, column_bytes, s, F32, false, k, n, from, end);
+	else if (s->turned)
+		pack(to, column_bytes, s, BF16, true, k, n, from, end);
+	else
+		pack(to, column_bytes, s, BF16, false, k, n, from, end);
+}
+
+void tiles_turn(char *to, int64_t pitch, const void *from, int64_t ld, int m, int k)
+{
+	for (int p = 0; p < k; p += TILE_DEPTH)
+		for (int c = 0; c < m; c += 16) {
+			__mmask16 mask = first_16(m - c);
+			__m512i r[16];
+
+			for (int i = 0; i < 16; i++)
+				r[i] = load_pairs(from, BF16, ld, p + 2 * i, 0, k, c, mask);
+			transpose(r);
+			for (int i = 0; i < 16 && c + i < m; i++)
+				_mm512_storeu_si512(to + (c + i) * pitch + p * 2, r[i]);
+		}
+}
+
+/* --- multiplying: tiles 0 to 3 are sums, 4 and 5 left, 6 and 7 right --- */
+
+struct config {
+	uint8_t palette, start, reserved[14];
+	uint16_t bytes[16];
+	uint8_t rows[16];
+};
+
+static void configure(int rows, int depth)
+{
+	struct config c = { .palette = 1 };
+
+	for (int i = 0; i < 8; i++) {
+		c.bytes[i] = i == 4 || i == 5 ? depth * 2 : 64;
+		c.rows[i] = i < 6 ? rows : depth / 2;
+	}
+	_tile_loadconfig(&c);
+}
+
+#define STAGE 64   /* floats of a row of sums on their way: four tiles side by side */
+
+struct block {
+	const struct tiles_work *w;
+	const struct tiles_group *g;
+	const struct tiles_row *row;   /* the first one; the second follows it */
+	int column;              /* the first column tile */
+	float (*stage)[STAGE];
+};
+
+INLINE bool direct(const struct tiles_work *w, int column)
+{
+	return w->result == F32 && 16 * (column + 1) <= w->columns;
+}
+
+INLINE char *place(const struct block *b, int row, int column)
+{
+	return b->row[row].to + (int64_t)16 * (b->column + column) * element_size(b->w->result);
+}
+
+/* Sum number t is row tile row, column tile column of the block. */
+#define BEGIN(t, r, c) do { \
+	if (b->w->add && direct(b->w, b->column + (c))) \
+		_tile_loadd(t, place(b, r, c), b->w->to_row); \
+	else \
+		_tile_zero(t); \
+} while (0)
+
+#define END(t, r, c) do { \
+	if (direct(b->w, b->column + (c))) \
+		_tile_stored(t, place(b, r, c), b->w->to_row); \
+	else \
+		_tile_stored(t, &b->stage[(r) * 16][(c) * 16], sizeof(b->stage[0])); \
+} while (0)
+
+INLINE void two_by_two(const struct block *b)
+{
+	const struct tiles_group *g = b->g;
+	const char *l0 = b->row[0].left, *l1 = b->row[1].left, *r0 = b->w->right + b->column * b->w->right_column;
+	const char *r1 = r0 + b->w->right_column;
+	int64_t pitch = b->w->left_row;
+
+	BEGIN(0, 0, 0);
+	BEGIN(1, 0, 1);
+	BEGIN(2, 1, 0);
+	BEGIN(3, 1, 1);
+	for (int i = 0; i < g->steps; i++) {
+		int64_t l = g->left[i], r = g->right[i];
+
+		_tile_loadd(4, l0 + l, pitch);
+		_tile_loadd(6, r0 + r, 64);
+		_tile_loadd(5, l1 + l, pitch);
+		_tile_loadd(7, r1 + r, 64);
+		_tile_dpbf16ps(0, 4, 6);
+		_tile_dpbf16ps(2, 5, 6);
+		_tile_dpbf16ps(1, 4, 7);
+		_tile_dpbf16ps(3, 5, 7);
+	}
+	END(0, 0, 0);
+	END(1, 0, 1);
+	END(2, 1, 0);
+	END(3, 1, 1);
+}
+
+INLINE void two_by_one(const struct block *b)
+{
+	const struct tiles_group *g = b->g;
+	const char *l0 = b->row[0].left, *l1 = b->row[1].left, *r0 = b->w->right + b->column * b->w->right_column;
+	int64_t pitch = b->w->left_row;
+
+	BEGIN(0, 0, 0);
+	BEGIN(2, 1, 0);
+	for (int i = 0; i < g->steps; i++) {
+		_tile_loadd(4, l0 + g->left[i], pitch);
+		_tile_loadd(6, r0 + g->right[i], 64);
+		_tile_loadd(5, l1 + g->left[i], pitch);
+		_tile_dpbf16ps(0, 4, 6);
+		_tile_dpbf16ps(2, 5, 6);
+	}
+	END(0, 0, 0);
+	END(2, 1, 0);
+}
+
+/* One row tile by n column tiles, n a constant: without a second row tile more columns keep the multiplier busy. */
+INLINE void one_by(const struct block *b, int n)
+{
+	const struct tiles_group *g = b->g;
+	const char *l0 = b->row[0].left, *right = b->w->right + b->column * b->w->right_column;
+	int64_t pitch = b->w->left_row, next = b->w->right_column;
+
+	BEGIN(0, 0, 0);
+	if (n > 1)
+		BEGIN(1, 0, 1);
+	if (n > 2)
+		BEGIN(2, 0, 2);
+	if (n > 3)
+		BEGIN(3, 0, 3);
+	for (int i = 0; i < g->steps; i++) {
+		const char *r = right + g->right[i];
+
+		_tile_loadd(4, l0 + g->left[i], pitch);
+		_tile_loadd(6, r, 64);
+		_tile_dpbf16ps(0, 4, 6);
+		if (n > 1) {
+			_tile_loadd(7, r + next, 64);
+			_tile_dpbf16ps(1, 4, 7);
+		}
+		if (n > 2) {
+			_tile_loadd(6, r + 2 * next, 64);
+			_tile_dpbf16ps(2, 4, 6);
+		}
+		if (n > 3) {
+			_tile_loadd(7, r + 3 * next, 64);
+			_tile_dpbf16ps(3, 4, 7);
+		}
+	}
+	END(0, 0, 0);
+	if (n > 1)
+		END(1, 0, 1);
+	if (n > 2)
+		END(2, 0, 2);
+	if (n > 3)
+		END(3, 0, 3);
+}
+
+/* --- what the sums become --- */
+
+INLINE __m512 widen(__m256i h)
+{
+	return (__m512)_mm512_slli_epi32(_mm512_cvtepu16_epi32(h), 16);
+}
+
+/* A row of 16 columns. */
+INLINE void save_narrow(uint16_t *to, const float *from, __mmask16 mask, bool add)
+{
+	__m512 v = _mm512_load_ps(from);
+
+	if (add)
+		v = _mm512_add_ps(v, widen(_mm256_maskz_loadu_epi16(mask, to)));
+	_mm256_mask_storeu_epi16(to, mask, (__m256i)_mm512_cvtneps_pbh(v));
+}
+
+INLINE void save_wide(float *to, const float *from, __mmask16 mask, bool add)
+{
+	__m512 v = _mm512_load_ps(from);
+
+	if (add)
+		v = _mm512_add_ps(v, _mm512_maskz_loadu_ps(mask, to));
+	_mm512_mask_storeu_ps(to, mask, v);
+}
+
+/* Whole rows of 32 columns, n of them: one cache line each where the result is aligned. */
+INLINE void save_pairs(char *to, int64_t pitch, const float (*from)[STAGE], int n, bool add)
+{
+	for (int i = 0; i < n; i++, to += pitch) {
+		__m512 low = _mm512_load_ps(from[i]), high = _mm512_load_ps(from[i] + 16);
+
+		if (add) {
+			low = _mm512_add_ps(low, widen(_mm256_loadu_si256((const __m256i *)to)));
+			high = _mm512_add_ps(high, widen(_mm256_loadu_si256((const __m256i *)(to + 32))));
+		}
+		_mm512_storeu_si512(to, (__m512i)_mm512_cvtne2ps_pbh(high, low));
+	}
+}
+
+INLINE void save_column(char *to, int64_t pitch, const float (*from)[STAGE], int n, __mmask16 mask, enum dtype e, bool add)
+{
+	for (int i = 0; i < n; i++, to += pitch)
+		if (e == BF16)
+			save_narrow((uint16_t *)to, from[i], mask, add);
+		else
+			save_wide((float *)to, from[i], mask, add);
+}
+
+/* The staged sums of a row tile of a block. */
+static void save_row(const struct block *b, int row, int columns)
+{
+	const struct tiles_work *w = b->w;
+
+	for (int c = 0; c < columns; c++) {
+		const float (*from)[STAGE] = (const float (*)[STAGE])&b->stage[row * 16][c * 16];
+		int left = w->columns - 16 * (b->column + c);
+		char *to = place(b, row, c);
+
+		if (direct(w, b->column + c))
+			continue;
+		if (w->result == F32) {
+			save_column(to, w->to_row, from, w->rows, first_16(left), F32, w->add);
+		} else if (left < 32 || c + 1 == columns) {
+			save_column(to, w->to_row, from, w->rows, first_16(left), BF16, w->add);
+		} else {
+			if (w->add)
+				save_pairs(to, w->to_row, from, w->rows, true);
+			else
+				save_pairs(to, w->to_row, from, w->rows, false);
+			c++;
+		}
+	}
+}
+
+static void save(const struct block *b, int rows, int columns)
+{
+	for (int i = 0; i < rows; i++)
+		save_row(b, i, columns);
+}
+
+/* --- all of it --- */
+
+/* Two row tiles by up to four column tiles, two at a time. */
+static void run_pair(struct block *b, int columns)
+{
+	int first = b->column;
+
+	for (int c = 0; c < columns; c += 2) {
+		b->column = first + c;
+		if (columns - c > 1)
+			two_by_two(b);
+		else
+			two_by_one(b);
+		save(b, 2, MIN(2, columns - c));
+	}
+	b->column = first;
+}
+
+static void run_single(struct block *b, int columns)
+{
+	switch (columns) {
+	case 1: one_by(b, 1); break;
+	case 2: one_by(b, 2); break;
+	case 3: one_by(b, 3); break;
+	default: one_by(b, 4); break;
+	}
+	save(b, 1, columns);
+}
+
+void tiles_run(const struct tiles_work *w)
+{
+	float stage[32][STAGE] __attribute__((aligned(64)));
+	int all = tiles_columns(w->columns), together = 2;
+
+	for (int i = 0; i < w->groups; i++)
+		if (w->group[i].count % 2)
+			together = 4;
+	configure(w->rows, w->depth);
+	for (int column = 0; column < all; column += together)
+		for (int i = 0; i < w->groups; i++) {
+			const struct tiles_group *g = &w->group[i];
+			struct block b = { w, g, w->row + g->first, column, stage };
+			int columns = MIN(together, all - column), n = g->count;
+
+			for (; n > 1; n -= 2, b.row += 2)
+				run_pair(&b, columns);
+			if (n)
+				run_single(&b, columns);
+		}
+	_tile_release();
+}
+
+/* --- rooms --- */
+
+struct tiles_room {
+	char *at[TILES_PARTS];
+	size_t size[TILES_PARTS];
+};
+
+struct tiles_room *tiles_open(void)
+{
+	return xcalloc(1, sizeof(struct tiles_room));
+}
+
+void tiles_close(struct tiles_room *r)
+{
+	for (int i = 0; r && i < TILES_PARTS; i++)
+		free(r->at[i]);
+	free(r);
+}
+
+void *tiles_lend(struct tiles_room *r, enum tiles_part part, size_t bytes)
+{
+	if (bytes > r->size[part]) {
+		free(r->at[part]);
+		r->size[part] = bytes;
+		r->at[part] = xaligned(bytes);
+	}
+	return r->at[part];
+}
+
+/* --- products --- */
+
+/* The left factor with rows of numbers side by side: where it lies, or turned; *pitch: bytes between rows. */
+static const char *left_of(struct tiles_room *r, const struct product *p, int64_t *pitch)
+{
+	char *to;
+
+	*pitch = (int64_t)p->lda * 2;
+	if (!p->trans_a && (p->k >= TILE_DEPTH || p->k % 2 == 0))
+		return p->a;
+	if (p->trans_a) {
+		*pitch = (int64_t)tiles_steps(p->k) * 64 + 64;   /* no power of two: rows of a tile should not meet in the cache */
+		to = tiles_lend(r, TILES_LEFT, (size_t)*pitch * p->m + 64);
+		tiles_turn(to, *pitch, p->a, p->lda, p->m, p->k);
+		return to;
+	}
+	*pitch = 64;
+	to = tiles_lend(r, TILES_LEFT, (size_t)64 * p->m);
+	for (int i = 0; i < p->m; i++)
+		_mm512_store_si512(to + 64 * i, load_32(p->a, BF16, (int64_t)i * p->lda, first_32(p->k)));
+	return to;
+}
+
+static const char *right_of(struct tiles_room *r, const struct product *p)
+{
+	struct tiles_source s = { p->b, BF16, p->ldb, p->trans_b };
+	char *to;
+
+	if (p->packed)
+		return p->b;
+	to = tiles_lend(r, TILES_RIGHT, tiles_packed(p->k, p->n));
+	tiles_pack(to, (int64_t)tiles_steps(p->k) * TILE_BYTES, &s, p->k, p->n, 0, tiles_columns(p->n));
+	return to;
+}
+
+void tiles_multiply(struct tiles_room *r, const struct product *p)
+{
+	int steps = tiles_steps(p->k), full = p->m / 16;
+	struct tiles_row *row = tiles_lend(r, TILES_LISTS, (full + 1) * sizeof(*row) + 2 * steps * sizeof(int32_t));
+	int32_t *at = (int32_t *)(row + full + 1);
+	struct tiles_group g = { 0, full, steps, at, at + steps };
+	struct tiles_work w = { .rows = 16, .depth = tiles_depth(p->k), .right = right_of(r, p), .right_column = (int64_t)steps * TILE_BYTES,
+				.columns = p->n, .result = p->result == BF16 ? BF16 : F32, .add = p->add,
+				.to_row = (int64_t)p->ldc * element_size(p->result),
+				.row = row, .group = &g, .groups = 1 };
+	const char *left = left_of(r, p, &w.left_row);
+
+	for (int i = 0; i < steps; i++) {
+		at[i] = 2 * tiles_start(p->k, i);
+		at[steps + i] = i * TILE_BYTES;
+	}
+	for (int i = 0; i <= full; i++)
+		row[i] = (struct tiles_row){ left + 16 * i * w.left_row, (char *)p->c + 16 * i * w.to_row };
+	if (full)
+		tiles_run(&w);
+	w.rows = p->m % 16;
+	w.row = row + full;
+	g.count = 1;
+	if (w.rows)
+		tiles_run(&w);
+}
+
+#else
+
+bool tiles_here(void)
+{
+	return false;
+}
+
+struct tiles_room *tiles_open(void)
+{
+	return NULL;
+}
+
+void tiles_close(struct tiles_room *r)
+{
+	(void)r;
+}
+
+#endif
