@@ -119,10 +119,10 @@ struct kernels {
 	/* dst = gradient of x, the rows normalised, for dy; adds to the gradients of gamma and beta. */
 	void (*layernorm_back)(float *dst, const float *dy, const float *x, int64_t rows, int c, int ld, const float *gamma,
 			       float eps, float *d_gamma, float *d_beta);
-	/* In place, of the first n elements of every row: softmax(scale * x). The rest of a row is overwritten. */
-	void (*softmax)(float *x, int rows, int n, int ld, float scale);
-	/* In place, from the gradient of the probabilities p to that of x. */
-	void (*softmax_back)(float *d, const float *p, int rows, int n, int ld, float scale);
+	/* In place, of the first n elements of every row: softmax(scale * x), zeros behind them; narrow (rows, ld): the same as bf16, or NULL. */
+	void (*softmax)(float *x, int rows, int n, int ld, float scale, uint16_t *narrow);
+	/* From the gradient of the probabilities p to that of x, in place, or, where narrow is not NULL, there. */
+	void (*softmax_back)(float *d, const float *p, int rows, int n, int ld, float scale, uint16_t *narrow);
 	/* out += in; flat. */
 	void (*add)(float *out, const float *in, int64_t n);
 	/* Sum of (a*x + b*y)^2. */

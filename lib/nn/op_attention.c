@@ -4,7 +4,7 @@
  * The input holds queries, keys and values side by side, each (heads, d). Images and heads go one by one through a scratch that
  * stays in the cache; probabilities are never stored but computed again in the backward pass. A node with fewer pixels than its
  * input has only that many queries, the first ones: the last block of a network of which only the class token is used. Products may
- * have bf16 factors; probabilities and their gradients are made as floats and rounded for the next product.
+ * have bf16 factors; probabilities and their gradients are rounded for the next one as they are made.
  */
 #include "lib/nn/engine.h"
 
@@ -16,7 +16,7 @@ struct heads {
 	int pitch, ld, out;      /* of rows of scores, of the input, of the output */
 	float scale;
 	enum dtype e;            /* of the factors */
-	void *in, *factor, *d_out;   /* queries, keys and values of all heads; scores; the output's gradient */
+	void *in, *factor, *d_out;   /* queries, keys and values of all heads; bf16 probabilities or their gradient; the output's gradient */
 	float *p, *dp;           /* (queries, pitch): probabilities of a head and their gradient */
 	float *values, *in_grad; /* the output; the input's gradient */
 };
@@ -69,15 +69,6 @@ static struct heads open_heads(const struct task *t, bool grad)
 	return lay_heads(t->x, t->in, grad, t->scratch, &used);
 }
 
-/* Scores as a factor. */
-static const void *factor_of(const struct task *t, const struct heads *h, const float *scores)
-{
-	if (h->e == F32)
-		return scores;
-	t->net->kernels[h->e]->narrow(h->factor, scores, (int64_t)h->queries * h->pitch);
-	return h->factor;
-}
-
 /* C = op(A) op(B) */
 static void matmul(const struct task *t, bool trans_a, bool trans_b, int m, int n, int k, const void *a, int lda, const void *b,
 		   int ldb, float *c, int ldc)
@@ -92,10 +83,12 @@ static const void *part_of(const struct task *t, const struct heads *h, int whic
 	return element_at(h->in, h->e, which * t->x->c + at);
 }
 
-static void probabilities(const struct task *t, const struct heads *h, int at)
+/* Probabilities, returned as a factor. */
+static const void *probabilities(const struct task *t, const struct heads *h, int at)
 {
 	matmul(t, false, true, h->queries, h->keys, h->d, part_of(t, h, 0, at), h->ld, part_of(t, h, 1, at), h->ld, h->p, h->pitch);
-	t->net->kernels[F32]->softmax(h->p, h->queries, h->keys, h->pitch, h->scale);
+	t->net->kernels[F32]->softmax(h->p, h->queries, h->keys, h->pitch, h->scale, h->factor);
+	return h->factor ? h->factor : (void *)h->p;
 }
 
 static void attention_forward(struct task *t)
@@ -105,9 +98,9 @@ static void attention_forward(struct task *t)
 	for (int n = t->n0; n < t->n1; n++) {
 		read_value(t, t->x->in[0], -1, n, 1, 0, t->in->h, h.in, h.e, t->in->w);
 		for (int at = 0; at < t->x->c; at += h.d) {
-			probabilities(t, &h, at);
-			matmul(t, false, false, h.queries, h.d, h.keys, factor_of(t, &h, h.p), h.pitch, part_of(t, &h, 2, at),
-			       h.ld, h.values + at, h.out);
+			const void *p = probabilities(t, &h, at);
+
+			matmul(t, false, false, h.queries, h.d, h.keys, p, h.pitch, part_of(t, &h, 2, at), h.ld, h.values + at, h.out);
 		}
 		put(t, n, 0, h.values, h.queries, split_of(t->p, n));
 	}
@@ -116,15 +109,13 @@ static void attention_forward(struct task *t)
 /* One head: from the gradient of its output to those of its queries, keys and values. */
 static void head_backward(const struct task *t, const struct heads *h, int at)
 {
-	const void *d = element_at(h->d_out, h->e, at), *p;
+	const void *d = element_at(h->d_out, h->e, at), *p = probabilities(t, h, at);
 	float *dq = h->in_grad + at, *dk = dq + t->x->c, *dv = dk + t->x->c;
 
-	probabilities(t, h, at);
-	p = factor_of(t, h, h->p);
 	matmul(t, true, false, h->keys, h->d, h->queries, p, h->pitch, d, h->out, dv, h->ld);
 	matmul(t, false, true, h->queries, h->keys, h->d, d, h->out, part_of(t, h, 2, at), h->ld, h->dp, h->pitch);
-	t->net->kernels[F32]->softmax_back(h->dp, h->p, h->queries, h->keys, h->pitch, h->scale);
-	p = factor_of(t, h, h->dp);
+	t->net->kernels[F32]->softmax_back(h->dp, h->p, h->queries, h->keys, h->pitch, h->scale, h->factor);
+	p = h->factor ? h->factor : (void *)h->dp;
 	matmul(t, false, false, h->queries, h->d, h->keys, p, h->pitch, part_of(t, h, 1, at), h->ld, dq, h->ld);
 	matmul(t, true, false, h->keys, h->d, h->queries, p, h->pitch, part_of(t, h, 0, at), h->ld, dk, h->ld);
 }
