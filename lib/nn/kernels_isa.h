@@ -209,6 +209,9 @@ INLINE vector keep_bf16(uint16_t *p, vector v, bool past)
 typedef float element_f32;
 typedef uint16_t element_bf16;
 typedef ISA_JOIN(element, KERNELS_ELEMENT) stored;
+/* Whether values are rounded to bf16 next, so that errors below 2^-13 do not count: a constant. */
+enum { rounded_f32 = 0, rounded_bf16 = 1 };
+#define ROUNDED ISA_JOIN(rounded, KERNELS_ELEMENT)
 
 /* --- activations --- */
 
@@ -235,6 +238,30 @@ INLINE vector exponential(vector x)
 	return (vector)((uvector)q + ((uvector)t << 23));
 }
 
+/* 2^t to about an ulp, t <= 126; below -126 the value there. t = n + r: e^(r ln 2) is a polynomial of minimal relative error (7.5e-8). */
+INLINE vector power(vector t)
+{
+	vector n, r, q = splat(0.00132764718f);
+
+	t = larger(splat(-126), t);
+#if defined(__AVX512F__)
+	n = (vector)_mm512_roundscale_ps((__m512)t, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+#else
+	n = (t + 0x1.8p23f) - 0x1.8p23f;
+#endif
+	r = t - n;
+	q = q * r + 0.00967554133f;
+	q = q * r + 0.0555071327f;
+	q = q * r + 0.240221197f;
+	q = q * r + 0.693146967f;
+	q = q * r + 1.00000007f;
+#if defined(__AVX512F__)
+	return (vector)_mm512_scalef_ps((__m512)q, (__m512)n);
+#else
+	return (vector)((uvector)q + ((uvector)(t + 0x1.8p23f) << 23));
+#endif
+}
+
 /* 1/d to about an ulp, d finite and not zero: a division takes as long as all the rest of an activation. */
 INLINE vector reciprocal(vector d)
 {
@@ -249,23 +276,39 @@ INLINE vector reciprocal(vector d)
 
 /*
  * The normal distribution at z: its density times sqrt(2 pi) into *e, its integral up to z returned. The tail is
- * e^(-z^2/2) * erfcx(|z|/sqrt 2) / 2; the second factor is a polynomial in u = 1/(1 + 0.29|z|) of minimal relative error (4e-8),
- * so that small values keep their digits: 1 + erf() would not.
+ * e^(-z^2/2) * erfcx(|z|/sqrt 2) / 2; the second factor is a polynomial in u = 1/(1 + 0.29|z|) of minimal relative error (4e-8; 1e-4
+ * where the result is rounded), so that small values keep their digits: 1 + erf() would not.
  */
 INLINE vector normal(vector z, vector *e)
 {
-	vector u = reciprocal(1.0f + smaller(splat(1e30f), 0.29f * larger(z, -z))), q = splat(0.037713017f);
+	vector u = reciprocal(1.0f + smaller(splat(1e30f), 0.29f * larger(z, -z))), q;
 
-	*e = exponential(-0.5f * z * z);
-	q = q * u - 0.18483847f;
-	q = q * u + 0.28919065f;
-	q = q * u - 0.13117523f;
-	q = q * u + 0.17123744f;
-	q = q * u + 0.083344683f;
-	q = q * u + 0.119047053f;
-	q = q * u + 0.115480848f;
-	q *= u * *e;
+	if (ROUNDED) {
+		*e = power(z * z * -0.72134752f);
+		q = u * 0.26391562f - 0.042259485f;
+		q = q * u + 0.17204023f;
+		q = q * u + 0.10568773f;
+		q = q * u + 0.00066784774f;
+	} else {
+		*e = exponential(-0.5f * z * z);
+		q = u * 0.037713017f - 0.18483847f;
+		q = q * u + 0.28919065f;
+		q = q * u - 0.13117523f;
+		q = q * u + 0.17123744f;
+		q = q * u + 0.083344683f;
+		q = q * u + 0.119047053f;
+		q = q * u + 0.115480848f;
+		q *= u;
+	}
+	q *= *e;
 	return above(splat(0), z, q, 1.0f - q);
+}
+
+/* The logistic function at z, and e^-z. */
+INLINE vector logistic(vector z, vector *e)
+{
+	*e = ROUNDED ? power(smaller(splat(126), -0x1.715476p0f * z)) : exponential(-z);
+	return reciprocal(1.0f + *e);
 }
 
 INLINE vector act_value(enum act a, vector z)
@@ -277,8 +320,8 @@ INLINE vector act_value(enum act a, vector z)
 	case ACT_RELU6: return clamp(z, 0, 6);
 	case ACT_HARDSWISH: return z * clamp(z * (1.0f / 6) + 0.5f, 0, 1);
 	case ACT_HARDSIGMOID: return clamp(z + 3.0f, 0, 6) * (1.0f / 6);
-	case ACT_SILU: return z * reciprocal(1.0f + exponential(-z));
-	case ACT_SIGMOID: return reciprocal(1.0f + exponential(-z));
+	case ACT_SILU: return z * logistic(z, &e);
+	case ACT_SIGMOID: return logistic(z, &e);
 	case ACT_GELU: return z * normal(z, &e);
 	default: return z;
 	}
@@ -297,8 +340,7 @@ INLINE vector act_slope(enum act a, vector z)
 	case ACT_HARDSIGMOID: return above(z, splat(-3), above(splat(3), z, splat(1.0f / 6), zero), zero);
 	case ACT_SILU:
 	case ACT_SIGMOID:
-		e = exponential(-z);
-		s = reciprocal(1.0f + e);
+		s = logistic(z, &e);
 		return a == ACT_SILU ? s * (1.0f + z * (e * s)) : s * (e * s);
 	case ACT_GELU:
 		s = normal(z, &e);

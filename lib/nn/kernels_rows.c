@@ -35,30 +35,6 @@ void ISA(layernorm_back)(float *restrict dst, const float *restrict dy, const fl
 #define WHOLE(n) (((n) + LANES - 1) / LANES * LANES)
 #define EACH(i, n) for (int i = 0; i < WHOLE(n); i += VECTOR)
 
-/* 2^t to about an ulp, t <= 0; below -126 the value there. t = n + r: e^(r ln 2) is a polynomial of minimal relative error (7.5e-8). */
-INLINE vector power(vector t)
-{
-	vector n, r, q = splat(0.00132764718f);
-
-	t = larger(splat(-126), t);
-#if defined(__AVX512F__)
-	n = (vector)_mm512_roundscale_ps((__m512)t, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-#else
-	n = (t + 0x1.8p23f) - 0x1.8p23f;
-#endif
-	r = t - n;
-	q = q * r + 0.00967554133f;
-	q = q * r + 0.0555071327f;
-	q = q * r + 0.240221197f;
-	q = q * r + 0.693146967f;
-	q = q * r + 1.00000007f;
-#if defined(__AVX512F__)
-	return (vector)_mm512_scalef_ps((__m512)q, (__m512)n);
-#else
-	return (vector)((uvector)q + ((uvector)(t + 0x1.8p23f) << 23));
-#endif
-}
-
 /* e^((x - most) * scale), most being the largest, and their sum returned, to which what lies behind a row adds nothing. */
 INLINE float exponentials(float *x, int n, float scale)
 {
