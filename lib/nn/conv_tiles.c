@@ -6,7 +6,7 @@
  *
  * Weights' gradients are products over pixels. At stride 1, inputs and gradients lie in scratch alike, so that a tap is a distance
  * between the two: the inputs are turned once, channels apart and pixels side by side, and serve all taps. Zeros between rows
- * and images multiply to nothing. At other strides each tap's pixels are gathered first.
+ * and images multiply to nothing. At other strides each tap's pixels are gathered first. Of views, whole rows of taps are.
  */
 #include "lib/nn/conv_tiles.h"
 
@@ -15,28 +15,54 @@
 #define PIXEL_STEPS 12           /* of a weight gradient between two looks at the sums: what a block reads stays in L1 */
 #define SUMS_BYTES (1 << 20)     /* sums that stay in L2 meanwhile */
 
+/* The pixels under a row of taps of a view are a few numbers side by side: such a row is one tap with all of them as channels. */
+static bool is_first(const struct node *in)
+{
+	return in->op == OP_VIEW;
+}
+
+static int taps_of(const struct node *x, const struct node *in)
+{
+	return is_first(in) ? x->k : x->k * x->k;
+}
+
+static int channels_of(const struct node *x, const struct node *in)
+{
+	return is_first(in) ? x->k * in->c : in->c;
+}
+
+/* Inputs and gradients lie alike. */
+static bool is_same(const struct node *x, const struct node *in)
+{
+	return x->stride == 1 && !is_first(in);
+}
+
 bool conv_tiled(const struct net *net, const struct node *x, const struct node *in)
 {
 	bool same = x->h == in->h && x->w == in->w && x->k % 2 == 1 && x->pad == x->k / 2;
 
-	return net->kernels[BF16]->tiles && x->op == OP_CONV && x->factor == BF16 && in->op != OP_VIEW && x->k * x->k <= TAPS_MAX &&
-	       (x->k == 1 || in->c >= 16) && in->c % 2 == 0 && x->c % 2 == 0 && (x->stride > 1 || same);
+	if (!net->kernels[BF16]->tiles || x->op != OP_CONV || x->factor != BF16 || x->c % 2 || taps_of(x, in) > TAPS_MAX)
+		return false;
+	return is_first(in) || (in->c % 2 == 0 && (x->k == 1 || in->c >= 16) && (x->stride > 1 || same));
 }
 
 /* --- weights: (taps, in, out) as packed right factors; of each column tile its taps one after another --- */
 
 size_t conv_tiles_weights(const struct node *x, const struct node *in, bool turned)
 {
-	return (size_t)x->k * x->k * (turned ? tiles_packed(x->c, in->c) : tiles_packed(in->c, x->c));
+	if (turned)
+		return is_first(in) ? 0 : taps_of(x, in) * tiles_packed(x->c, in->c);
+	return taps_of(x, in) * tiles_packed(channels_of(x, in), x->c);
 }
 
 void conv_tiles_pack(const struct task *t, const struct node *x, const struct node *in, bool turned, char *to)
 {
-	int k = turned ? x->c : in->c, n = turned ? in->c : x->c, taps = x->k * x->k, columns = tiles_columns(n);
+	int channels = channels_of(x, in), taps = taps_of(x, in);
+	int k = turned ? x->c : channels, n = turned ? channels : x->c, columns = tiles_columns(n);
 	int64_t tap = (int64_t)tiles_steps(k) * TILE_BYTES;
 
 	for (int i = t->thread; i < taps * columns; i += t->p->threads) {
-		struct tiles_source s = { t->params + x->weight + (int64_t)(i / columns) * in->c * x->c, F32, x->c, turned };
+		struct tiles_source s = { t->params + x->weight + (int64_t)(i / columns) * channels * x->c, F32, x->c, turned };
 		int column = i % columns;
 
 		tiles_pack(to + ((int64_t)column * taps + i / columns) * tap, 0, &s, k, n, column, column + 1);
@@ -46,7 +72,7 @@ void conv_tiles_pack(const struct task *t, const struct node *x, const struct no
 /* --- sweeps: pixels of a result, each a sum over taps of pixels of a source --- */
 
 struct tap {
-	int weight;              /* ky*k + kx */
+	int weight;              /* its number among the weights */
 	int y, x;                /* of the source's pixel, from the first one's */
 };
 
@@ -56,12 +82,13 @@ struct phase {
 	struct tap tap[TAPS_MAX];
 };
 
-static struct phase forward_phase(const struct node *x)
+static struct phase forward_phase(const struct node *x, const struct node *in)
 {
-	struct phase p = { .every = 1, .by = x->stride };
+	struct phase p = { .every = 1, .by = x->stride, .count = taps_of(x, in) };
+	int columns = p.count / x->k;
 
-	for (int i = 0; i < x->k * x->k; i++)
-		p.tap[p.count++] = (struct tap){ i, i / x->k - x->pad, i % x->k - x->pad };
+	for (int i = 0; i < p.count; i++)
+		p.tap[i] = (struct tap){ i, i / columns - x->pad, i % columns - x->pad };
 	return p;
 }
 
@@ -81,6 +108,7 @@ static struct phase backward_phase(const struct node *x, int py, int px)
 struct sweep {
 	struct tiles_room *room;
 	struct tile from;        /* the source */
+	bool bordered;           /* taps left and right of an image read zeros and are not left out */
 	int h, w, channels;      /* of it */
 	const char *weights;
 	int taps;                /* in the weights */
@@ -118,7 +146,7 @@ static uint64_t taps_inside(const struct sweep *s, const struct phase *p, int j,
 	for (int t = 0; t < p->count; t++) {
 		int y = p->by * j + p->tap[t].y, x = p->by * i + p->tap[t].x;
 
-		if (y >= 0 && y < s->h && (!by_images(s) || (x >= 0 && x < s->w)))
+		if (y >= 0 && y < s->h && (s->bordered || (x >= 0 && x < s->w)))
 			bits |= (uint64_t)1 << t;
 	}
 	return bits;
@@ -270,9 +298,9 @@ static void flatten(struct sweep *s)
 
 /* --- chunks --- */
 
-static bool is_plain(const struct node *x)
+static bool is_plain(const struct node *x, const struct node *in)
 {
-	return x->k == 1 && x->stride == 1;
+	return x->k == 1 && is_same(x, in);
 }
 
 /* Output pixels of a chunk: about what L2 holds, but not few for large weights, which are fetched for every chunk. */
@@ -281,9 +309,9 @@ static int chunk_target(const struct node *x, const struct node *in, bool grad)
 	int64_t size = 2 * (in->ld + x->ld), image = (int64_t)x->h * x->w;
 	int64_t target = MAX(MAX(64, MIN(1024, CHUNK_BYTES / size)), MIN(4096, x->weights * 2 / size));
 
-	if (x->w <= SHORT_ROW && !is_plain(x))
+	if (x->w <= SHORT_ROW && !is_plain(x, in))
 		target = MAX(16, target / image / 16 * 16) * image;
-	if (grad && x->stride > 1)
+	if (grad && x->stride > 1 && !is_first(in))
 		target = MAX(target, image);
 	return (int)target;
 }
@@ -298,14 +326,14 @@ struct plan {
 
 static struct plan plan_tiles(const struct node *x, const struct node *in, bool grad)
 {
-	struct plan p = { .target = chunk_target(x, in, grad), .border = x->stride == 1 ? x->pad : 0 };
+	struct plan p = { .target = chunk_target(x, in, grad), .border = is_same(x, in) ? x->pad : 0 };
 	int64_t image = (int64_t)x->h * x->w, images = MAX(1, p.target / image), bands = (image + p.target - 1) / p.target;
 	int64_t band = (x->h + bands - 1) / bands;
 	int reach = x->k - 1 - x->pad, right = (in->w - 1 + x->pad) / x->stride - (x->w - 1);
 
-	p.in_w = x->stride == 1 ? in->w + x->pad : tile_width(x, in);
+	p.in_w = is_same(x, in) ? in->w + x->pad : tile_width(x, in);
 	p.back_left = (reach + x->stride - 1) / x->stride;
-	p.back_w = x->stride == 1 ? p.in_w : p.back_left + x->w + MAX(0, right);
+	p.back_w = is_same(x, in) ? p.in_w : p.back_left + x->w + MAX(0, right);
 	p.in_pixels = (MAX(images * (in->h + p.border), (band - 1) * x->stride + x->k) + p.border) * p.in_w + p.border;
 	p.back_pixels = (MAX(images * (x->h + p.border), band + x->k) + p.border) * p.back_w + p.border;
 	p.in = padded(p.in_pixels * in->ld * 2 + 64);
@@ -373,10 +401,11 @@ static struct tile in_tile(const struct task *t, const struct chunk *c, const st
 {
 	struct tile tile;
 
-	if (t->x->stride == 1)
+	if (is_same(t->x, t->in))
 		return same_tile(t, c, p, false, t->scratch);
 	tile = tile_values(t, c, t->scratch, BF16);
 	tile_clear(&tile, (int64_t)tile.images * tile.rows, t->in->w);
+	memset(tile_at(&tile, tile.images, tile.top, -tile.left), 0, 64);   /* a step may read one number too many */
 	return tile;
 }
 
@@ -385,8 +414,16 @@ static struct tile back_tile(const struct task *t, const struct chunk *c, const 
 	const struct node *x = t->x;
 	struct tile tile = { t->scratch + p->in, BF16, c->images, x->h, 0, p->back_left, p->back_w, x->ld };
 
-	if (x->stride == 1)
+	if (is_same(x, t->in))
 		return same_tile(t, c, p, true, t->scratch + p->in);
+	if (is_first(t->in)) {
+		tile = (struct tile){ tile.base, BF16, c->images, c->y1 - c->y0, c->y0, 0, x->w, x->ld };
+		if (gradient_is_stored(x, BF16))
+			tile.base = d_at(t, t->id, c->n, c->y0);
+		else
+			read_gradient(t, c->n, c->images, c->y0, c->y1, tile.base, BF16, x->w);
+		return tile;
+	}
 	tile_clear(&tile, (int64_t)c->images * x->h, x->w);
 	read_gradient(t, c->n, c->images, 0, x->h, tile_at(&tile, 0, 0, 0), BF16, tile.w);
 	return tile;
@@ -397,11 +434,13 @@ static struct tile back_tile(const struct task *t, const struct chunk *c, const 
 static struct sweep forward_sweep(const struct task *t, const struct chunk *c, const struct tile *from)
 {
 	const struct node *x = t->x, *in = t->in;
-	struct sweep s = { .room = t->p->tiles[t->thread], .from = *from, .h = in->h, .w = in->w, .channels = in->c,
-			   .weights = t->p->state[t->id].weight, .taps = x->k * x->k, .to = raw_at(t, t->id, c->n, 0), .result = x->store,
-			   .to_h = x->h, .to_w = x->w, .columns = x->c, .ld = x->ld, .images = c->images, .y0 = c->y0, .y1 = c->y1 };
+	struct sweep s = { .room = t->p->tiles[t->thread], .from = *from, .h = in->h, .w = in->w, .channels = channels_of(x, in),
+			   .weights = t->p->state[t->id].weight, .taps = taps_of(x, in), .to = raw_at(t, t->id, c->n, 0),
+			   .result = x->store, .to_h = x->h, .to_w = x->w, .columns = x->c, .ld = x->ld, .images = c->images, .y0 = c->y0,
+			   .y1 = c->y1 };
 
-	if (is_plain(x)) {
+	s.bordered = is_first(in) || !by_images(&s);
+	if (is_plain(x, in)) {
 		s.to = raw_at(t, t->id, c->n, c->y0);
 		s.from.top = 0;
 		flatten(&s);
@@ -413,7 +452,7 @@ void conv_tiles_forward(struct task *t)
 {
 	const struct node *x = t->x;
 	struct plan p = plan_tiles(x, t->in, false);
-	struct phase phase = forward_phase(x);
+	struct phase phase = forward_phase(x, t->in);
 
 	for (struct chunk c = chunks(t, x->h, x->w, p.target); chunk_next(&c);) {
 		struct tile in = in_tile(t, &c, &p);
@@ -431,8 +470,7 @@ struct outer {
 	const char *left;        /* (channels, pixels) */
 	int64_t pitch;           /* bytes between channels */
 	const char *right;       /* packed gradients */
-	int pixels;
-	int taps;
+	int pixels, taps, channels;
 	const int64_t *at;       /* of each tap: its first pixel */
 	float *to;               /* (taps, channels, columns) */
 };
@@ -441,7 +479,7 @@ struct outer {
 static void outer_rows(const struct task *t, const struct outer *o, int first, int rows, int full, struct tiles_row *row,
 		       const int32_t *at)
 {
-	int steps = tiles_steps(o->pixels), channels = t->in->c, columns = t->x->c;
+	int steps = tiles_steps(o->pixels), channels = o->channels, columns = t->x->c;
 	bool large = (int64_t)o->taps * channels * columns * 4 > SUMS_BYTES;
 	struct tiles_group g = { 0 };
 	struct tiles_work w = { .rows = rows, .depth = tiles_depth(o->pixels), .left_row = o->pitch, .right = o->right,
@@ -466,7 +504,7 @@ static void outer_rows(const struct task *t, const struct outer *o, int first, i
 
 static void outer_product(const struct task *t, const struct outer *o)
 {
-	int steps = tiles_steps(o->pixels), channels = t->in->c, tiles = tiles_columns(channels);
+	int steps = tiles_steps(o->pixels), channels = o->channels, tiles = tiles_columns(channels);
 	size_t rows = (size_t)tiles * o->taps * sizeof(struct tiles_row);
 	char *room = tiles_lend(t->p->tiles[t->thread], TILES_LISTS, rows + 2 * steps * sizeof(int32_t));
 	int32_t *at = (int32_t *)(room + rows);
@@ -479,12 +517,17 @@ static void outer_product(const struct task *t, const struct outer *o)
 	outer_rows(t, o, channels / 16 * 16, channels % 16, channels % 16 > 0, (struct tiles_row *)room, at);
 }
 
+/* Room for channels rows of pixels, pitch bytes apart: no power of two, or the rows of a tile would meet in the cache. */
+static char *turned_room(const struct task *t, int channels, int pixels, int64_t *pitch)
+{
+	*pitch = (int64_t)tiles_steps(pixels) * 64 + 64;
+	return tiles_lend(t->p->tiles[t->thread], TILES_LEFT, (size_t)*pitch * channels + 64);
+}
+
 static char *turn(const struct task *t, const void *from, int pixels, int64_t *pitch)
 {
-	char *to;
+	char *to = turned_room(t, t->in->c, pixels, pitch);
 
-	*pitch = (int64_t)tiles_steps(pixels) * 64 + 64;   /* no power of two: the rows of a tile should not meet in the cache */
-	to = tiles_lend(t->p->tiles[t->thread], TILES_LEFT, (size_t)*pitch * t->in->c + 64);
 	tiles_turn(to, *pitch, from, t->in->ld, t->in->c, pixels);
 	return to;
 }
@@ -505,7 +548,7 @@ static void weights_same(const struct task *t, const struct chunk *c, const stru
 	const struct node *x = t->x;
 	int64_t first = (int64_t)in->left * in->w + in->left, at[TAPS_MAX];
 	int64_t pixels = ((int64_t)(c->images - 1) * in->rows + c->y1 - c->y0 - 1) * in->w + x->w;
-	struct outer o = { .pixels = (int)pixels, .taps = x->k * x->k, .at = at, .to = t->weight_grad };
+	struct outer o = { .pixels = (int)pixels, .taps = x->k * x->k, .channels = t->in->c, .at = at, .to = t->weight_grad };
 
 	for (int i = 0; i < o.taps; i++)
 		at[i] = first + (i / x->k - x->pad) * in->w + i % x->k - x->pad;
@@ -545,7 +588,8 @@ static void weights_strided(const struct task *t, const struct chunk *c, const s
 {
 	const struct node *x = t->x;
 	int64_t zero = 0;
-	struct outer o = { .pixels = c->images * (c->y1 - c->y0) * x->w, .taps = 1, .at = &zero, .to = t->weight_grad };
+	struct outer o = { .pixels = c->images * (c->y1 - c->y0) * x->w, .taps = 1, .channels = t->in->c, .at = &zero,
+			   .to = t->weight_grad };
 	char *room = tiles_lend(t->p->tiles[t->thread], TILES_GATHERED, (size_t)o.pixels * MAX(x->ld, in->ld) * 2);
 
 	gather_rows(t, c, back, room);
@@ -553,6 +597,39 @@ static void weights_strided(const struct task *t, const struct chunk *c, const s
 	for (int i = 0; i < x->k * x->k; i++, o.to += (int64_t)t->in->c * x->c) {
 		gather_tap(t, c, in, i / x->k, i % x->k, room);
 		o.left = turn(t, room, o.pixels, &o.pitch);
+		outer_product(t, &o);
+	}
+}
+
+/* The numbers under row of taps ky, each pixel's turned: what lies outside is zero. */
+static void turn_view(const struct task *t, const struct chunk *c, const struct tile *in, int ky, char *to, int64_t pitch)
+{
+	const struct node *x = t->x;
+	int channels = channels_of(x, t->in);
+
+	for (int i = 0; i < c->images; i++)
+		for (int y = c->y0; y < c->y1; y++, to += x->w * 2) {
+			int row = y * x->stride - x->pad + ky;
+
+			if (row >= 0 && row < t->in->h)
+				tiles_turn(to, pitch, tile_at(in, i, row, -x->pad), (int64_t)x->stride * in->ld, channels, x->w);
+			for (int k = 0; k < channels && (row < 0 || row >= t->in->h); k++)
+				memset(to + k * pitch, 0, x->w * 2);
+		}
+}
+
+static void weights_first(const struct task *t, const struct chunk *c, const struct tile *in, const struct tile *back)
+{
+	const struct node *x = t->x;
+	int64_t zero = 0;
+	struct outer o = { .pixels = c->images * (c->y1 - c->y0) * x->w, .taps = 1, .channels = channels_of(x, t->in), .at = &zero,
+			   .to = t->weight_grad };
+	char *turned = turned_room(t, o.channels, o.pixels, &o.pitch);
+
+	o.left = turned;
+	o.right = pack_gradients(t, back->base, o.pixels);
+	for (int ky = 0; ky < x->k; ky++, o.to += (int64_t)o.channels * x->c) {
+		turn_view(t, c, in, ky, turned, o.pitch);
 		outer_product(t, &o);
 	}
 }
@@ -567,7 +644,8 @@ static void input_gradient(const struct task *t, const struct chunk *c, const st
 			   .result = in->store, .add = !x->first[0], .to_h = in->h, .to_w = in->w, .columns = in->c, .ld = in->ld,
 			   .images = c->images, .y0 = y0, .y1 = y1 };
 
-	if (is_plain(x)) {
+	s.bordered = !by_images(&s);
+	if (is_plain(x, in)) {
 		s.to = d_at(t, x->in[0], c->n, c->y0);
 		s.from.top = 0;
 		flatten(&s);
@@ -587,10 +665,13 @@ void conv_tiles_backward(struct task *t)
 
 	for (struct chunk c = chunks(t, x->h, x->w, p.target); chunk_next(&c);) {
 		struct tile in = in_tile(t, &c, &p), back = back_tile(t, &c, &p);
-		int64_t rows = x->stride == 1 ? (int64_t)c.images * back.rows : (int64_t)c.images * x->h;
 
-		add_bias(t, back.base, BF16, rows * back.w);
-		if (x->stride == 1)
+		add_bias(t, back.base, BF16, (int64_t)back.images * back.rows * back.w);
+		if (is_first(t->in)) {
+			weights_first(t, &c, &in, &back);
+			continue;
+		}
+		if (is_same(x, t->in))
 			weights_same(t, &c, &in, &back);
 		else
 			weights_strided(t, &c, &in, &back);

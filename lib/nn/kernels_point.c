@@ -107,26 +107,32 @@ void TYPED(read_wide)(float *dst, const void *src, int64_t rows, int ld, const s
 #undef READ
 }
 
-/* 48 values are 16 pixels: whole vectors and whole pixels. */
+typedef uint8_t bytes __attribute__((vector_size(VECTOR), may_alias, aligned(1)));
+
+/* 48 values are 16 pixels: whole vectors and whole pixels. to: any alignment. */
+INLINE void read_48(stored *to, const uint8_t *src, const float *s, const float *b)
+{
+	EACH_VECTOR(i, 48) {
+		_Alignas(64) stored out[VECTOR];
+
+		SAVE(out, __builtin_convertvector(*(const bytes *)(src + i), vector) * load_f32(s + i) + load_f32(b + i));
+		memcpy(to + i, out, sizeof(out));
+	}
+}
+
 void TYPED(read_view)(void *dst, const uint8_t *src, int64_t n, const float scale[3], const float shift[3])
 {
-	stored *to = dst;
-	_Alignas(64) float s[48], b[48], x[48];
+	stored *to = dst, rest[48];
+	_Alignas(64) float s[48], b[48];
+	uint8_t last[48] = { 0 };
 
 	for (int i = 0; i < 48; i++)
 		s[i] = scale[i % 3], b[i] = shift[i % 3];
-	for (n *= 3; n > 0; n -= 48, to += 48, src += 48) {
-		int count = (int)MIN(48, n);
-		_Alignas(64) stored out[48];
-
-		for (int i = 0; i < count; i++)
-			x[i] = src[i];
-		for (int i = count; i < 48; i++)
-			x[i] = 0;
-		EACH_VECTOR(i, 48)
-			SAVE(out + i, load_f32(x + i) * load_f32(s + i) + load_f32(b + i));
-		memcpy(to, out, count * sizeof(stored));
-	}
+	for (n *= 3; n >= 48; n -= 48, to += 48, src += 48)
+		read_48(to, src, s, b);
+	memcpy(last, src, n);
+	read_48(rest, last, s, b);
+	memcpy(to, rest, n * sizeof(stored));
 }
 
 /* --- storing --- */

@@ -305,6 +305,11 @@ TILED = [
     ("tiled 1x1, stride 2", [stem(RELU, 34), (CONV, 20, 1, 2, 0, NONE, 1)], 13, 14, 4),
     ("tiled 2x2, stride 3, without padding", [stem(RELU, 16), (CONV, 16, 2, 3, 0, RELU, 1)], 11, 13, 4),
     ("tiled 1x1 with bias, twice read", [stem(RELU, 40), (CONV, 40, 1, 1, 0, NONE, 0), (SUM, 0, RELU)], 11, 23, 3),
+    ("tiled 7x7 of the view, stride 2", [(CONV, 34, 7, 2, 3, RELU, 1)], 33, 70, 3),
+    ("tiled 3x3 of the view", [(CONV, 16, 3, 1, 1, RELU, 1)], 12, 37, 4),
+    ("tiled 3x3 of small views, stride 2", [(CONV, 20, 3, 2, 1, RELU, 1)], 9, 7, 37),
+    ("tiled 3x3 of views without padding", [(CONV, 20, 3, 1, 0, RELU, 1)], 5, 6, 18),
+    ("tiled 8x8 of the view, stride 8", [(CONV, 40, 8, 8, 0, RELU, 0)], 17, 26, 3),
     ("tiled 3x3 of a squeezed input", [stem(RELU, 32), (SQUEEZE, 8, RELU, SIGMOID), (CONV, 32, 3, 1, 1, RELU, 1)], 7, 7, 18),
 ]
 
