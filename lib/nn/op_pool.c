@@ -91,10 +91,10 @@ static size_t max_output(const struct node *x, const struct node *in)
 	return (size_t)MIN(x->h, max_target(in) / x->w + 1) * x->w * x->ld;
 }
 
-/* Backward the gradient of a whole image besides. */
+/* Backward the gradient of a band's input besides, and of rows that no window sees. */
 static size_t max_scratch(const struct node *x, const struct node *in, bool grad)
 {
-	return sizeof(float) * (max_input(x, in) + max_output(x, in) + (grad ? (size_t)in->h * in->w * in->ld : 0));
+	return sizeof(float) * (max_input(x, in) + max_output(x, in) + (grad ? max_input(x, in) + (size_t)x->stride * in->w * in->ld : 0));
 }
 
 static struct chunk max_chunks(const struct task *t)
@@ -152,28 +152,44 @@ static void max_forward(struct task *t)
 	}
 }
 
-static void max_backward(struct task *t)
+/* The rows of the input whose gradient is whole after a chunk: up to where the next one's windows begin. */
+static int band_done(const struct task *t, const struct chunk *c)
+{
+	return c->y1 == t->x->h ? t->in->h : MAX(0, c->y1 * t->x->stride - t->x->pad);
+}
+
+/* band: the gradient of the input's rows from start on. */
+static void add_windows(const struct task *t, const struct chunk *c, float *input, float *d, float *band, int start)
 {
 	const struct node *x = t->x, *in = t->in;
 	float *tap[TAPS_MAX], *to[TAPS_MAX];
-	float *input = (float *)t->scratch, *output = input + max_input(x, in), *image = output + max_output(x, in);
+
+	for (int y = c->y0; y < c->y1; y++)
+		for (int o = 0; o < x->w; o++, d += x->ld) {
+			int taps = window_taps(x, in, input, start, y, o, tap);
+
+			window_taps(x, in, band, start, y, o, to);
+			t->net->kernels[F32]->max_back(d, (const float *const *)tap, to, taps, x->ld);
+		}
+}
+
+static void max_backward(struct task *t)
+{
+	const struct node *x = t->x, *in = t->in;
+	float *input = (float *)t->scratch, *output = input + max_input(x, in), *band = output + max_output(x, in);
+	size_t row = (size_t)in->w * in->ld, kept = 0;
 
 	for (struct chunk c = max_chunks(t); chunk_next(&c);) {
-		float *d = output;
+		int start = band_start(t, &c), end = MIN(in->h, (c.y1 - 1) * x->stride - x->pad + x->k), done = band_done(t, &c);
 
-		if (c.y0 == 0)
-			memset(image, 0, (size_t)in->h * in->w * in->ld * sizeof(float));
+		kept = c.y0 ? kept : 0;
+		memset(band + kept * row, 0, (MAX(end, done) - start - kept) * row * sizeof(float));
 		read_band(t, &c);
 		read_gradient(t, c.n, 1, c.y0, c.y1, output, F32, x->w);
-		for (int y = c.y0; y < c.y1; y++)
-			for (int o = 0; o < x->w; o++, d += x->ld) {
-				int taps = window_taps(x, in, input, band_start(t, &c), y, o, tap);
-
-				window_taps(x, in, image, 0, y, o, to);
-				t->net->kernels[F32]->max_back(d, (const float *const *)tap, to, taps, x->ld);
-			}
-		if (c.y1 == x->h)
-			give(t, 0, c.n, 1, 0, in->h, image);
+		add_windows(t, &c, input, output, band, start);
+		give(t, 0, c.n, 1, start, done, band);
+		kept = MAX(0, end - done);
+		memmove(band, band + (done - start) * row, kept * row * sizeof(float));
 	}
 }
 

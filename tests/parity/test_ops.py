@@ -262,6 +262,7 @@ CASES = [
     ("mean-pool of a large image", [stem(HSWISH), (MEANPOOL,)], 60, 61),
     ("max-pool", [stem(RELU), (MAXPOOL, 3, 2, 1)], 7, 5),
     ("max-pool, 2x2, in bands", [stem(NONE, 90), (MAXPOOL, 2, 2, 0)], 70, 50),
+    ("max-pool, overlapping, in bands", [stem(out=150), (MAXPOOL, 3, 2, 1)], 61, 50),
     ("max-pool, overlapping, with padding", [stem(HSWISH), (MAXPOOL, 3, 1, 1), (CONV, 9, 1, 1, 0, NONE, 1)], 7, 6),
     ("squeeze", [stem(), (DEPTHWISE, 3, 1, 1, HSWISH, 1), (SQUEEZE, 8, RELU, HSIGMOID), (CONV, 10, 1, 1, 0, NONE, 1)], 7, 5),
     ("squeeze by sigmoid", [stem(SILU), (DEPTHWISE, 5, 1, 2, SILU, 1), (SQUEEZE, 4, SILU, SIGMOID), (CONV, 10, 1, 1, 0, SILU, 1)], 7, 5),
