@@ -578,4 +578,40 @@ void tiles_close(struct tiles_room *r)
 	(void)r;
 }
 
+/* Nobody comes here where tiles_here() says no. */
+static void nowhere(void)
+{
+	bug("AMX is not there");
+}
+
+void *tiles_lend(struct tiles_room *r, enum tiles_part part, size_t bytes)
+{
+	(void)r, (void)part, (void)bytes;
+	nowhere();
+}
+
+void tiles_pack(char *to, int64_t column_bytes, const struct tiles_source *s, int k, int n, int from, int end)
+{
+	(void)to, (void)column_bytes, (void)s, (void)k, (void)n, (void)from, (void)end;
+	nowhere();
+}
+
+void tiles_turn(char *to, int64_t pitch, const void *from, int64_t ld, int m, int k)
+{
+	(void)to, (void)pitch, (void)from, (void)ld, (void)m, (void)k;
+	nowhere();
+}
+
+void tiles_run(const struct tiles_work *w)
+{
+	(void)w;
+	nowhere();
+}
+
+void tiles_multiply(struct tiles_room *r, const struct product *p)
+{
+	(void)r, (void)p;
+	nowhere();
+}
+
 #endif
