@@ -4,7 +4,7 @@
  * The value of a chunk's input pixels is computed into scratch; 1x1 convolutions multiply it as it is, others through a scratch
  * of patches (im2col) for a few rows of taps at a time, so that all stays in L2. Weights are (kh, kw, in, out). The gradient of
  * the input is, at stride 1, a convolution of the output's gradient with the weights turned round (weights.c); else the gradient
- * of the patches is scattered onto the input pixels.
+ * of the patches is scattered onto the input pixels. Where the backend has kernels of its own for a convolution, whole.c uses those.
  */
 #include "lib/nn/engine.h"
 
@@ -83,6 +83,8 @@ static size_t conv_scratch(const struct node *x, const struct node *in, bool gra
 	struct plan p = plan_conv(x, in, grad);
 	size_t forward = p.out, backward = grad ? p.dy + p.back_tile + p.part : 0;
 
+	if (x->whole.images)
+		return whole_scratch(x, in, grad);
 	return p.in_tile + p.patches + p.zeros + MAX(forward, backward);
 }
 
@@ -228,7 +230,7 @@ static const void *weight_of(const struct task *t)
 
 /* --- forward --- */
 
-static void conv_forward(struct task *t)
+static void patches_forward(struct task *t)
 {
 	const struct node *x = t->x;
 	struct plan p = plan_conv(x, t->in, false);
@@ -363,7 +365,7 @@ static void load_back(const struct task *t, const struct chunk *c, const struct 
 			memcpy(to, tile_at(&r->back, i, y, 0), row);
 }
 
-static void conv_backward(struct task *t)
+static void patches_backward(struct task *t)
 {
 	const struct node *x = t->x;
 	struct plan p = plan_conv(x, t->in, true);
@@ -393,6 +395,24 @@ static void conv_backward(struct task *t)
 		else
 			scattered_back(t, &c, &p, &r, dy, m);
 	}
+}
+
+/* --- by patches, or by the backend's own kernels --- */
+
+static void conv_forward(struct task *t)
+{
+	if (t->x->whole.images)
+		whole_forward(t);
+	else
+		patches_forward(t);
+}
+
+static void conv_backward(struct task *t)
+{
+	if (t->x->whole.images)
+		whole_backward(t);
+	else
+		patches_backward(t);
 }
 
 static struct cost conv_cost(const struct node *x, const struct node *in)
