@@ -24,13 +24,17 @@ static bool blas_narrow(void)
 	return false;
 }
 
+#ifdef WITH_ONEDNN
+static const struct convolver onednn_convolver = { onednn_filters, onednn_order, onednn_convolve };
+#endif
+
 /* The first row is the default. */
 static const struct backend backends[] = {
 #ifdef WITH_ONEDNN
 	{ { "onednn", "oneDNN: kernels compiled at run time for this machine", NULL }, onednn_open, onednn_close, onednn_multiply,
-	  onednn_narrow, onednn_version },
+	  onednn_narrow, onednn_version, &onednn_convolver },
 #endif
-	{ { "blas", "OpenBLAS: on every platform", NULL }, blas_open, blas_close, blas_multiply, blas_narrow, gemm_name },
+	{ { "blas", "OpenBLAS: on every platform", NULL }, blas_open, blas_close, blas_multiply, blas_narrow, gemm_name, NULL },
 };
 const struct table backend_table = TABLE("backend", backends);
 

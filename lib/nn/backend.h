@@ -7,6 +7,8 @@
  *	void *room = b->open();                                what one thread keeps between calls
  *	b->multiply(room, &(struct product){ .m = m, .n = n, .k = k, .a = a, .lda = lda, .b = w, .ldb = n, .c = c, .ldc = n });
  *	b->close(room);
+ *
+ * A backend may have kernels for convolutions too, which need no patches (struct convolver).
  */
 #ifndef NN_BACKEND_H
 #define NN_BACKEND_H
@@ -25,6 +27,26 @@ struct product {
 	void *c;
 };
 
+/* What a convolution computes: its output, or from the output's gradient that of its input or of its weight. */
+enum conv_way { CONV_OUTPUT, CONV_INPUT, CONV_WEIGHT, CONV_WAYS };
+
+/* A convolution of whole images, all f32; arrays are (images, h, w, c) without gaps. Integers only. */
+struct conv {
+	int way, images;
+	int in_h, in_w, in_c, out_h, out_w, out_c;
+	int k, stride, pad;
+};
+
+/* Convolutions that a backend does without patches, by weights in an order of its own: filters. */
+struct convolver {
+	/* Bytes of the filters, one order for c->images, a power of two, and all smaller ones; 0: patches and products are better. */
+	size_t (*filters)(void *room, const struct conv *c);
+	/* Filters from the weight, (kh, kw, in, out); CONV_WEIGHT: adds filters to the weight. */
+	void (*order)(void *room, const struct conv *c, float *weight, float *filters);
+	/* Overwrites in for CONV_INPUT, filters for CONV_WEIGHT. */
+	void (*convolve)(void *room, const struct conv *c, float *in, float *filters, float *out);
+};
+
 struct backend {
 	struct entry entry;
 	void *(*open)(void);
@@ -32,6 +54,7 @@ struct backend {
 	void (*multiply)(void *room, const struct product *p);
 	bool (*narrow)(void);    /* whether it multiplies bf16 here, and faster than f32 */
 	const char *(*version)(void);
+	const struct convolver *convolver;   /* NULL: it has none */
 };
 
 extern const struct table backend_table;
@@ -41,6 +64,9 @@ const struct backend *backend_find(const char *name);
 void *onednn_open(void);
 void onednn_close(void *room);
 void onednn_multiply(void *room, const struct product *p);
+size_t onednn_filters(void *room, const struct conv *c);
+void onednn_order(void *room, const struct conv *c, float *weight, float *filters);
+void onednn_convolve(void *room, const struct conv *c, float *in, float *filters, float *out);
 bool onednn_narrow(void);
 const char *onednn_version(void);
 #endif

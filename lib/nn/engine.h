@@ -68,6 +68,12 @@ extern const struct op op_conv, op_stem, op_depthwise, op_maxpool, op_meanpool, 
 	op_attention, op_drop;
 extern const struct op *const ops[OPS];
 
+/* How the backend convolves without patches (conv_whole.c); all 0: it does not. */
+struct whole {
+	int images, many;        /* of a call: most, a power of two; many: for the weight's gradient */
+	size_t filters[CONV_WAYS];   /* bytes; 0: that way is not the backend's */
+};
+
 struct node {
 	enum op_code op;
 	int in[2];               /* nodes read, -1: none */
@@ -84,6 +90,7 @@ struct node {
 	enum dtype store;      /* of raw and d */
 	enum dtype factor;     /* of the products' factors */
 	bool tiled;              /* OP_CONV that goes by AMX (conv_tiles.h) */
+	struct whole whole;
 
 	/* set by net_link: who reads this node's value, and how its gradient comes about */
 	int readers, last_reader;
@@ -246,6 +253,11 @@ static inline bool convolves_back(const struct node *x, const struct node *in)
 {
 	return x->op == OP_CONV && x->k > 1 && x->stride == 1 && in->op != OP_VIEW && in->h == x->h && in->w == x->w;
 }
+/* Convolutions by the backend's own kernels: which nodes, and what op_conv.c does for them. */
+void whole_link(struct net *net);
+size_t whole_scratch(const struct node *x, const struct node *in, bool grad);
+void whole_forward(const struct task *t);
+void whole_backward(const struct task *t);
 /* Sizes of scratch that start on cache lines. */
 static inline size_t padded(size_t bytes)
 {

@@ -129,6 +129,7 @@ static void net_link(struct net *net)
 	if (net->head >= 0)
 		net->nodes[net->head].output = true;
 	link_elements(net);
+	whole_link(net);
 	link_parts(net);
 	link_shares(net);
 	link_meetings(net);

@@ -4,7 +4,8 @@
  * The value of a chunk's input pixels is computed into scratch; 1x1 convolutions multiply it as it is, others through a scratch
  * of patches (im2col) for a few rows of taps at a time, so that all stays in L2. Weights are (kh, kw, in, out). The gradient of
  * the input is, at stride 1, a convolution of the output's gradient with the weights turned round (weights.c); else the gradient
- * of the patches is scattered onto the input pixels.
+ * of the patches is scattered onto the input pixels. Where there are better ways without patches, conv_tiles.c (AMX) and conv_whole.c
+ * (the backend's own convolutions) take both passes.
  */
 #include "lib/nn/conv_tiles.h"
 
@@ -85,6 +86,8 @@ static size_t conv_scratch(const struct node *x, const struct node *in, bool gra
 
 	if (x->tiled)
 		return conv_tiles_scratch(x, in, grad);
+	if (x->whole.images)
+		return whole_scratch(x, in, grad);
 	return p.in_tile + p.patches + p.zeros + MAX(forward, backward);
 }
 
@@ -230,18 +233,13 @@ static const void *weight_of(const struct task *t)
 
 /* --- forward --- */
 
-static void conv_forward(struct task *t)
+static void patches_forward(struct task *t)
 {
 	const struct node *x = t->x;
 	struct plan p = plan_conv(x, t->in, false);
-	struct room r;
+	struct room r = open_room(t, &p);
 	int row = x->k * t->in->c;
 
-	if (x->tiled) {
-		conv_tiles_forward(t);
-		return;
-	}
-	r = open_room(t, &p);
 	for (struct chunk c = chunks(t, x->h, x->w, p.target); chunk_next(&c);) {
 		int m = c.images * (c.y1 - c.y0) * x->w;
 		bool there = x->store == F32 || (x->factor == BF16 && p.in.group >= x->k);
@@ -370,17 +368,12 @@ static void load_back(const struct task *t, const struct chunk *c, const struct 
 			memcpy(to, tile_at(&r->back, i, y, 0), row);
 }
 
-static void conv_backward(struct task *t)
+static void patches_backward(struct task *t)
 {
 	const struct node *x = t->x;
 	struct plan p = plan_conv(x, t->in, true);
-	struct room r;
+	struct room r = open_room(t, &p);
 
-	if (x->tiled) {
-		conv_tiles_backward(t);
-		return;
-	}
-	r = open_room(t, &p);
 	if (p.turned)
 		tile_clear(&r.back, p.back_rows, x->w);
 	for (struct chunk c = chunks(t, x->h, x->w, p.target); chunk_next(&c);) {
@@ -405,6 +398,28 @@ static void conv_backward(struct task *t)
 		else
 			scattered_back(t, &c, &p, &r, dy, m);
 	}
+}
+
+/* --- by patches, or without them by AMX or by the backend's own kernels --- */
+
+static void conv_forward(struct task *t)
+{
+	if (t->x->tiled)
+		conv_tiles_forward(t);
+	else if (t->x->whole.images)
+		whole_forward(t);
+	else
+		patches_forward(t);
+}
+
+static void conv_backward(struct task *t)
+{
+	if (t->x->tiled)
+		conv_tiles_backward(t);
+	else if (t->x->whole.images)
+		whole_backward(t);
+	else
+		patches_backward(t);
 }
 
 static struct cost conv_cost(const struct node *x, const struct node *in)
