@@ -41,9 +41,9 @@ bool conv_tiled(const struct net *net, const struct node *x, const struct node *
 {
 	bool same = x->h == in->h && x->w == in->w && x->k % 2 == 1 && x->pad == x->k / 2;
 
-	if (!net->kernels[BF16]->tiles || x->op != OP_CONV || x->factor != BF16 || x->c % 2 || taps_of(x, in) > TAPS_MAX)
+	if (!net->kernels[BF16]->tiles || x->op != OP_CONV || x->factor != BF16 || taps_of(x, in) > TAPS_MAX)
 		return false;
-	return is_first(in) || (in->c % 2 == 0 && (x->k == 1 || in->c >= 16) && (x->stride > 1 || same));
+	return is_first(in) || ((x->k == 1 || in->c >= 16) && (x->stride > 1 || same));
 }
 
 /* --- weights: (taps, in, out) as packed right factors; of each column tile its taps one after another --- */
@@ -397,19 +397,34 @@ static struct tile same_tile(const struct task *t, const struct chunk *c, const 
 	return tile;
 }
 
+/* Steps have pairs of channels: behind an odd number of few ones there has to be a zero. Nobody else reads there. */
+static void even_out(const struct tile *tile, int channels)
+{
+	uint16_t *at = (uint16_t *)tile->base + channels;
+	int64_t pixels = (int64_t)tile->images * tile->rows * tile->w;
+
+	for (int64_t i = 0; i < pixels && channels % 2 && channels < TILE_DEPTH; i++, at += tile->ld)
+		*at = 0;
+}
+
 static struct tile in_tile(const struct task *t, const struct chunk *c, const struct plan *p)
 {
 	struct tile tile;
 
-	if (is_same(t->x, t->in))
-		return same_tile(t, c, p, false, t->scratch);
+	if (is_same(t->x, t->in)) {
+		tile = same_tile(t, c, p, false, t->scratch);
+		even_out(&tile, t->in->c);
+		return tile;
+	}
 	tile = tile_values(t, c, t->scratch, BF16);
+	if (!is_first(t->in))
+		even_out(&tile, t->in->c);
 	tile_clear(&tile, (int64_t)tile.images * tile.rows, t->in->w);
 	memset(tile_at(&tile, tile.images, tile.top, -tile.left), 0, 64);   /* a step may read one number too many */
 	return tile;
 }
 
-static struct tile back_tile(const struct task *t, const struct chunk *c, const struct plan *p)
+static struct tile back_rows(const struct task *t, const struct chunk *c, const struct plan *p)
 {
 	const struct node *x = t->x;
 	struct tile tile = { t->scratch + p->in, BF16, c->images, x->h, 0, p->back_left, p->back_w, x->ld };
@@ -426,6 +441,14 @@ static struct tile back_tile(const struct task *t, const struct chunk *c, const 
 	}
 	tile_clear(&tile, (int64_t)c->images * x->h, x->w);
 	read_gradient(t, c->n, c->images, 0, x->h, tile_at(&tile, 0, 0, 0), BF16, tile.w);
+	return tile;
+}
+
+static struct tile back_tile(const struct task *t, const struct chunk *c, const struct plan *p)
+{
+	struct tile tile = back_rows(t, c, p);
+
+	even_out(&tile, t->x->c);
 	return tile;
 }
 

@@ -303,13 +303,14 @@ CASES = [
 ]
 
 
-# What AMX does without patches, whose channels are even: rows of 16 pixels and what is left of a row, bands, pixels of 16 images
-# and what is left of the images, strides, more channels than a step has, and fewer; squeezed inputs.
+# What AMX does without patches: rows of 16 pixels and what is left of a row, bands, pixels of 16 images and what is left of the
+# images, strides, more channels than a step has, fewer, and odd numbers of them; squeezed inputs; views.
 TILED = [
     ("tiled 3x3 in bands", [stem(RELU, 32), (CONV, 40, 3, 1, 1, RELU, 1)], 37, 40, 3),
     ("tiled 3x3 of few pixels", [stem(RELU, 48), (CONV, 72, 3, 1, 1, RELU, 1)], 4, 5, 38),
     ("tiled 3x3 on one row", [stem(RELU, 16), (CONV, 18, 3, 1, 1, RELU, 1)], 1, 17, 4),
     ("tiled 5x5", [stem(RELU, 20), (CONV, 34, 5, 1, 2, RELU, 1)], 9, 19, 5),
+    ("tiled 3x3, odd channels", [stem(RELU, 17), (CONV, 33, 3, 1, 1, RELU, 1), (CONV, 29, 3, 2, 1, RELU, 1)], 9, 10, 19),
     ("tiled 3x3, stride 2", [stem(RELU, 32), (CONV, 64, 3, 2, 1, RELU, 1)], 29, 30, 3),
     ("tiled 3x3, stride 2, few pixels", [stem(RELU, 24), (CONV, 70, 3, 2, 1, RELU, 1)], 8, 7, 21),
     ("tiled 1x1, stride 2", [stem(RELU, 34), (CONV, 20, 1, 2, 0, NONE, 1)], 13, 14, 4),
