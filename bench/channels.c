@@ -1,7 +1,7 @@
 /*
  * channels - milliseconds of forward and backward of a small network, all of whose layers have one number of channels
  *
- *	channels 57        a JSON line a step, for as long as it lives
+ *	channels 57 [bf16]     a JSON line a step, for as long as it lives
  *
  * A dense 3x3 convolution, a depthwise one and a 1x1, batch norm and ReLU after each, at 28x28.
  */
@@ -28,8 +28,8 @@ int main(int argc, char **argv)
 	argv0 = "bench/channels";
 	threads_passive(argv);
 	threads_set(0);
-	if (argc != 2 || parse_int(argv[1], &c) < 0 || c < 1 || c > 4096)
-		die(EXIT_USAGE, "usage: channels N");
+	if (argc < 2 || argc > 3 || (argc > 2 && strcmp(argv[2], "bf16")) || parse_int(argv[1], &c) < 0 || c < 1 || c > 4096)
+		die(EXIT_USAGE, "usage: channels N [bf16]");
 
 	/* prepare */
 	const struct row rows[] = {
@@ -39,7 +39,7 @@ int main(int argc, char **argv)
 	};
 	const struct arch arch = { .entry = { "channels", "", NULL }, .rows = rows, .count = ARRAY_SIZE(rows), .bn_eps = 1e-5, .bn_momentum = 0.1 };
 
-	net = net_new(&(struct net_config){ .arch = &arch, .head = "none", .height = SIZE, .width = SIZE, .bn_splits = 1,
+	net = net_new(&(struct net_config){ .arch = &arch, .head = "none", .height = SIZE, .width = SIZE, .bn_splits = 1, .bf16 = argc > 2,
 					    .mean = { .5, .5, .5 }, .std = { .2, .2, .2 } });
 	if (!net)
 		die(why_code(), "%s", why());
