@@ -15,6 +15,7 @@ struct server {
 	int views, batch;
 	struct net *net;
 	float *params, *buffers;
+	struct factors *factors;     /* of the weights, which stay as they are */
 	struct pass *pass;           /* for room rows: as many as were ever asked for at once, at most --microbatch */
 	int room;
 	struct record *schema;
@@ -54,7 +55,10 @@ static void make_room(struct server *v, int rows)
 	if (rows <= v->room)
 		return;
 	pass_free(v->pass);
+	if (!v->factors)
+		v->factors = factors_new(v->net, false);
 	v->pass = pass_new(v->net, rows, false);
+	pass_share(v->pass, v->factors);
 	v->room = rows;
 }
 
@@ -261,6 +265,7 @@ static void release(struct server *v)
 		record_free(v->pending[i].names);
 	record_free(v->schema);
 	pass_free(v->pass);
+	factors_free(v->factors);
 	free(v->params);
 	free(v->buffers);
 	net_free(v->net);

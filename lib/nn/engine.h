@@ -127,6 +127,13 @@ struct state {
 	float *slopes;           /* (batch, 2, ld): sums of act'(z) and act'(z)*xhat over each image, of pooled nodes */
 };
 
+/* Weights as factors. */
+struct factors {
+	char *base;
+	size_t size;
+	bool fresh;              /* made of the present parameters */
+};
+
 struct pass {
 	const struct net *net;
 	int batch, threads;
@@ -142,8 +149,7 @@ struct pass {
 	float *vectors, *images; /* per-channel vectors; sums over images */
 	size_t arena_size;       /* of each thread, in bytes */
 	size_t channels, images_size;   /* in floats; the first for each thread */
-	char *weights;           /* factors made of the parameters */
-	size_t weights_size;
+	struct factors *factors, *own;   /* made of the parameters; own: not shared, else NULL */
 	char **scratch;          /* of each thread */
 	void **rooms;            /* the backend's, of each thread */
 	struct tiles_room **tiles;   /* of each thread, where bf16 products go by AMX */

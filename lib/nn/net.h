@@ -92,6 +92,14 @@ struct masks {
 struct pass *pass_new(const struct net *net, int batch, bool grad);
 void pass_free(struct pass *p);
 size_t pass_bytes(const struct pass *p);
+/*
+ * Products want the weights in orders and precisions of their own. A pass makes such factors at every forward pass; passes of the same
+ * parameters may share them: the first forward pass after factors_renew() makes them for all. grad: as of the passes.
+ */
+struct factors *factors_new(const struct net *net, bool grad);
+void factors_free(struct factors *f);
+void factors_renew(struct factors *f);               /* the parameters have changed */
+void pass_share(struct pass *p, struct factors *f);  /* f must outlive p */
 /* Forward and backward passes tell a meter where their time goes (meter.h); NULL: none. */
 void pass_meter(struct pass *p, struct meter *meter);
 void pass_masks(struct pass *p, struct masks m);     /* of the next forward passes and their backward; zeros at first */

@@ -230,6 +230,46 @@ static void plan_threads(struct pass *p)
 	p->sums = xaligned(sums_bytes(p));
 }
 
+/* --- factors --- */
+
+struct factors *factors_new(const struct net *net, bool grad)
+{
+	struct factors *f = xcalloc(1, sizeof(*f));
+	struct state *counted = xcalloc(net->count, sizeof(*counted));
+
+	f->size = weights_lay(net, counted, NULL, grad);
+	f->base = xaligned(f->size);
+	free(counted);
+	return f;
+}
+
+void factors_free(struct factors *f)
+{
+	if (f)
+		free(f->base);
+	free(f);
+}
+
+void factors_renew(struct factors *f)
+{
+	f->fresh = false;
+}
+
+static void pass_take(struct pass *p, struct factors *f)
+{
+	p->factors = f;
+	weights_lay(p->net, p->state, f->base, p->grad);
+}
+
+void pass_share(struct pass *p, struct factors *f)
+{
+	factors_free(p->own);
+	p->own = NULL;
+	pass_take(p, f);
+}
+
+/* --- life cycle --- */
+
 struct pass *pass_new(const struct net *net, int batch, bool grad)
 {
 	struct pass *p = xcalloc(1, sizeof(*p));
@@ -242,9 +282,8 @@ struct pass *pass_new(const struct net *net, int batch, bool grad)
 	plan_arena(p);
 	plan_vectors(p);
 	plan_threads(p);
-	p->weights_size = weights_lay(net, p->state, NULL, grad);
-	p->weights = xaligned(p->weights_size);
-	weights_lay(net, p->state, p->weights, grad);
+	p->own = factors_new(net, grad);
+	pass_take(p, p->own);
 	p->feature = xaligned((size_t)batch * net_feature_dim(net) * sizeof(float));
 	if (net->head >= 0)
 		p->head = xaligned((size_t)batch * net->config.dim * sizeof(float));
@@ -265,7 +304,7 @@ void pass_free(struct pass *p)
 	free(p->partial);
 	free(p->rooms);
 	free(p->tiles);
-	free(p->weights);
+	factors_free(p->own);
 	free(p->sums);
 	free(p->arena);
 	free(p->vectors);
@@ -282,7 +321,7 @@ size_t pass_bytes(const struct pass *p)
 	size_t outputs = (size_t)p->batch * (net_feature_dim(p->net) + (p->head ? p->net->config.dim : 0));
 	size_t partial = p->grad ? (p->threads - 1) * 2 * p->partial_size : 0;
 
-	return (p->images_size + p->threads * thread + partial + outputs) * sizeof(float) + sums_bytes(p) + p->weights_size +
+	return (p->images_size + p->threads * thread + partial + outputs) * sizeof(float) + sums_bytes(p) + (p->own ? p->own->size : 0) +
 	       p->threads * (p->arena_size + p->scratch_size);
 }
 

@@ -230,6 +230,8 @@ static void forward_node(struct worker *w, int node, const float *buffers)
 void net_forward(const struct net *net, struct pass *p, const float *params, float *buffers, const uint8_t *views,
 		 const int32_t *order, int rows, enum net_mode mode)
 {
+	bool make = p->factors->size && (p->own || !p->factors->fresh);
+
 	if (rows < 1 || rows > p->batch || p->net != net)
 		bug("forward of %d rows in a pass for %d", rows, p->batch);
 	if (mode == NET_TRAIN && !p->grad)
@@ -244,7 +246,7 @@ void net_forward(const struct net *net, struct pass *p, const float *params, flo
 		struct worker w;
 
 		open_worker(&w, p, params, buffers, NULL);
-		if (p->weights_size) {
+		if (make) {
 			weights_make(&w.t);
 			spent(&w, METER_FACTORS);
 #pragma omp barrier
@@ -253,6 +255,7 @@ void net_forward(const struct net *net, struct pass *p, const float *params, flo
 		for (int i = 1; i < net->count; i++)
 			forward_node(&w, i, buffers);
 	}
+	p->factors->fresh = true;
 	meter_close(p->meter);
 }
 

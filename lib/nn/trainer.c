@@ -39,6 +39,8 @@ int trainer_init(struct trainer *t, const struct trainer_config *c)
 	optimiser_init(&t->optim, &c->optim, c->clip, tensors, count);
 	t->statistics = vector(net_buffers(t->net));
 	t->query = xcalloc((size_t)TRAINER_VIEWS * c->net.bn_splits, sizeof(*t->query));
+	t->factors = factors_new(t->net, true);
+	t->key_factors = factors_new(t->net, false);
 	net_init(t->net, c->seed, t->params, t->buffers);
 	if (c->meter)
 		t->meter = meter_new(t->net);
@@ -54,6 +56,8 @@ void trainer_release(struct trainer *t)
 		free(t->sums[1][i]);
 	}
 	pass_free(t->key);
+	factors_free(t->factors);
+	factors_free(t->key_factors);
 	optimiser_release(&t->optim);
 	free(t->query);
 	free(t->statistics);
@@ -109,6 +113,7 @@ static struct pass *query_pass(struct trainer *t, int view, int part)
 
 	if (!*p) {
 		*p = pass_new(t->net, part_most(t->c.batch, t->c.net.bn_splits), true);
+		pass_share(*p, t->factors);
 		pass_meter(*p, t->meter);
 	}
 	return *p;
@@ -149,6 +154,7 @@ static void allocate_key(struct trainer *t)
 void trainer_move_key(struct trainer *t)
 {
 	meter_spent(t->meter, METER_REST);
+	factors_renew(t->key_factors);
 	if (t->key_params) {
 		ema_update(net_params(t->net), t->c.ema, t->params, t->key_params);
 		meter_spent(t->meter, METER_EMA);
@@ -164,6 +170,7 @@ const float *trainer_key(struct trainer *t, int view, int group, const uint8_t *
 {
 	if (!t->key) {
 		t->key = pass_new(t->net, key_most(t->c.batch, t->c.net.bn_splits), false);
+		pass_share(t->key, t->key_factors);
 		pass_meter(t->key, t->meter);
 	}
 	draw_masks(t, t->key, true, view, group * key_most(t->c.batch, t->c.net.bn_splits));
@@ -190,6 +197,7 @@ int trainer_update(struct trainer *t, int64_t step)
 	if (!isfinite(optimiser_step(&t->optim, trainer_rate(t, step), step, t->params, t->grads)))
 		return fail("%lld of %lld gradients are not finite at step %lld: try a smaller lr, a longer warm-up or a higher temperature",
 			    (long long)count_nonfinite(t->grads, n), (long long)n, (long long)step + 1);
+	factors_renew(t->factors);
 	memset(t->grads, 0, n * sizeof(float));
 	meter_spent(t->meter, METER_OPTIMISER);
 	return 0;
@@ -233,6 +241,8 @@ static bool has_prefix(const struct safetensors *f, const char *prefix)
 
 int trainer_load(struct trainer *t, const struct safetensors *f, const char *path)
 {
+	factors_renew(t->factors);
+	factors_renew(t->key_factors);
 	if (model_load(t->net, f, path, "model.", MODEL_HEAD_REQUIRED, t->params, t->buffers) < 0)
 		return -1;
 	if (has_prefix(f, "key.")) {

@@ -48,6 +48,7 @@ struct trainer {
 	float *params, *buffers, *grads;
 	float *key_params, *key_buffers;    /* NULL until a key is asked for */
 	struct pass **query, *key;          /* query: (views, parts), or one */
+	struct factors *factors, *key_factors;   /* shared by them */
 	float *statistics;                  /* BN's, of the part in hand */
 	int64_t step;                       /* in hand */
 	double *sums[2][TRAINER_VIEWS];     /* and summed over the parts: of queries, of keys */
