@@ -23,16 +23,17 @@ LDFLAGS  = -fopenmp $(if $(SAN),-fsanitize=$(SAN))
 HAVE_DNNL := $(if $(BLAS),,$(wildcard /usr/include/dnnl.h))
 
 # What each program may link: the house rule that keeps the wings apart. Floor order: stream, tensor, base.
+ONEDNN   = $(if $(HAVE_DNNL),-ldnnl)
 LINK     = -lzmq -l$(if $(shell pkg-config --exists msgpack-c && echo y),msgpack-c,msgpackc)
 augment-WINGS = image stream tensor base
 augment-LIBS  = $(LINK) -ljpeg -lpng -lwebpdemux -lwebp -lz -ljansson -lm
 encode-WINGS  = nn stream tensor base
-encode-LIBS   = $(LINK) -lopenblas $(if $(HAVE_DNNL),-ldnnl) -ljansson -lm
+encode-LIBS   = $(LINK) -lopenblas $(ONEDNN) -ljansson -lm
 loss-WINGS    = loss stream tensor base
-loss-LIBS     = $(LINK) -lopenblas -ljansson -lm
+loss-LIBS     = $(LINK) -lopenblas $(ONEDNN) -ljansson -lm
 probe-WINGS   = probe stream tensor base
-probe-LIBS    = $(LINK) -lopenblas -ljansson -lm
-ALL_LIBS      = $(LINK) -ljpeg -lpng -lwebpdemux -lwebp -lz -lopenblas $(if $(HAVE_DNNL),-ldnnl) -ljansson -lm
+probe-LIBS    = $(LINK) -lopenblas $(ONEDNN) -ljansson -lm
+ALL_LIBS      = $(LINK) -ljpeg -lpng -lwebpdemux -lwebp -lz -lopenblas $(ONEDNN) -ljansson -lm
 
 # Pixels must equal Pillow's: fused multiply-add would change them.
 image-CFLAGS = -O3 -ffp-contract=off

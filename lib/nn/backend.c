@@ -16,7 +16,7 @@ static void blas_multiply(void *room, const struct product *p)
 	(void)room;
 	if (p->element != F32)
 		bug("a product of bf16 by OpenBLAS");
-	gemm(p->trans_a, p->trans_b, p->m, p->n, p->k, 1, p->a, p->lda, p->b, p->ldb, p->add, p->c, p->ldc);
+	gemm_blas(p->trans_a, p->trans_b, p->m, p->n, p->k, 1, p->a, p->lda, p->b, p->ldb, p->add, p->c, p->ldc);
 }
 
 static bool blas_narrow(void)
@@ -34,7 +34,7 @@ static const struct backend backends[] = {
 	{ { "onednn", "oneDNN: kernels compiled at run time for this machine", NULL }, onednn_open, onednn_close, onednn_multiply,
 	  onednn_narrow, onednn_version, &onednn_convolver },
 #endif
-	{ { "blas", "OpenBLAS: on every platform", NULL }, blas_open, blas_close, blas_multiply, blas_narrow, gemm_name, NULL },
+	{ { "blas", "OpenBLAS: on every platform", NULL }, blas_open, blas_close, blas_multiply, blas_narrow, gemm_blas_name, NULL },
 };
 const struct table backend_table = TABLE("backend", backends);
 
