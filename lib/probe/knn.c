@@ -7,7 +7,7 @@
 
 enum {
 	QUERIES = 384,                 /* of a tile: large, since a product packs both sides first */
-	BLOCK = 1536,                  /* training samples of a tile */
+	BLOCK = 768,                   /* training samples of a tile */
 	ODD = KNN_BEST / 2 + 1,        /* k = 1, 3, .. KNN_BEST */
 };
 

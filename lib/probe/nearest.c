@@ -105,27 +105,43 @@ void nearest_sort(struct nearest *h)
 
 /* --- the stream --- */
 
+/* Scores are compared many at a time into bytes, so that eight of them without a better one are passed over by one test. */
+enum { GROUP = NEAREST_RUN, WORD = sizeof(uint64_t) };
+
+/* Most of the words that are looked at hold one or two: all are written, and the count moves on past those that pass. */
+static inline __attribute__((always_inline)) void offer_group(struct nearest *h, const float *x, const float *scale,
+							      const float *shift, int n, int32_t first)
+{
+	uint8_t passes[GROUP] = { 0 };
+	float floor = h->floor;
+
+#pragma omp simd
+	for (int j = 0; j < n; j++)
+		passes[j] = x[j] * scale[j] + shift[j] > floor;
+	for (int from = 0; from < n; from += WORD) {
+		uint64_t word;
+
+		memcpy(&word, passes + from, sizeof(word));
+		if (!word)
+			continue;
+		for (int j = from; j < MIN(n, from + WORD); j++) {
+			h->keys[h->count] = make_key(x[j] * scale[j] + shift[j], first + j);
+			h->count += passes[j];
+		}
+	}
+	if (h->count > NEAREST_ROOM(h->k) - NEAREST_RUN)
+		compact(h);
+}
+
 static inline __attribute__((always_inline)) void offer_body(struct nearest *h, const float *x, const float *scale,
 							     const float *shift, int n, int32_t first)
 {
-	for (int from = 0; from < n; from += NEAREST_RUN) {
-		int to = MIN(n, from + NEAREST_RUN), passing = 0;
-		float floor = h->floor;
+	int j = 0;
 
-#pragma omp simd reduction(+ : passing)
-		for (int j = from; j < to; j++)
-			passing += x[j] * scale[j] + shift[j] > floor;
-		if (!passing)
-			continue;
-		for (int j = from; j < to; j++) {
-			float score = x[j] * scale[j] + shift[j];
-
-			h->keys[h->count] = make_key(score, first + j);
-			h->count += score > floor;
-		}
-		if (h->count > NEAREST_ROOM(h->k) - NEAREST_RUN)
-			compact(h);
-	}
+	for (; j + GROUP <= n; j += GROUP)
+		offer_group(h, x + j, scale + j, shift + j, GROUP, first + j);
+	if (j < n)
+		offer_group(h, x + j, scale + j, shift + j, n - j, first + j);
 }
 
 #define WIDTH(suffix, target)                                                                                        \

@@ -16,8 +16,8 @@
 
 #include "lib/base/base.h"
 
-enum { NEAREST_RUN = 16 };
-#define NEAREST_ROOM(k) (2 * (k) + 8 * NEAREST_RUN)
+enum { NEAREST_RUN = 64 };
+#define NEAREST_ROOM(k) (2 * (k) + 2 * NEAREST_RUN)
 
 /* Scores and indices in numbers that sort alike: the larger is the better. */
 typedef uint64_t nearest_key;
