@@ -242,7 +242,7 @@ static void patches_forward(struct task *t)
 
 	for (struct chunk c = chunks(t, x->h, x->w, p.target); chunk_next(&c);) {
 		int m = c.images * (c.y1 - c.y0) * x->w;
-		bool there = x->store == F32 || (x->factor == BF16 && p.in.group >= x->k);
+		bool there = (x->store == F32 && !stored_past(t, t->id)) || (x->factor == BF16 && p.in.group >= x->k);
 		void *out = there ? raw_at(t, t->id, c.n, c.y0) : r.out;
 
 		load_input(t, &c, &p, &r);

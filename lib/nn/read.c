@@ -241,7 +241,7 @@ bool stored_past(const struct task *t, int node)
 {
 	const struct node *x = &t->net->nodes[node];
 
-	return (int64_t)(t->n1 - t->n0) * x->h * x->w * x->ld * (int64_t)element_size(x->store) > CACHED_BYTES;
+	return t->p->grad && (int64_t)(t->n1 - t->n0) * x->h * x->w * x->ld * (int64_t)element_size(x->store) > CACHED_BYTES;
 }
 
 void put(const struct task *t, int n, int y, const float *from, int64_t rows, int split)
