@@ -78,7 +78,7 @@ $(foreach i,avx2 avx512 avx512bf16,$(eval $(call kernel_rules,nn,$(call kernels,
 $(foreach i,avx2 avx512 avx512bf16,$(eval $(call kernel_rules,nn,$(KERNELS_TYPED),$i,bf16)))
 $(foreach i,avx2 avx512,$(eval $(call kernel_rules,image,$(call kernels,image),$i,u8)))
 $B/lib/nn/kernels.o $B/lib/image/kernels.o: CPPFLAGS += -DKERNELS_X86
-$B/lib/nn/tiles.o: CFLAGS += $(ISA_amx-CFLAGS)
+$B/lib/nn/tiles.o $B/lib/nn/tiles_pack.o: CFLAGS += $(ISA_amx-CFLAGS)
 endif
 $(foreach w,nn image,$(patsubst %,$B/%.o,$(call kernels,$w))): CFLAGS += $(ISA_base-CFLAGS)
 

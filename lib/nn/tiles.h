@@ -63,6 +63,9 @@ void tiles_pack(char *to, int64_t column_bytes, const struct tiles_source *s, in
 /* Rows of k numbers, pitch bytes apart, of a left factor (m, k) whose transpose (k, m) lies in from; k padded with zeros to steps. */
 void tiles_turn(char *to, int64_t pitch, const void *from, int64_t ld, int m, int k);
 
+/* Rows of 64 bytes of a left factor (m, k), k < 32: padded with zeros. */
+void tiles_pad(char *to, const void *from, int64_t ld, int m, int k);
+
 struct tiles_row {
 	const char *left;
 	char *to;
