@@ -2,7 +2,8 @@
 #include "cmd/encode/training.h"
 
 #include "lib/base/threads.h"
-#include "lib/nn/backend.h"
+#include "lib/nn/kernels.h"
+#include "lib/tensor/backend.h"
 
 /* --- preparing --- */
 

@@ -29,11 +29,11 @@
 #ifndef NN_ENGINE_H
 #define NN_ENGINE_H
 
-#include "lib/nn/backend.h"
 #include "lib/nn/kernels.h"
 #include "lib/nn/meter.h"
 #include "lib/nn/net.h"
 #include "lib/nn/tiles.h"
+#include "lib/tensor/backend.h"
 
 #define NODES_MAX 512
 #define KERNEL_MAX 16            /* k of any window */

@@ -7,7 +7,7 @@
 #ifndef NN_RATES_H
 #define NN_RATES_H
 
-#include "lib/nn/backend.h"
+#include "lib/tensor/backend.h"
 
 /* Bytes read and written by a = b + s*c over arrays far larger than caches (as STREAM, McCalpin 1995). */
 double rate_of_memory(void);

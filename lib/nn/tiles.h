@@ -19,7 +19,8 @@
 #ifndef NN_TILES_H
 #define NN_TILES_H
 
-#include "lib/nn/backend.h"
+#include "lib/nn/kernels.h"
+#include "lib/tensor/backend.h"
 
 #define TILE_ROWS 16
 #define TILE_DEPTH 32            /* numbers a step */

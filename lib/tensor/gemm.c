@@ -1,11 +1,14 @@
 #include "lib/tensor/gemm.h"
-#include "lib/base/base.h"
+#include "lib/tensor/onednn.h"
 
 #include <cblas.h>
+#include <stdio.h>
+
+/* On other processors oneDNN's is written in plain C++. */
 #if defined(WITH_ONEDNN) && defined(__x86_64__)
-#include <dnnl.h>
-#include <omp.h>
-#define BY_ONEDNN
+#define multiply onednn_gemm
+#else
+#define multiply gemm_blas
 #endif
 
 /* Debian's library may be the pthread flavour: its own threads stay off, the callers' OpenMP loops are the threads. */
@@ -29,24 +32,8 @@ const char *gemm_blas_name(void)
 	return name;
 }
 
-#ifdef BY_ONEDNN
-/* The number of threads is the calling task's own. */
 void gemm(bool trans_a, bool trans_b, int m, int n, int k, float alpha, const float *a, int lda, const float *b, int ldb,
 	  float beta, float *c, int ldc)
 {
-	int threads = omp_get_max_threads();
-	dnnl_status_t s;
-
-	omp_set_num_threads(1);
-	s = dnnl_sgemm(trans_a ? 'T' : 'N', trans_b ? 'T' : 'N', m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
-	omp_set_num_threads(threads);
-	if (s != dnnl_success)
-		bug("dnnl_sgemm failed with status %d for a product of %d x %d x %d", (int)s, m, n, k);
+	multiply(trans_a, trans_b, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
 }
-#else
-void gemm(bool trans_a, bool trans_b, int m, int n, int k, float alpha, const float *a, int lda, const float *b, int ldb,
-	  float beta, float *c, int ldc)
-{
-	gemm_blas(trans_a, trans_b, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
-}
-#endif

@@ -21,7 +21,8 @@ import numpy as np
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BIN = os.environ.get("BIN", f"{ROOT}/bin")
-POINTS = f"{ROOT}/build/points/bin"
+BUILD = os.environ.get("B", f"{ROOT}/build/release")
+POINTS = os.path.join(os.path.dirname(BUILD), os.path.basename(BUILD).replace("release", "points"), "bin")   # of the same variant
 DATA = os.environ.get("DATA", "")
 TOOLS = ("augment", "encode", "loss", "probe")
 

@@ -10,10 +10,11 @@
  *
  * A backend may have kernels for convolutions too, which need no patches (struct convolver).
  */
-#ifndef NN_BACKEND_H
-#define NN_BACKEND_H
+#ifndef TENSOR_BACKEND_H
+#define TENSOR_BACKEND_H
 
-#include "lib/nn/kernels.h"
+#include "lib/base/options.h"
+#include "lib/tensor/tensor.h"
 
 /* C = op(A) op(B), += when add: op(A) (m, k), op(B) (k, n), C (m, n); leading dimensions in elements. */
 struct product {
@@ -59,16 +60,5 @@ struct backend {
 
 extern const struct table backend_table;
 const struct backend *backend_find(const char *name);
-
-#ifdef WITH_ONEDNN
-void *onednn_open(void);
-void onednn_close(void *room);
-void onednn_multiply(void *room, const struct product *p);
-size_t onednn_filters(void *room, const struct conv *c);
-void onednn_order(void *room, const struct conv *c, float *weight, float *filters);
-void onednn_convolve(void *room, const struct conv *c, float *in, float *filters, float *out);
-bool onednn_narrow(void);
-const char *onednn_version(void);
-#endif
 
 #endif

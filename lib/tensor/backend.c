@@ -1,5 +1,6 @@
-#include "lib/nn/backend.h"
+#include "lib/tensor/backend.h"
 #include "lib/tensor/gemm.h"
+#include "lib/tensor/onednn.h"
 
 static void *blas_open(void)
 {

@@ -1,5 +1,5 @@
 /*
- * onednn.c - oneDNN's matrix products and convolutions as primitives, made once for each shape
+ * onednn.c - the only file that knows oneDNN: matrix products and convolutions as primitives, made once for each shape
  *
  * Making a primitive takes up to a millisecond (it may compile a kernel), running one a microsecond besides the work, so each
  * thread keeps those it has met in a hash table. Inside our parallel regions a thread has no threads of its own to give: a
@@ -8,7 +8,7 @@
  * A convolution wants its weights in blocks of its own choice; from and to (kh, kw, in, out) they go by a primitive, too.
  */
 #ifdef WITH_ONEDNN
-#include "lib/nn/backend.h"
+#include "lib/tensor/onednn.h"
 #include "lib/tensor/gemm.h"
 
 #include <dnnl.h>
@@ -360,6 +360,19 @@ static void run(struct room *r, const struct shape *s, void *const *arrays)
 	for (int i = 0; i < p->arrays; i++)
 		dnnl_memory_set_data_handle(p->args[i].memory, i < p->arrays - 1 ? arrays[i] : r->scratch);
 	check(dnnl_primitive_execute(p->primitive, r->stream, p->arrays, p->args), "dnnl_primitive_execute", s);
+}
+
+void onednn_gemm(bool trans_a, bool trans_b, int m, int n, int k, float alpha, const float *a, int lda, const float *b, int ldb,
+		 float beta, float *c, int ldc)
+{
+	int threads = omp_get_max_threads();
+	dnnl_status_t s;
+
+	omp_set_num_threads(1);
+	s = dnnl_sgemm(trans_a ? 'T' : 'N', trans_b ? 'T' : 'N', m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
+	omp_set_num_threads(threads);
+	if (s != dnnl_success)
+		bug("dnnl_sgemm failed with status %d for a product of %d x %d x %d", (int)s, m, n, k);
 }
 
 /* With the left factor transposed, as the gradients of weights have it, the library's plain routine is the faster one. */
