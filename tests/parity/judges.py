@@ -37,17 +37,28 @@ def mean_square(errors):
     return float(np.sqrt(np.mean(np.square(list(errors.values())))))
 
 
-def judge_bf16(ours, theirs, double, factor=1.5, scatter=3):
+def typical(found, double):
+    """{tensor: the median over the draws, of which the arrays are stacks, of the relative error}."""
+    draws = len(next(iter(double.values())))
+    each = [errors({n: a[i] for n, a in found.items()}, {n: a[i] for n, a in double.items()}, 1) for i in range(draws)]
+    return {n: float(np.median([e[n] for e in each])) for n in double}
+
+
+def judge_bf16(ours, theirs, double, draws=False, factor=1.5, scatter=3):
     """
     Errors of bf16 are random: the same network in another order of sums has tensors with half or twice the error. So
 
     - the root mean square over the tensors, each of which counts alike, is at most 1.5 times PyTorch's;
     - every tensor's error is at most 1.5 times PyTorch's for that tensor, or PyTorch's root mean square where that is larger. A norm over
       few numbers scatters: for n numbers 1 + 3/sqrt(n) times that.
+
+    Of stacks of draws, the second rule takes the median over the draws, ours and PyTorch's: behind a gate one value that rounds across the
+    corner of a ReLU turns a whole tensor of that draw, now of ours, now of PyTorch's. The first rule takes all draws together.
     """
     if odd := odd_names(ours, double):
         return odd
-    ours, theirs = errors(ours, double, 1), errors(theirs, double, 1)
-    all_ours, all_theirs = mean_square(ours), mean_square(theirs)
-    rows = [(ours[n] / (factor * (1 + scatter / double[n].size ** 0.5) * max(theirs[n], all_theirs)), ours[n], theirs[n], n) for n in double]
+    all_ours, all_theirs = (mean_square(errors(found, double, 1)) for found in (ours, theirs))
+    ours, theirs = (typical(found, double) if draws else errors(found, double, 1) for found in (ours, theirs))
+    size = {n: a[0].size if draws else a.size for n, a in double.items()}
+    rows = [(ours[n] / (factor * (1 + scatter / size[n] ** 0.5) * max(theirs[n], all_theirs)), ours[n], theirs[n], n) for n in double]
     return sorted(rows + [(all_ours / (factor * all_theirs), all_ours, all_theirs, ALL)], reverse=True)

@@ -10,7 +10,6 @@ the forward pass being the same. That is the kind "backward rounding".
 Both start from the same f32 weights. PyTorch's is torch.autocast("cpu", torch.bfloat16), forward inside, backward outside.
 FULL=1 runs every size; else one an architecture.
 """
-import functools
 import sys
 from dataclasses import replace
 
@@ -36,14 +35,15 @@ def judge(kind, ours, theirs, double):
     return judge_bf16(ours, theirs, double)
 
 
-def compare(case, backend, ours, theirs, double):
+def judge_draws(kind, ours, theirs, double):
+    return judge_bf16(ours, theirs, double, draws=True)
+
+
+def compare(judge, case, backend, ours, theirs, double):
     for kind in (k for k in double if double[k]):
         error = mean_square(errors(theirs[kind], double[kind], 1))
         check(f"{case}: PyTorch's {kind} are near enough to say something", error < 0.4, f"{error:.1e} away")
     steps.compare(judge, case, backend, ours, theirs, double)
-
-
-notices = functools.partial(steps.notices, judge)
 
 
 def stacked(case, step, count=DRAWS):
@@ -104,23 +104,22 @@ def our_draws(case, backend, double, count):
 
 
 def test_step(case):
-    """One value that rounds across the corner of a ReLU in a gate moves a whole tensor of one draw, ours or PyTorch's. So a few draws
-    may acquit; where they do not, more draws together decide."""
+    """A few draws may acquit; where they do not, more draws together decide."""
     for count in (DRAWS, MORE):
         theirs, double = references(case, count=count)
         ours = {backend: our_draws(case, backend, double, count) for backend in BACKENDS}
-        if all(judge(kind, o[kind], theirs[kind], double[kind])[0][0] <= 1 for o in ours.values() for kind in double if double[kind]):
+        if all(judge_draws(kind, o[kind], theirs[kind], double[kind])[0][0] <= 1 for o in ours.values() for kind in double if double[kind]):
             break
     for backend in BACKENDS:
-        compare(case, backend, ours[backend], theirs, double)
+        compare(judge_draws, case, backend, ours[backend], theirs, double)
 
 
 def test_moco(case):
     double, theirs = moco_truth(case)[1], moco_torch(case, BF16)
     for backend in BACKENDS:
         ours, trained = moco_ours(case, backend)
-        compare(case, backend, ours, theirs, double)
-        compare(case, backend, *evaluate(case, *trained, BF16))
+        compare(judge, case, backend, ours, theirs, double)
+        compare(judge, case, backend, *evaluate(case, *trained, BF16))
 
 
 # --- the comparison must be able to fail: PyTorch's autocast as ours, spoilt ---
@@ -188,14 +187,14 @@ def test_comparison(case, spoilt):
     for change in dict.fromkeys(change for change, _, _ in spoilt):
         broken = references(case, change)[0]
         for label, kind in ((label, kind) for c, label, kind in spoilt if c is change):
-            notices(label, kind, broken, theirs, double)
-    steps.notices_broken(judge, "gradients", theirs, double)
+            steps.notices(judge_draws, label, kind, broken, theirs, double)
+    steps.notices_broken(judge_draws, "gradients", theirs, double)
 
 
 def test_moco_comparison(case):
     double, theirs = moco_truth(case)[1], moco_torch(case, BF16)
     for kind in ("after 5 steps", "movement"):
-        notices("master weights in bf16", kind, moco_torch(case, BF16, spoil=narrow_weights), theirs, double)
+        steps.notices(judge, "master weights in bf16", kind, moco_torch(case, BF16, spoil=narrow_weights), theirs, double)
 
 
 # --- all of it ---
