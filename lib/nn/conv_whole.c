@@ -17,9 +17,13 @@
 #define CALL_PIXELS 256        /* of the output in a call, about: they share the reading of the weights */
 #define GRADIENT_PIXELS 1024   /* ... in a call for the weight's gradient: adding it costs as much as some 50 pixels */
 #define NARROW 8               /* outputs of fewer columns */
+#define FEW_CHANNELS 64        /* the kernels for the input's gradient are slower than those for the output */
 
+/* With turned weights the input's gradient is the output of a convolution of the output's gradient. */
 static struct conv conv_of(const struct node *x, const struct node *in, int way, int images)
 {
+	if (way == CONV_INPUT && x->whole.turned)
+		return (struct conv){ CONV_OUTPUT, images, x->h, x->w, x->c, in->h, in->w, in->c, x->k, 1, x->k - 1 - x->pad };
 	return (struct conv){ way, images, in->h, in->w, in->c, x->h, x->w, x->c, x->k, x->stride, x->pad };
 }
 
@@ -50,20 +54,19 @@ static int images_for(const struct node *x, int pixels)
 	return images;
 }
 
-static struct whole whole_of(const struct net *net, void *room, const struct node *x, const struct node *in)
+/* False: the backend has no fast kernel for one of the ways. */
+static bool find_filters(const struct net *net, void *room, struct node *x, const struct node *in)
 {
-	struct whole w = { .images = images_for(x, CALL_PIXELS), .many = images_for(x, GRADIENT_PIXELS) };
-
 	for (int way = 0; way < CONV_WAYS; way++) {
-		struct conv c = conv_of(x, in, way, way == CONV_WEIGHT ? w.many : w.images);
+		struct conv c = conv_of(x, in, way, way == CONV_WEIGHT ? x->whole.many : x->whole.images);
 
-		if ((way == CONV_INPUT && in->op == OP_VIEW) || (way == CONV_WEIGHT && x->w < NARROW))
+		if ((way == CONV_INPUT && in->op == OP_VIEW) || (way == CONV_WEIGHT && (x->w < NARROW || x->stride > 1)))
 			continue;
-		w.filters[way] = net->backend->convolver->filters(room, &c);
-		if (!w.filters[way])
-			return (struct whole){ 0 };
+		x->whole.filters[way] = net->backend->convolver->filters(room, &c);
+		if (!x->whole.filters[way])
+			return false;
 	}
-	return w;
+	return true;
 }
 
 void whole_link(struct net *net)
@@ -76,8 +79,13 @@ void whole_link(struct net *net)
 	for (int i = 1; i < net->count; i++) {
 		struct node *x = &net->nodes[i], *in = &net->nodes[MAX(0, x->in[0])];
 
-		if (may_be_whole(x, in))
-			x->whole = whole_of(net, room, x, in);
+		if (!may_be_whole(x, in))
+			continue;
+		x->whole.images = images_for(x, CALL_PIXELS);
+		x->whole.many = images_for(x, GRADIENT_PIXELS);
+		x->whole.turned = x->c <= FEW_CHANNELS && convolves_back(x, in);
+		if (!find_filters(net, room, x, in))
+			x->whole = (struct whole){ 0 };
 	}
 	net->backend->close(room);
 }
@@ -140,6 +148,12 @@ static void convolve(const struct task *t, int way, int images, const float *in,
 {
 	struct conv c = conv_of(t->x, t->in, way, images);
 
+	if (c.way != way) {
+		const float *turned = in;
+
+		in = out;
+		out = turned;
+	}
 	t->net->backend->convolver->convolve(t->p->rooms[t->thread], &c, (float *)in, filters, (float *)out);
 }
 
@@ -205,37 +219,41 @@ static struct span span_of(int tap, int pad, int stride, int in, int out)
 	return (struct span){ from, room < 0 ? 0 : MIN(out, room / stride + 1) };
 }
 
-/* Packs the pixels of the output's gradient, and those of the input under the tap; returns how many. */
-static int gather_tap(const struct task *t, int images, int ky, int kx, const float *in, const float *dy, float *a, float *b)
+/* Packs the pixels under a tap: to, of each image rows ys and columns xs of the output's grid, stride pixels apart in from. */
+static int gather_tap(float *to, const float *from, int images, int h, int w, int ld, struct span ys, struct span xs, int stride)
 {
-	const struct node *x = t->x, *from = t->in;
-	struct span ys = span_of(ky, x->pad, x->stride, from->h, x->h), xs = span_of(kx, x->pad, x->stride, from->w, x->w);
-	int rows = 0;
+	int count = xs.to - xs.from, rows = 0;
 
 	for (int i = 0; i < images; i++)
-		for (int y = ys.from; y < ys.to; y++)
-			for (int u = xs.from; u < xs.to; u++, rows++) {
-				int64_t at = ((int64_t)i * from->h + y * x->stride - x->pad + ky) * from->w + u * x->stride - x->pad + kx;
+		for (int y = ys.from; y < ys.to; y++) {
+			const float *row = from + ((int64_t)(i * h + y * stride) * w + xs.from * stride) * ld;
 
-				memcpy(a + (int64_t)rows * from->ld, in + at * from->ld, from->ld * sizeof(float));
-				memcpy(b + (int64_t)rows * x->ld, dy + (((int64_t)i * x->h + y) * x->w + u) * x->ld,
-				       x->ld * sizeof(float));
-			}
+			if (stride == 1)
+				memcpy(to + (int64_t)rows * ld, row, count * ld * sizeof(float));
+			for (int u = 0; u < count && stride > 1; u++)
+				memcpy(to + (int64_t)(rows + u) * ld, row + (int64_t)u * stride * ld, ld * sizeof(float));
+			rows += count;
+		}
 	return rows;
 }
 
-/* The gradient of the weight tap by tap. */
+/* The gradient of the weight tap by tap. The output's gradient stays where it is for a tap that lies inside for all outputs. */
 static void taps_back(const struct task *t, const struct chunk *c, const float *in, float *room, const float *dy)
 {
-	const struct node *x = t->x;
-	float *a = room, *b = room + (int64_t)c->images * x->h * x->w * t->in->ld;
+	const struct node *x = t->x, *from = t->in;
+	float *a = room, *b = room + (int64_t)c->images * x->h * x->w * from->ld;
 
 	for (int i = 0; i < x->k * x->k; i++) {
-		struct product q = { .element = F32, .result = F32, .trans_a = true, .add = true, .m = t->in->c, .n = x->c, .a = a,
-				     .lda = t->in->ld, .b = b, .ldb = x->ld, .ldc = x->c };
+		int ky = i / x->k - x->pad, kx = i % x->k - x->pad;
+		struct span ys = span_of(i / x->k, x->pad, x->stride, from->h, x->h), xs = span_of(i % x->k, x->pad, x->stride, from->w, x->w);
+		bool all = ys.to - ys.from == x->h && xs.to - xs.from == x->w;
+		struct product q = { .element = F32, .result = F32, .trans_a = true, .add = true, .m = from->c, .n = x->c, .a = a,
+				     .lda = from->ld, .b = all ? dy : b, .ldb = x->ld, .ldc = x->c };
 
-		q.k = gather_tap(t, c->images, i / x->k, i % x->k, in, dy, a, b);
-		q.c = t->weight_grad + (int64_t)i * t->in->c * x->c;
+		q.c = t->weight_grad + (int64_t)i * from->c * x->c;
+		q.k = gather_tap(a, in + ((int64_t)ky * from->w + kx) * from->ld, c->images, from->h, from->w, from->ld, ys, xs, x->stride);
+		if (!all)
+			gather_tap(b, dy, c->images, x->h, x->w, x->ld, ys, xs, 1);
 		if (q.k > 0)
 			multiply(t, &q);
 	}
@@ -261,7 +279,7 @@ void whole_backward(const struct task *t)
 	bool inward = t->in->op != OP_VIEW;
 
 	if (inward)
-		order(t, CONV_INPUT, x->whole.images, t->params + x->weight, p.filters);
+		order(t, CONV_INPUT, x->whole.images, x->whole.turned ? t->p->state[t->id].turned : t->params + x->weight, p.filters);
 	for (struct chunk c = chunks(t, x->h, x->w, x->whole.many * x->h * x->w); chunk_next(&c);) {
 		const float *dy = gradients(t, &c, p.out), *in = values(t, c.n, c.images, p.in);
 

@@ -71,6 +71,7 @@ extern const struct op *const ops[OPS];
 /* How the backend convolves without patches (conv_whole.c); all 0: it does not. */
 struct whole {
 	int images, many;        /* of a call: most, a power of two; many: for the weight's gradient */
+	bool turned;             /* the gradient of the input is a convolution forward, by turned weights */
 	size_t filters[CONV_WAYS];   /* bytes; 0: that way is not the backend's */
 };
 

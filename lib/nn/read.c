@@ -234,14 +234,20 @@ struct tile tile_values(const struct task *t, const struct chunk *c, void *base,
 
 /* --- storing --- */
 
-/* More than the caches hold of one thread's share: stored past them it need not be fetched first. */
+/*
+ * More than the caches hold of one thread's share: stored past them it need not be fetched first. A pass that keeps nothing for a
+ * gradient writes the same few arrays again and again, and finds more of them there.
+ */
 #define CACHED_BYTES (4 << 20)
+#define REWRITTEN_BYTES (12 << 20)
 
 bool stored_past(const struct task *t, int node)
 {
 	const struct node *x = &t->net->nodes[node];
 
-	return t->p->grad && (int64_t)(t->n1 - t->n0) * x->h * x->w * x->ld * (int64_t)element_size(x->store) > CACHED_BYTES;
+	int64_t bytes = (int64_t)(t->n1 - t->n0) * x->h * x->w * x->ld * (int64_t)element_size(x->store);
+
+	return bytes > (t->p->grad ? CACHED_BYTES : REWRITTEN_BYTES);
 }
 
 void put(const struct task *t, int n, int y, const float *from, int64_t rows, int split)

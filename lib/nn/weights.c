@@ -14,7 +14,7 @@ static bool is_narrow(const struct node *x)
 
 static bool is_turned(const struct net *net, const struct node *x)
 {
-	return x->in[0] >= 0 && !x->whole.images && convolves_back(x, &net->nodes[x->in[0]]);
+	return x->in[0] >= 0 && (!x->whole.images || x->whole.turned) && convolves_back(x, &net->nodes[x->in[0]]);
 }
 
 /* Bytes of the weights as factors, and turned. */
