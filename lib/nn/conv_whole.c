@@ -7,8 +7,8 @@
  * stay in memory until the backward pass.
  *
  * Backward, many images go into one gradient of the weight, since each comes in the kernel's order and must be added to the
- * thread's. Where the output is narrow, kernels have short loops and many taps lie outside: there the gradient is a product for
- * each tap, of the pixels that have one.
+ * thread's. Where the output is narrow, kernels have short loops and many taps lie outside, and with strides they are slow: there the
+ * gradient is a product for each tap, of the pixels that have one.
  *
  * Which nodes, and how many images a call, follows from shapes alone: a net computes the same bytes each time.
  */
@@ -54,13 +54,19 @@ static int images_for(const struct node *x, int pixels)
 	return images;
 }
 
+/* Whether the weight's gradient is a product for each tap: where the output is narrow, or strided and the input has channels enough. */
+static bool by_taps(const struct node *x, const struct node *in)
+{
+	return x->w < NARROW || (x->stride > 1 && in->op != OP_VIEW);
+}
+
 /* False: the backend has no fast kernel for one of the ways. */
 static bool find_filters(const struct net *net, void *room, struct node *x, const struct node *in)
 {
 	for (int way = 0; way < CONV_WAYS; way++) {
 		struct conv c = conv_of(x, in, way, way == CONV_WEIGHT ? x->whole.many : x->whole.images);
 
-		if ((way == CONV_INPUT && in->op == OP_VIEW) || (way == CONV_WEIGHT && (x->w < NARROW || x->stride > 1)))
+		if ((way == CONV_INPUT && in->op == OP_VIEW) || (way == CONV_WEIGHT && by_taps(x, in)))
 			continue;
 		x->whole.filters[way] = net->backend->convolver->filters(room, &c);
 		if (!x->whole.filters[way])
