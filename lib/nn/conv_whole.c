@@ -154,11 +154,11 @@ static void convolve(const struct task *t, int way, int images, const float *in,
 {
 	struct conv c = conv_of(t->x, t->in, way, images);
 
-	if (c.way != way) {
-		const float *turned = in;
+	if (c.way != way) {   /* forward, from the output's gradient to the input's */
+		const float *gradient = out;
 
-		in = out;
-		out = turned;
+		out = in;
+		in = gradient;
 	}
 	t->net->backend->convolver->convolve(t->p->rooms[t->thread], &c, (float *)in, filters, (float *)out);
 }

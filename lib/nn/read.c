@@ -244,7 +244,6 @@ struct tile tile_values(const struct task *t, const struct chunk *c, void *base,
 bool stored_past(const struct task *t, int node)
 {
 	const struct node *x = &t->net->nodes[node];
-
 	int64_t bytes = (int64_t)(t->n1 - t->n0) * x->h * x->w * x->ld * (int64_t)element_size(x->store);
 
 	return bytes > (t->p->grad ? CACHED_BYTES : REWRITTEN_BYTES);

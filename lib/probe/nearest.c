@@ -106,13 +106,13 @@ void nearest_sort(struct nearest *h)
 /* --- the stream --- */
 
 /* Scores are compared many at a time into bytes, so that eight of them without a better one are passed over by one test. */
-enum { GROUP = NEAREST_RUN, WORD = sizeof(uint64_t) };
+#define WORD ((int)sizeof(uint64_t))
 
 /* Most of the words that are looked at hold one or two: all are written, and the count moves on past those that pass. */
 static inline __attribute__((always_inline)) void offer_group(struct nearest *h, const float *x, const float *scale,
 							      const float *shift, int n, int32_t first)
 {
-	uint8_t passes[GROUP] = { 0 };
+	uint8_t passes[NEAREST_RUN] = { 0 };
 	float floor = h->floor;
 
 #pragma omp simd
@@ -138,8 +138,8 @@ static inline __attribute__((always_inline)) void offer_body(struct nearest *h, 
 {
 	int j = 0;
 
-	for (; j + GROUP <= n; j += GROUP)
-		offer_group(h, x + j, scale + j, shift + j, GROUP, first + j);
+	for (; j + NEAREST_RUN <= n; j += NEAREST_RUN)
+		offer_group(h, x + j, scale + j, shift + j, NEAREST_RUN, first + j);
 	if (j < n)
 		offer_group(h, x + j, scale + j, shift + j, n - j, first + j);
 }
