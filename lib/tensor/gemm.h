@@ -11,7 +11,7 @@
 
 /* The faster library: oneDNN on x86-64 where it was there to build with, OpenBLAS elsewhere. */
 void gemm(bool trans_a, bool trans_b, int m, int n, int k, float alpha, const float *a, int lda, const float *b, int ldb,
-          float beta, float *c, int ldc);
+	  float beta, float *c, int ldc);
 /* By OpenBLAS: on every platform. */
 void gemm_blas(bool trans_a, bool trans_b, int m, int n, int k, float alpha, const float *a, int lda, const float *b, int ldb,
 	       float beta, float *c, int ldc);

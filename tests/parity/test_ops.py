@@ -249,6 +249,7 @@ CASES = [
     ("5x5 convolution, wide, in bands", [stem(out=150), (CONV, 65, 5, 2, 2, RELU, 1)], 33, 41),
     ("3x3 convolution, in bands", [stem(out=70), (CONV, 130, 3, 1, 1, RELU, 1), (CONV, 30, 1, 1, 0, NONE, 1)], 40, 37),
     ("3x3 convolution of whole images", [stem(HSWISH, 32), (CONV, 48, 3, 1, 1, HSWISH, 1)], 19, 21),
+    ("3x3 convolution of whole images, many channels", [stem(RELU, 16), (CONV, 80, 3, 1, 1, HSWISH, 1)], 12, 11),
     ("3x3 convolution of whole images, stride 2", [stem(NONE, 16), (CONV, 32, 3, 2, 1, RELU, 1)], 33, 18),
     ("3x3 convolutions of whole images, narrow", [stem(RELU, 32), (CONV, 64, 3, 2, 1, RELU, 1), (CONV, 16, 3, 1, 1, NONE, 1)], 13, 8),
     ("5x5 convolution of whole images without padding, narrow", [stem(RELU, 16), (CONV, 32, 5, 2, 0, NONE, 0)], 14, 9),
