@@ -131,22 +131,32 @@ static struct record *describe(const struct stage *s, const struct maker *m)
 	return schema;
 }
 
+/* Makes what the batch lacks of the names that are wanted. */
+static int make_rest(struct maker *m, const struct record *want, struct record *batch)
+{
+	const char *names[RECORD_NAMES];
+	struct tensor made[RECORD_NAMES];
+	int n = 0;
+
+	for (int i = 0; i < want->name_count; i++)
+		if (!record_find(batch, want->names[i]))
+			names[n++] = want->names[i];
+	if (maker_make(m, record_int(batch, "step", -1), (int)record_int(batch, "part", 0), (int)record_int(batch, "parts", 1), names, n, made) < 0)
+		return -1;
+	for (int i = 0; i < n; i++)
+		record_add(batch, made[i]);
+	return 0;
+}
+
 /* Answers a want; batch: a record to be used again. The time of making is measured by those who make. */
 static int answer(struct stage *s, struct maker *m, const struct request *q, struct record *batch, struct profile *spent)
 {
 	const struct record *want = q->record;
 	int64_t step = record_int(want, "step", -1);
 	int part = (int)record_int(want, "part", 0), parts = (int)record_int(want, "parts", 1);
-	const char *names[RECORD_NAMES];
-	struct tensor made[RECORD_NAMES];
 
 	if (want->kind != KIND_WANT)
 		return fail("unable to answer '%s': augment is not trained", kind_name(want->kind));
-	for (int i = 0; i < want->name_count; i++)
-		names[i] = want->names[i];
-	if (maker_make(m, step, part, parts, names, want->name_count, made) < 0)
-		return -1;
-	profile_start(spent);
 	record_reset(batch, KIND_BATCH);
 	record_set_int(batch, "step", step);
 	record_set_int(batch, "part", part);
@@ -154,8 +164,9 @@ static int answer(struct stage *s, struct maker *m, const struct request *q, str
 	record_set_int(batch, "epoch", maker_epoch(m, step));
 	if (stage_signal(s))
 		record_set_int(batch, "stop", stage_signal(s));
-	for (int i = 0; i < want->name_count; i++)
-		record_add(batch, made[i]);
+	if (!stage_recall(s, want, batch) && make_rest(m, want, batch) < 0)
+		return stage_decline(s, q);
+	profile_start(spent);
 	return stage_answer(s, q, batch);
 }
 

@@ -5,7 +5,9 @@ enum { AHEAD = 2 };  /* requests whose views are asked for upstream before the f
 
 struct pending {
 	int client;
-	struct record *names;
+	struct record *want, *answer;
+	struct record *sources;      /* what the answer is made of; NULL where it was there already, or is about to be */
+	bool asked;                  /* whether some of them were asked for upstream */
 };
 
 struct server {
@@ -139,41 +141,104 @@ static void describe(struct server *v)
 
 /* --- answering --- */
 
-static int ask(struct server *v, const struct request *q)
+static void copy_place(struct record *to, const struct record *from)
 {
-	const struct record *want = q->record;
-	struct record *up = record_new(KIND_WANT), *names = record_new(KIND_WANT);
-	char view[TENSOR_NAME];
-	int i, r = 0;
+	record_set_int(to, "step", record_int(from, "step", 0));
+	record_set_int(to, "part", record_int(from, "part", 0));
+	record_set_int(to, "parts", record_int(from, "parts", 1));
+}
 
-	for (int n = 0; n < want->name_count && r == 0; n++) {
+/* Whether another client's answer to the same is on its way: it will be kept, and serve both. */
+static bool is_coming(const struct server *v, const struct record *want)
+{
+	for (int i = 0; i < v->count; i++) {
+		const struct record *other = v->pending[i].want;
+
+		if (v->pending[i].sources && record_int(other, "step", 0) == record_int(want, "step", 0) &&
+		    record_int(other, "part", 0) == record_int(want, "part", 0) &&
+		    record_int(other, "parts", 1) == record_int(want, "parts", 1))
+			return true;
+	}
+	return false;
+}
+
+/* Names of what the answer's missing tensors are made of. */
+static struct record *needed(const struct server *v, const struct record *want, const struct record *answer)
+{
+	struct record *names = record_new(KIND_WANT);
+	char view[TENSOR_NAME];
+	int i;
+
+	for (int n = 0; n < want->name_count; n++) {
 		const char *name = want->names[n];
 
-		record_name(names, name);
-		if (!record_offered(v->schema, name)) {
-			r = refuse_name(name);
-		} else if (view_name(name, "feature", v->views, &i) || view_name(name, v->head, v->views, &i)) {
+		if (record_find(answer, name))
+			continue;
+		if (view_name(name, "feature", v->views, &i) || view_name(name, v->head, v->views, &i)) {
 			snprintf(view, sizeof(view), "view%d", i);
-			record_name(up, view);
-		} else {
-			record_name(up, name);
+			name = view;
 		}
+		record_name(names, name);
 	}
-	if (r == 0)
-		r = stage_want(v->s, record_int(want, "step", 0), (int)record_int(want, "part", 0), (int)record_int(want, "parts", 1), up);
+	return names;
+}
+
+/* Collects what an answer is made of: from what is kept, the rest from upstream. */
+static int gather(struct server *v, struct pending *p)
+{
+	struct record *names = needed(v, p->want, p->answer), *up = record_new(KIND_WANT);
+	int r = 0;
+
+	p->sources = record_new(KIND_BATCH);
+	copy_place(p->sources, p->want);
+	p->asked = !stage_recall(v->s, names, p->sources);
+	for (int n = 0; n < names->name_count; n++)
+		if (!record_find(p->sources, names->names[n]))
+			record_name(up, names->names[n]);
+	if (p->asked)
+		r = stage_want(v->s, record_int(p->want, "step", 0), (int)record_int(p->want, "part", 0), (int)record_int(p->want, "parts", 1), up);
 	record_free(up);
-	v->pending[v->count++] = (struct pending){ q->client, names };
+	record_free(names);
 	return r;
 }
 
-/* Memory for an output's rows in the answer; NULL when nobody asked for it. */
+/* Takes a want over into the queue of those to be answered. */
+static int enqueue(struct server *v, int client, struct record *want)
+{
+	struct pending p = { .client = client, .want = want, .answer = record_new(KIND_BATCH) };
+	int r = 0;
+
+	copy_place(p.answer, want);
+	if (!stage_recall(v->s, want, p.answer) && !is_coming(v, want))
+		r = gather(v, &p);
+	v->pending[v->count++] = p;
+	return r;
+}
+
+static int take_want(struct server *v, const struct request *q)
+{
+	struct record *want = record_new(KIND_WANT);
+
+	copy_place(want, q->record);
+	for (int n = 0; n < q->record->name_count; n++) {
+		if (!record_offered(v->schema, q->record->names[n])) {
+			record_free(want);
+			refuse_name(q->record->names[n]);
+			return stage_decline(v->s, q);
+		}
+		record_name(want, q->record->names[n]);
+	}
+	return enqueue(v, q->client, want);
+}
+
+/* Memory for an output's rows in the answer; NULL when nobody asked for it, or it is there. */
 static float *add_output(const char *prefix, int view, int64_t rows, int64_t width, const struct record *names, struct record *answer)
 {
 	char name[TENSOR_NAME];
 	struct tensor t;
 
 	snprintf(name, sizeof(name), "%s%d", prefix, view);
-	if (!record_named(names, name))
+	if (!record_named(names, name) || record_find(answer, name))
 		return NULL;
 	t = tensor_new(name, F32, 2, (int64_t[]){ rows, width });
 	record_add(answer, t);
@@ -199,39 +264,63 @@ static void encode_view(struct server *v, const struct tensor *x, int view, cons
 	}
 }
 
-static void copy_scalar(struct record *to, const struct record *from, const char *name)
+/* Adds what was asked for upstream to an answer's sources. */
+static int take_sources(struct server *v, struct record *sources)
 {
-	record_set_int(to, name, record_int(from, name, 0));
+	struct record *up;
+	int r = stage_take(v->s, &up);
+
+	if (r <= 0)
+		return r < 0 ? -1 : fail_code(EXIT_GONE, "the stage in front ended early");
+	record_set_int(sources, "epoch", record_int(up, "epoch", 0));
+	for (int t = 0; t < up->tensor_count; t++)
+		record_add(sources, tensor_share(&up->tensors[t]));
+	record_free(up);
+	return 0;
+}
+
+static int make_answer(struct server *v, struct pending *p)
+{
+	int i;
+
+	if (p->asked && take_sources(v, p->sources) < 0)
+		return -1;
+	record_set_int(p->answer, "epoch", record_int(p->sources, "epoch", 0));
+	for (int t = 0; t < p->sources->tensor_count; t++) {
+		const struct tensor *x = &p->sources->tensors[t];
+
+		if (record_named(p->want, x->name) && !record_find(p->answer, x->name))
+			record_add(p->answer, tensor_share(x));
+		if (view_name(x->name, "view", v->views, &i))
+			encode_view(v, x, i, p->want, p->answer);
+	}
+	return 0;
+}
+
+static void release_pending(struct pending *p)
+{
+	record_free(p->want);
+	record_free(p->answer);
+	record_free(p->sources);
 }
 
 static int answer_first(struct server *v)
 {
 	struct pending p = v->pending[0];
-	struct record *views, *answer;
-	int i, r = stage_take(v->s, &views);
+	int r = 0;
 
-	if (r <= 0)
-		return r < 0 ? -1 : fail_code(EXIT_GONE, "the stage in front ended early");
-	answer = record_new(KIND_BATCH);
-	copy_scalar(answer, views, "step");
-	copy_scalar(answer, views, "part");
-	copy_scalar(answer, views, "parts");
-	copy_scalar(answer, views, "epoch");
-	if (stage_signal(v->s))
-		record_set_int(answer, "stop", stage_signal(v->s));
-	for (int t = 0; t < views->tensor_count; t++) {
-		const struct tensor *x = &views->tensors[t];
-
-		if (record_named(p.names, x->name))
-			record_add(answer, tensor_share(x));
-		if (view_name(x->name, "view", v->views, &i))
-			encode_view(v, x, i, p.names, answer);
-	}
-	r = stage_answer(v->s, &(struct request){ .client = p.client }, answer);
-	record_free(answer);
-	record_free(views);
-	record_free(p.names);
 	memmove(v->pending, v->pending + 1, --v->count * sizeof(p));
+	if (p.sources) {
+		r = make_answer(v, &p);
+	} else if (!stage_recall(v->s, p.want, p.answer)) { /* what was coming had other names, or was not kept */
+		record_free(p.answer);
+		return enqueue(v, p.client, p.want);
+	}
+	if (r == 0 && stage_signal(v->s))
+		record_set_int(p.answer, "stop", stage_signal(v->s));
+	if (r == 0)
+		r = stage_answer(v->s, &(struct request){ .client = p.client }, p.answer);
+	release_pending(&p);
 	return r;
 }
 
@@ -249,7 +338,7 @@ static int serve_requests(struct server *v)
 				return -1;
 			if (more == 0)
 				break;
-			if (q.record->kind == KIND_OPEN ? stage_answer(v->s, &q, v->schema) < 0 : ask(v, &q) < 0)
+			if (q.record->kind == KIND_OPEN ? stage_answer(v->s, &q, v->schema) < 0 : take_want(v, &q) < 0)
 				return -1;
 		}
 		if (v->count == 0)
@@ -262,7 +351,7 @@ static int serve_requests(struct server *v)
 static void release(struct server *v)
 {
 	for (int i = 0; i < v->count; i++)
-		record_free(v->pending[i].names);
+		release_pending(&v->pending[i]);
 	record_free(v->schema);
 	pass_free(v->pass);
 	factors_free(v->factors);

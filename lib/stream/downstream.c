@@ -7,6 +7,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+enum { LATE_SECONDS = 2 }; /* between clients that read the same ticket */
+
 /* --- the ticket --- */
 
 void downstream_fault_ticket(int code, const char *sentence)
@@ -91,7 +93,7 @@ static int take_open(struct stage *s, int client, struct record *r)
 	s->vanished = false;
 	s->open_clients++;
 	s->clientless_since = 0;
-	s->inbox[(s->inbox_head + s->inbox_count++) % INBOX_MAX] = (struct request){ r, client };
+	s->inbox[(s->inbox_head + s->inbox_count++) % INBOX_MAX] = (struct request){ .record = r, .client = client };
 	return 0;
 }
 
@@ -106,7 +108,9 @@ int downstream_record(struct stage *s, int client, struct record *r)
 	if (r->kind == KIND_OPEN && c->state == CLIENT_UNKNOWN)
 		return take_open(s, client, r);
 	if (c->state == CLIENT_OPEN && (r->kind == KIND_WANT || r->kind == KIND_GRAD)) {
-		s->inbox[(s->inbox_head + s->inbox_count++) % INBOX_MAX] = (struct request){ r, client };
+		if (r->kind == KIND_WANT)
+			answers_asked(s, client, record_int(r, "step", 0));
+		s->inbox[(s->inbox_head + s->inbox_count++) % INBOX_MAX] = (struct request){ .record = r, .client = client };
 		return 0;
 	}
 	if (c->state == CLIENT_OPEN && r->kind == KIND_CLOSE) {
@@ -154,8 +158,13 @@ int downstream_tend(struct stage *s, int *timeout)
 
 	if (s->open_clients > 0)
 		return 0;
-	if (s->had_client && !s->vanished)
-		return 1;
+	if (s->had_client && !s->vanished) {
+		/* a client of a finished run asks for nothing; behind tee, others may be about to connect */
+		if (s->asked || !s->stdout_pipe || s->stdout_closed || waited >= MIN(s->patience, LATE_SECONDS))
+			return 1;
+		*timeout = LATE_SECONDS * 1000;
+		return 0;
+	}
 	if (s->vanished && (s->trained || s->stdout_closed || waited >= s->patience))
 		return lost(s);
 	if (!s->had_client && s->stdout_closed)
@@ -170,19 +179,43 @@ int downstream_tend(struct stage *s, int *timeout)
 
 /* --- requests --- */
 
+static struct request *inbox_at(struct stage *s, int i)
+{
+	return &s->inbox[(s->inbox_head + i) % INBOX_MAX];
+}
+
+/* The first request that may be answered now, -1: none. *timeout as in downstream_tend(). */
+static int first_due(struct stage *s, int *timeout)
+{
+	for (int i = 0; i < s->inbox_count; i++) {
+		int later = -1;
+
+		if (answers_due(s, inbox_at(s, i), &later))
+			return i;
+		if (later >= 0 && (*timeout < 0 || later < *timeout))
+			*timeout = later;
+	}
+	return -1;
+}
+
 int stage_next(struct stage *s, struct request *q)
 {
+	int due, timeout = -1;
+
 	record_free(s->answered);
 	s->answered = NULL;
-	while (s->inbox_count == 0) {
-		int timeout = -1, done = downstream_tend(s, &timeout);
+	while ((due = first_due(s, &timeout)) < 0) {
+		int done = downstream_tend(s, &timeout);
 
 		if (done != 0)
 			return done > 0 ? 0 : -1;
 		if (stage_pump(s, timeout) < 0)
 			return -1;
+		timeout = -1;
 	}
-	*q = s->inbox[s->inbox_head];
+	*q = *inbox_at(s, due);
+	for (int i = due; i > 0; i--)
+		*inbox_at(s, i) = *inbox_at(s, i - 1);
 	s->inbox_head = (s->inbox_head + 1) % INBOX_MAX;
 	s->inbox_count--;
 	s->answered = q->record;
@@ -191,17 +224,30 @@ int stage_next(struct stage *s, struct request *q)
 
 int stage_pending(struct stage *s)
 {
-	for (int i = 0; i < 4 && s->inbox_count == 0; i++) /* a few events may stand before it */
+	int later = -1;
+
+	for (int i = 0; i < 4 && first_due(s, &later) < 0; i++) /* a few events may stand before it */
 		if (stage_pump(s, 0) < 0)
 			return -1;
-	return s->inbox_count > 0;
+	return first_due(s, &later) >= 0;
 }
 
 int stage_answer(struct stage *s, const struct request *q, const struct record *answer)
 {
+	answers_keep(s, q->client, answer);
 	if (links_send_client(s->links, q->client, answer) == 0 || why_code() == EXIT_GONE)
 		return 0;
 	return -1;
+}
+
+int stage_decline(struct stage *s, const struct request *q)
+{
+	if (s->open_clients <= (s->clients[q->client].state == CLIENT_OPEN))
+		return -1;
+	complain(why());
+	send_fault(s, q->client, why_code(), why());
+	downstream_silence(s, q->client);
+	return 0;
 }
 
 void stage_end(struct stage *s, int code)

@@ -150,6 +150,10 @@ static int take_record(struct stage *s, struct link_event *e)
 			downstream_silence(s, e->source);
 		else
 			upstream_silence(s, e->source);
+		if (e->from_client && !s->trained && s->open_clients > 0) { /* its line has ended, the others' go on */
+			record_free(e->record);
+			return 0;
+		}
 		stage_pass(s, (int)record_int(e->record, "code", EXIT_FAIL), record_text(e->record, "sentence", "a neighbour failed"));
 		record_free(e->record);
 		return -1;
@@ -210,6 +214,7 @@ static void release(struct stage *s)
 	while (s->inbox_count-- > 0)
 		record_free(s->inbox[s->inbox_head++ % INBOX_MAX].record);
 	record_free(s->answered);
+	answers_release(&s->answers);
 	record_free(s->schema);
 	record_free(s->open);
 	links_free(s->links, LINGER_MS);

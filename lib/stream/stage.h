@@ -79,6 +79,7 @@ int stage_reply(struct stage *s, const struct record *grad);
 struct request {
 	struct record *record;    /* KIND_OPEN, KIND_WANT or KIND_GRAD; freed by stage_answer or the next stage_next */
 	int client;
+	double held_since;        /* the stage's own: when the other clients' pace began to hold it back */
 };
 
 /* Binds and writes the ticket. trained: only one client is ever served, and its disappearance ends the stage. */
@@ -87,8 +88,14 @@ int stage_serve(struct stage *s, bool trained);
 int stage_next(struct stage *s, struct request *q);
 /* Whether a request is waiting, without blocking: 1, 0, -1. */
 int stage_pending(struct stage *s);
-/* Answers a request; a client that is gone is no failure. */
+/* Adds to an answer that has its want's step, part and parts what is still there of the wanted names because another client was given
+ * it, and its epoch. Whether that is all: else the caller makes the names that it lacks. */
+bool stage_recall(struct stage *s, const struct record *want, struct record *answer);
+/* Answers a request; a client that is gone is no failure. Where there are several clients the tensors, which must not change after
+ * this, are kept for those who will ask for them, too. */
 int stage_answer(struct stage *s, const struct request *q, const struct record *answer);
+/* A request that cannot be answered, after fail(): where there are other clients its client alone is told, and 0 returned; else -1. */
+int stage_decline(struct stage *s, const struct request *q);
 /* Says that nothing more will come, after the last checkpoint is on disk. code: what the client should exit with. */
 void stage_end(struct stage *s, int code);
 

@@ -6,7 +6,7 @@
 #include "lib/stream/stage.h"
 #include "lib/stream/ticket.h"
 
-enum { SERVERS_MAX = 64, CLIENTS_MAX = 256, WANTS_MAX = 64, INBOX_MAX = 256, CREDIT = 2 };
+enum { SERVERS_MAX = 64, CLIENTS_MAX = 256, WANTS_MAX = 64, INBOX_MAX = 256, CREDIT = 2, KEPT_MAX = 256 };
 
 enum server_state { SERVER_CONNECTING, SERVER_READY, SERVER_DEAD, SERVER_CLOSED };
 
@@ -30,6 +30,16 @@ enum client_state { CLIENT_UNKNOWN, CLIENT_OPEN, CLIENT_DONE };
 struct client_of_stage {
 	enum client_state state;
 	char role[32];
+	bool asked, strayed;      /* has wanted something; is not waited for by the others (answers.c) */
+	int64_t position;         /* the step it was answered last */
+};
+
+/* Answers that other clients will ask for, too (answers.c). */
+struct answers {
+	struct record *kept[KEPT_MAX]; /* oldest first: step, part, parts and tensors */
+	int count;
+	int64_t bytes, step_bytes; /* kept in all; of a whole step */
+	int64_t sent, recalled;    /* tensors */
 };
 
 struct stage {
@@ -53,7 +63,7 @@ struct stage {
 	int want_head, want_count;
 	/* downstream */
 	struct stage_options options;
-	bool serving, trained, ticket_out, stdout_pipe, stdout_closed, had_client;
+	bool serving, trained, ticket_out, stdout_pipe, stdout_closed, had_client, asked;
 	struct client_of_stage clients[CLIENTS_MAX];
 	int open_clients;
 	bool vanished;            /* the last client went without a goodbye */
@@ -61,6 +71,7 @@ struct stage {
 	double clientless_since;
 	struct request inbox[INBOX_MAX];
 	int inbox_head, inbox_count;
+	struct answers answers;
 	struct record *answered;  /* request record to free at the next stage_next */
 };
 
@@ -88,5 +99,14 @@ void downstream_gone(struct stage *s);
 int downstream_tend(struct stage *s, int *timeout);
 void downstream_farewell(struct stage *s, const struct record *word);
 void downstream_fault_ticket(int code, const char *sentence);
+
+/* A want has come from a client. */
+void answers_asked(struct stage *s, int client, int64_t step);
+/* Whether a request may be answered now; *timeout: when to look again at the latest, in milliseconds. */
+bool answers_due(struct stage *s, struct request *q, int *timeout);
+/* A client is being given this answer: its tensors are kept for the others. */
+void answers_keep(struct stage *s, int client, const struct record *answer);
+/* Drops them all; with -v says how many tensors were sent, and how many of them recalled. */
+void answers_release(struct answers *a);
 
 #endif
