@@ -279,6 +279,17 @@ static int take_sources(struct server *v, struct record *sources)
 	return 0;
 }
 
+/* Upstream answers in the order of the wants: before asking for something at once, what was asked for before has to be taken. */
+static int take_all(struct server *v)
+{
+	for (int i = 0; i < v->count; i++) {
+		if (v->pending[i].asked && take_sources(v, v->pending[i].sources) < 0)
+			return -1;
+		v->pending[i].asked = false;
+	}
+	return 0;
+}
+
 static int make_answer(struct server *v, struct pending *p)
 {
 	int i;
@@ -310,12 +321,10 @@ static int answer_first(struct server *v)
 	int r = 0;
 
 	memmove(v->pending, v->pending + 1, --v->count * sizeof(p));
-	if (p.sources) {
+	if (!p.sources && !stage_recall(v->s, p.want, p.answer)) /* what was coming had other names, or was not kept */
+		r = take_all(v) < 0 ? -1 : gather(v, &p);
+	if (r == 0 && p.sources)
 		r = make_answer(v, &p);
-	} else if (!stage_recall(v->s, p.want, p.answer)) { /* what was coming had other names, or was not kept */
-		record_free(p.answer);
-		return enqueue(v, p.client, p.want);
-	}
 	if (r == 0 && stage_signal(v->s))
 		record_set_int(p.answer, "stop", stage_signal(v->s));
 	if (r == 0)
