@@ -13,9 +13,9 @@ static int three_numbers(const char *text, const char *fact, float out[3])
 	return 0;
 }
 
-static int choose_arch(struct net_config *c, const struct options *o, const struct safetensors *file)
+static int choose_arch(struct net_config *c, const struct options *o, const struct tensors *file)
 {
-	const char *made = file ? safetensors_meta(file, "arch") : NULL;
+	const char *made = file ? tensors_meta(file, "arch") : NULL;
 
 	if (o->arch.entry && made && strcmp(made, o->arch.entry->name) != 0)
 		return fail_code(EXIT_USAGE, "'%s' holds a %s, not a %s: leave -a out", o->weights, made, o->arch.entry->name);
@@ -26,20 +26,20 @@ static int choose_arch(struct net_config *c, const struct options *o, const stru
 	return c->arch ? 0 : fail_code(EXIT_USAGE, "'%s' holds a %s, which this version does not know", o->weights, made);
 }
 
-static const char *choose_head(const struct options *o, const struct safetensors *file)
+static const char *choose_head(const struct options *o, const struct tensors *file)
 {
-	const char *made = file ? safetensors_meta(file, "head") : NULL;
+	const char *made = file ? tensors_meta(file, "head") : NULL;
 
 	return o->head ? o->head : made ? made : "linear";
 }
 
 /* What the weights were trained on must be what they are served. */
-static int check_input(const struct options *o, const struct safetensors *file, const struct record *schema)
+static int check_input(const struct options *o, const struct tensors *file, const struct record *schema)
 {
 	static const char *const names[] = { "size", "mean", "std" };
 
 	for (size_t i = 0; file && i < ARRAY_SIZE(names); i++) {
-		const char *made = safetensors_meta(file, names[i]);
+		const char *made = tensors_meta(file, names[i]);
 		char fact[32], value[SCALAR_TEXT];
 		const struct scalar *s;
 
@@ -84,9 +84,9 @@ int check_schema(const struct record *schema)
 	return 0;
 }
 
-int configure(struct net_config *c, const struct options *o, const struct record *schema, const struct safetensors *file)
+int configure(struct net_config *c, const struct options *o, const struct record *schema, const struct tensors *file)
 {
-	const char *small = file ? safetensors_meta(file, "small") : NULL, *dim = file ? safetensors_meta(file, "dim") : NULL;
+	const char *small = file ? tensors_meta(file, "small") : NULL, *dim = file ? tensors_meta(file, "dim") : NULL;
 	const struct tensor *view = record_offered(schema, "view0");
 	int64_t d = o->dim;
 

@@ -20,7 +20,7 @@ int serve(struct stage *s, const struct options *o);
 
 /* Fills the network's description from options and the upstream schema; with -w from the file's metadata where an option is not
  * given. file: the opened weights or NULL. */
-int configure(struct net_config *c, const struct options *o, const struct record *schema, const struct safetensors *file);
+int configure(struct net_config *c, const struct options *o, const struct record *schema, const struct tensors *file);
 
 /* Whether there is a q to give at all. */
 bool has_head(const struct net_config *c);

@@ -59,11 +59,11 @@ static char *path_of(const struct run *u, const char *file)
 }
 
 /* Compares the facts that both name; the checkpoint keeps them as texts. */
-static int check_facts(const char *path, const struct safetensors *f, const struct record *facts)
+static int check_facts(const char *path, const struct tensors *f, const struct record *facts)
 {
 	for (int i = 0; i < facts->scalar_count; i++) {
 		const struct scalar *s = &facts->scalars[i];
-		const char *saved = safetensors_meta(f, s->name);
+		const char *saved = tensors_meta(f, s->name);
 		char value[SCALAR_TEXT];
 
 		if (strncmp(s->name, "fact.", 5) != 0 || !saved)
@@ -75,14 +75,14 @@ static int check_facts(const char *path, const struct safetensors *f, const stru
 	return 0;
 }
 
-static void keep_facts(struct run *u, const struct safetensors *f)
+static void keep_facts(struct run *u, const struct tensors *f)
 {
 	for (int i = 0; i < f->meta_count; i++)
 		if (strncmp(f->meta[i].key, "fact.", 5) == 0 && !record_scalar(u->facts, f->meta[i].key))
 			record_set_text(u->facts, f->meta[i].key, f->meta[i].value);
 }
 
-static void keep_state(struct run *u, const struct safetensors *f)
+static void keep_state(struct run *u, const struct tensors *f)
 {
 	for (int i = 0; i < f->count; i++) {
 		const struct tensor *t = &f->tensors[i];
@@ -96,12 +96,12 @@ static void keep_state(struct run *u, const struct safetensors *f)
 	}
 }
 
-static void note_changes(const struct safetensors *f, const struct record *facts)
+static void note_changes(const struct tensors *f, const struct record *facts)
 {
 	static const char *const names[] = { "made.backend", "made.isa", "made.threads" };
 
 	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
-		const char *then = safetensors_meta(f, names[i]), *here = record_text(facts, names[i], "");
+		const char *then = tensors_meta(f, names[i]), *here = record_text(facts, names[i], "");
 
 		if (then && strcmp(then, here) != 0)
 			note("the run was made with %s '%s', now '%s': it goes on, but not byte for byte", names[i] + 5, then, here);
@@ -110,14 +110,14 @@ static void note_changes(const struct safetensors *f, const struct record *facts
 
 static int read_checkpoint(struct run *u, const char *path, struct trainer *t)
 {
-	struct safetensors f;
+	struct tensors f;
 	const char *step;
 	int r;
 
 	if (safetensors_open(&f, path) < 0)
 		return -1;
 	r = check_facts(path, &f, u->facts);
-	step = safetensors_meta(&f, "step");
+	step = tensors_meta(&f, "step");
 	if (r == 0 && (!step || parse_int(step, &u->step) < 0))
 		r = fail("'%s' has no step: it is no checkpoint", path);
 	if (r == 0)
@@ -128,7 +128,7 @@ static int read_checkpoint(struct run *u, const char *path, struct trainer *t)
 		keep_state(u, &f);
 		note("'%s' goes on after step %lld", u->dir, (long long)u->step);
 	}
-	safetensors_close(&f);
+	tensors_close(&f);
 	return r;
 }
 
@@ -238,15 +238,15 @@ int run_save(struct run *u, struct trainer *t, const struct record *grad)
 static int refresh_model(struct run *u, struct trainer *t)
 {
 	char *path = path_of(u, "model.safetensors");
-	struct safetensors f;
+	struct tensors f;
 	bool current = false;
 	int64_t step = -1;
 
 	if (access(path, F_OK) == 0 && safetensors_open(&f, path) == 0) {
-		const char *text = safetensors_meta(&f, "step");
+		const char *text = tensors_meta(&f, "step");
 
 		current = text && parse_int(text, &step) == 0 && step == u->step;
-		safetensors_close(&f);
+		tensors_close(&f);
 	}
 	free(path);
 	return current ? 0 : write_model(u, t);
@@ -285,12 +285,12 @@ int run_open(struct run *u, const char *dir, bool fresh, struct trainer *t, cons
 int run_check(struct run *u, const struct record *facts)
 {
 	char *path = u->dir ? path_of(u, "checkpoint.safetensors") : NULL;
-	struct safetensors f;
+	struct tensors f;
 	int r = 0;
 
 	if (u->step > 0 && path && safetensors_open(&f, path) == 0) {
 		r = check_facts(path, &f, facts);
-		safetensors_close(&f);
+		tensors_close(&f);
 	}
 	if (r == 0)
 		record_copy_facts(u->facts, facts);

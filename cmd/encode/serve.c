@@ -31,7 +31,7 @@ static int load(struct server *v)
 {
 	const struct record *up = stage_schema(v->s);
 	struct net_config c = { 0 };
-	struct safetensors file;
+	struct tensors file;
 	int r;
 
 	if (v->o->weights && safetensors_open(&file, v->o->weights) < 0)
@@ -48,7 +48,7 @@ static int load(struct server *v)
 			r = model_load(v->net, &file, v->o->weights, model_prefix(&file), MODEL_HEAD_OPTIONAL, v->params, v->buffers);
 	}
 	if (v->o->weights)
-		safetensors_close(&file);
+		tensors_close(&file);
 	return v->net && r >= 0 ? 0 : -1;
 }
 

@@ -55,7 +55,7 @@ static int choose_parts(struct training *r)
 	return 0;
 }
 
-static int load_weights(struct training *r, const struct safetensors *file)
+static int load_weights(struct training *r, const struct tensors *file)
 {
 	int head = model_load(r->t.net, file, r->o->weights, model_prefix(file), MODEL_HEAD_OPTIONAL, r->t.params, r->t.buffers);
 
@@ -67,7 +67,7 @@ static int load_weights(struct training *r, const struct safetensors *file)
 static int make_trainer(struct training *r)
 {
 	const struct record *up = stage_schema(r->s);
-	struct safetensors file = { 0 };
+	struct tensors file = { 0 };
 	struct trainer_config c = {
 		.optim = r->o->optim,
 		.schedule = r->o->schedule,
@@ -92,7 +92,7 @@ static int make_trainer(struct training *r)
 		result = trainer_init(&r->t, &c);
 	if (result == 0 && r->o->weights)
 		result = load_weights(r, &file);
-	safetensors_close(&file);
+	tensors_close(&file);
 	return result;
 }
 

@@ -96,7 +96,7 @@ static int check_tensor(const char *path, const struct net_tensor *t, const stru
 }
 
 /* head.0 and on: timm calls its classifiers head.weight and head.bias. */
-const char *model_prefix(const struct safetensors *f)
+const char *model_prefix(const struct tensors *f)
 {
 	for (int i = 0; i < f->count; i++)
 		if (strncmp(f->tensors[i].name, "model.", 6) == 0)
@@ -124,7 +124,7 @@ static bool is_wanted(const struct net *net, const char *name)
 }
 
 /* A larger network's file holds all that a smaller one of its family needs, and would make a wrong one of it. */
-static int check_leftovers(const struct net *net, const struct safetensors *f, const char *path, const char *prefix)
+static int check_leftovers(const struct net *net, const struct tensors *f, const char *path, const char *prefix)
 {
 	char spec[128];
 
@@ -138,7 +138,7 @@ static int check_leftovers(const struct net *net, const struct safetensors *f, c
 	return 0;
 }
 
-static bool has_head(const struct safetensors *f, const char *prefix)
+static bool has_head(const struct tensors *f, const char *prefix)
 {
 	char start[TENSOR_NAME];
 
@@ -182,7 +182,7 @@ static int read_values(const char *path, const struct net_tensor *t, const struc
 	return 0;
 }
 
-int model_load(const struct net *net, const struct safetensors *f, const char *path, const char *prefix, enum model_head head,
+int model_load(const struct net *net, const struct tensors *f, const char *path, const char *prefix, enum model_head head,
 	       float *params, float *buffers)
 {
 	bool with_head = head == MODEL_HEAD_REQUIRED || has_head(f, prefix);
@@ -202,7 +202,7 @@ int model_load(const struct net *net, const struct safetensors *f, const char *p
 		if ((t->buffer && !buffers) || (!with_head && strncmp(t->name, "head.", 5) == 0))
 			continue;
 		snprintf(name, sizeof(name), "%s%s", prefix, t->name);
-		found = safetensors_find(f, name);
+		found = tensors_find(f, name);
 		if (read_values(path, t, found, name, values) < 0) {
 			free(values);
 			return -1;

@@ -23,7 +23,7 @@ int model_collect(const struct net *net, const char *prefix, const float *params
 		  struct tensor *tensors);
 
 /* What stands before the names of the network's weights in a file: "model." in a checkpoint of a run, else "". */
-const char *model_prefix(const struct safetensors *f);
+const char *model_prefix(const struct tensors *f);
 
 enum model_head {
 	MODEL_HEAD_REQUIRED,   /* every tensor must be there */
@@ -32,7 +32,7 @@ enum model_head {
 /* Reads every tensor of the network from a file, under prefix + name, f32, f16, bf16 or f64. A missing tensor, another shape, or
  * a tensor that the network has no place for (but a classifier's) fails, naming it; but a position embedding of another (square)
  * grid is resized, and a note says so. buffers may be NULL. Returns 1 when the head was read too, 0 when it was not there, -1. */
-int model_load(const struct net *net, const struct safetensors *f, const char *path, const char *prefix, enum model_head head,
+int model_load(const struct net *net, const struct tensors *f, const char *path, const char *prefix, enum model_head head,
 	       float *params, float *buffers);
 
 #endif

@@ -231,7 +231,7 @@ int trainer_collect(const struct trainer *t, float *staging, struct tensor *tens
 	return n;
 }
 
-static bool has_prefix(const struct safetensors *f, const char *prefix)
+static bool has_prefix(const struct tensors *f, const char *prefix)
 {
 	for (int i = 0; i < f->count; i++)
 		if (strncmp(f->tensors[i].name, prefix, strlen(prefix)) == 0)
@@ -239,7 +239,7 @@ static bool has_prefix(const struct safetensors *f, const char *prefix)
 	return false;
 }
 
-int trainer_load(struct trainer *t, const struct safetensors *f, const char *path)
+int trainer_load(struct trainer *t, const struct tensors *f, const char *path)
 {
 	factors_renew(t->factors);
 	factors_renew(t->key_factors);

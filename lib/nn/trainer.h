@@ -80,6 +80,6 @@ int trainer_update(struct trainer *t, int64_t step);
 int trainer_count(const struct trainer *t);
 size_t trainer_staging(const struct trainer *t);
 int trainer_collect(const struct trainer *t, float *staging, struct tensor *tensors);
-int trainer_load(struct trainer *t, const struct safetensors *f, const char *path);
+int trainer_load(struct trainer *t, const struct tensors *f, const char *path);
 
 #endif

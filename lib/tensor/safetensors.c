@@ -1,11 +1,6 @@
 #include "lib/tensor/safetensors.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <jansson.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 enum { HEADER_MAX = 100000000 }; /* the format's limit */
 
@@ -83,13 +78,8 @@ static int by_offset(const void *a, const void *b)
 	return (tensor_bytes(x) > tensor_bytes(y)) - (tensor_bytes(x) < tensor_bytes(y));
 }
 
-static int by_name(const void *a, const void *b)
-{
-	return strcmp(((const struct tensor *)a)->name, ((const struct tensor *)b)->name);
-}
-
 /* The reference implementation refuses holes and overlaps: nothing may hide between tensors. */
-static int check_contiguous(const char *path, struct safetensors *f, const uint8_t *data, size_t data_size)
+static int check_contiguous(const char *path, struct tensors *f, const uint8_t *data, size_t data_size)
 {
 	const uint8_t *next = data;
 
@@ -101,12 +91,12 @@ static int check_contiguous(const char *path, struct safetensors *f, const uint8
 	}
 	if (next != data + data_size)
 		return refuse(path, "the file's length does not match its header");
-	qsort(f->tensors, f->count, sizeof(*f->tensors), by_name);
+	tensors_sort(f);
 	return 0;
 }
 
 /* Files written elsewhere may put an 8-byte type at any offset: give such tensors memory of their own. */
-static void align(struct safetensors *f)
+static void align(struct tensors *f)
 {
 	for (int i = 0; i < f->count; i++) {
 		struct tensor *t = &f->tensors[i];
@@ -119,7 +109,7 @@ static void align(struct safetensors *f)
 	}
 }
 
-static int read_metadata(const char *path, struct safetensors *f, json_t *meta)
+static int read_metadata(const char *path, struct tensors *f, json_t *meta)
 {
 	const char *key;
 	json_t *value;
@@ -136,7 +126,7 @@ static int read_metadata(const char *path, struct safetensors *f, json_t *meta)
 	return 0;
 }
 
-static int read_header(const char *path, struct safetensors *f, json_t *header, uint8_t *data, size_t data_size)
+static int read_header(const char *path, struct tensors *f, json_t *header, uint8_t *data, size_t data_size)
 {
 	const char *name;
 	json_t *entry;
@@ -158,7 +148,7 @@ static int read_header(const char *path, struct safetensors *f, json_t *header, 
 	return 0;
 }
 
-static int parse(const char *path, struct safetensors *f)
+static int parse(const char *path, struct tensors *f)
 {
 	uint8_t *map = f->map;
 	uint64_t n;
@@ -166,8 +156,6 @@ static int parse(const char *path, struct safetensors *f)
 	json_t *header;
 	int r;
 
-	if (f->map_size < 8)
-		return refuse(path, "it is shorter than a header");
 	memcpy(&n, map, 8);
 	if (n > HEADER_MAX || n > f->map_size - 8)
 		return refuse(path, "its header is longer than the file or the format allows");
@@ -181,66 +169,15 @@ static int parse(const char *path, struct safetensors *f)
 	return r;
 }
 
-int safetensors_open(struct safetensors *f, const char *path)
+int safetensors_open(struct tensors *f, const char *path)
 {
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	struct stat st;
-
-	memset(f, 0, sizeof(*f));
-	if (fd < 0 || fstat(fd, &st) < 0) {
-		fail("unable to open '%s':", path);
-		if (fd >= 0)
-			close(fd);
+	if (tensors_map(f, path) < 0)
 		return -1;
-	}
-	if (!S_ISREG(st.st_mode) || st.st_size < 8) {
-		close(fd);
-		return refuse(path, "it is shorter than a header");
-	}
-	f->map_size = st.st_size;
-	f->map = mmap(NULL, f->map_size, PROT_READ, MAP_PRIVATE, fd, 0);
-	close(fd);
-	if (f->map == MAP_FAILED) {
-		f->map = NULL;
-		return fail("unable to map '%s':", path);
-	}
 	if (parse(path, f) < 0) {
-		safetensors_close(f);
+		tensors_close(f);
 		return -1;
 	}
 	return 0;
-}
-
-void safetensors_close(struct safetensors *f)
-{
-	for (int i = 0; i < f->count; i++)
-		tensor_release(&f->tensors[i]);
-	for (int i = 0; i < f->meta_count; i++) {
-		free(f->meta[i].key);
-		free(f->meta[i].value);
-	}
-	free(f->tensors);
-	free(f->meta);
-	if (f->map)
-		munmap(f->map, f->map_size);
-	memset(f, 0, sizeof(*f));
-}
-
-const struct tensor *safetensors_find(const struct safetensors *f, const char *name)
-{
-	struct tensor key;
-
-	if (f->count == 0 || format(key.name, sizeof(key.name), "%s", name) < 0)
-		return NULL;
-	return bsearch(&key, f->tensors, f->count, sizeof(key), by_name);
-}
-
-const char *safetensors_meta(const struct safetensors *f, const char *key)
-{
-	for (int i = 0; i < f->meta_count; i++)
-		if (strcmp(f->meta[i].key, key) == 0)
-			return f->meta[i].value;
-	return NULL;
 }
 
 /* --- writing --- */

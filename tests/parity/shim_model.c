@@ -18,12 +18,12 @@ int shim_model_save(const struct net *net, const char *path, const char *prefix,
 
 int shim_model_load(const struct net *net, const char *path, const char *prefix, int head, float *params, float *buffers)
 {
-	struct safetensors f;
+	struct tensors f;
 	int r;
 
 	if (safetensors_open(&f, path) < 0)
 		return -1;
 	r = model_load(net, &f, path, prefix, (enum model_head)head, params, buffers);
-	safetensors_close(&f);
+	tensors_close(&f);
 	return r;
 }

@@ -1,19 +1,19 @@
 /* Plain-argument doors to safetensors.h for the tests in Python (ctypes). */
 #include "lib/tensor/safetensors.h"
 
-struct safetensors *shim_safetensors_open(const char *path);
-void shim_safetensors_close(struct safetensors *f);
-int shim_safetensors_counts(const struct safetensors *f, int *meta_count);
-const void *shim_safetensors_tensor(const struct safetensors *f, int i, char *name, int64_t *facts);
-void shim_safetensors_meta(const struct safetensors *f, int i, const char **key, const char **value);
-bool shim_safetensors_finds(const struct safetensors *f, const char *name);
+struct tensors *shim_safetensors_open(const char *path);
+void shim_safetensors_close(struct tensors *f);
+int shim_safetensors_counts(const struct tensors *f, int *meta_count);
+const void *shim_safetensors_tensor(const struct tensors *f, int i, char *name, int64_t *facts);
+void shim_safetensors_meta(const struct tensors *f, int i, const char **key, const char **value);
+bool shim_safetensors_finds(const struct tensors *f, const char *name);
 int shim_safetensors_write(const char *path, int count, const char **names, const int64_t *facts, void **data, int meta_count,
 			   char **keys, char **values);
 
 /* NULL after fail(). */
-struct safetensors *shim_safetensors_open(const char *path)
+struct tensors *shim_safetensors_open(const char *path)
 {
-	struct safetensors *f = xcalloc(1, sizeof(*f));
+	struct tensors *f = xcalloc(1, sizeof(*f));
 
 	if (safetensors_open(f, path) == 0)
 		return f;
@@ -21,20 +21,20 @@ struct safetensors *shim_safetensors_open(const char *path)
 	return NULL;
 }
 
-void shim_safetensors_close(struct safetensors *f)
+void shim_safetensors_close(struct tensors *f)
 {
-	safetensors_close(f);
+	tensors_close(f);
 	free(f);
 }
 
-int shim_safetensors_counts(const struct safetensors *f, int *meta_count)
+int shim_safetensors_counts(const struct tensors *f, int *meta_count)
 {
 	*meta_count = f->meta_count;
 	return f->count;
 }
 
 /* facts: dtype, rank, shape[8], bytes. Returns the data. */
-const void *shim_safetensors_tensor(const struct safetensors *f, int i, char *name, int64_t *facts)
+const void *shim_safetensors_tensor(const struct tensors *f, int i, char *name, int64_t *facts)
 {
 	const struct tensor *t = &f->tensors[i];
 
@@ -46,15 +46,15 @@ const void *shim_safetensors_tensor(const struct safetensors *f, int i, char *na
 	return t->data;
 }
 
-void shim_safetensors_meta(const struct safetensors *f, int i, const char **key, const char **value)
+void shim_safetensors_meta(const struct tensors *f, int i, const char **key, const char **value)
 {
 	*key = f->meta[i].key;
-	*value = safetensors_meta(f, *key);
+	*value = tensors_meta(f, *key);
 }
 
-bool shim_safetensors_finds(const struct safetensors *f, const char *name)
+bool shim_safetensors_finds(const struct tensors *f, const char *name)
 {
-	return safetensors_find(f, name) != NULL;
+	return tensors_find(f, name) != NULL;
 }
 
 /* facts: dtype, rank, shape[8] of every tensor. */
