@@ -133,66 +133,6 @@ const char *choice_spell(const struct choice *c, char *dst, size_t size)
 	return dst;
 }
 
-/* --- help --- */
-
-void table_print(const struct table *t)
-{
-	for (int i = 0; i < t->count; i++) {
-		const struct entry *e = table_row(t, i);
-
-		printf("%-22s %s\n", e->name, e->summary);
-		for (const struct param *p = e->params; p && p->key; p++) {
-			if (p->text)
-				printf("    %-10s %s (default '%s')\n", p->key, p->help, p->text);
-			else
-				printf("    %-10s %s (default %g)\n", p->key, p->help, p->value);
-		}
-	}
-}
-
-static void print_default(const struct option_row *row, const void *options)
-{
-	const char *at = (const char *)options + row->offset;
-
-	switch (row->type) {
-	case OPT_INT:
-		printf(" (default %lld)", (long long)*(const int64_t *)at);
-		break;
-	case OPT_REAL:
-		printf(" (default %g)", *(const double *)at);
-		break;
-	case OPT_TEXT:
-		if (*(const char *const *)at && **(const char *const *)at)
-			printf(" (default %s)", *(const char *const *)at);
-		break;
-	case OPT_CHOICE:
-		if (((const struct choice *)at)->spelling[0])
-			printf(" (default %s)", ((const struct choice *)at)->spelling);
-		printf("; 'list' lists them");
-		break;
-	default:
-		break;
-	}
-}
-
-static void print_help(const struct manual *m, const void *options)
-{
-	printf("usage: %s %s\n%s\n\n", m->name, m->usage, m->summary);
-	for (const struct option_row *row = m->rows; row->name; row++) {
-		char left[64], letter[8] = "    ";
-
-		if (row->letter)
-			snprintf(letter, sizeof(letter), "-%c, ", row->letter);
-		snprintf(left, sizeof(left), "%s--%s %s", letter, row->name, row->arg ? row->arg : "");
-		printf("  %-28s %s", left, row->help);
-		print_default(row, options);
-		putchar('\n');
-	}
-	printf("  %-28s %s\n  %-28s %s\n", "-h, --help", "this text", "-V, --version", "version");
-	if (m->tail)
-		printf("\n%s", m->tail);
-}
-
 /* --- parsing --- */
 
 enum { LONG_BASE = 256 }; /* getopt values of rows: LONG_BASE + row number */
@@ -322,7 +262,7 @@ int options_parse(const struct manual *m, void *options, int argc, char **argv)
 	while ((c = getopt_long(argc, argv, shorts, longs, NULL)) != -1) {
 		if (c == 'h' || c == 'V') {
 			if (c == 'h')
-				print_help(m, options);
+				manual_print(m, options);
 			else
 				printf("%s (sprat) %s\n", m->name, SPRAT_VERSION);
 			exit(fflush(stdout) == 0 ? EXIT_OK : EXIT_FAIL);

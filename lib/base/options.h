@@ -46,7 +46,7 @@ struct table {
 /* Row i of a table; the row called name, or NULL. */
 const struct entry *table_row(const struct table *t, int i);
 const struct entry *table_find(const struct table *t, const char *name);
-/* Prints names, summaries and parameters to stdout: the value "list". */
+/* Prints names, summaries, parameters with their defaults, and what the parameters mean, to stdout: the value "list". */
 void table_print(const struct table *t);
 
 /* A parsed choice: the row, its parameters (defaults filled in) and the text it was parsed from. */
@@ -103,6 +103,9 @@ struct manual {
 	const char *tail;        /* examples; may be NULL */
 	const struct option_row *rows;
 };
+
+/* Prints --help to stdout; options: the defaults. Lines of it and of table_print() are as wide as the terminal, else 80 columns. */
+void manual_print(const struct manual *m, const void *options);
 
 /*
  * Fills options (already holding the defaults) from argv. Returns the index of the first operand in argv, which is

@@ -12,8 +12,9 @@ LISTS = {"augment": [["--recipe", "list"]], "encode": [["-a", "list"], ["--optim
          "loss": [["list"]], "probe": [["list"]]}
 
 
-def run(tool, *words):
-    return subprocess.run([f"{BIN}/{tool}", *words], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=20)
+def run(tool, *words, width=80):
+    return subprocess.run([f"{BIN}/{tool}", *words], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=20,
+                          env=dict(os.environ, COLUMNS=str(width)))
 
 
 def manual(tool):
@@ -38,7 +39,9 @@ def test_help(tool, page):
         check(f"{tool} {word}", r.returncode == 0 and re.fullmatch(rf"{tool} \(sprat\) \d+\.\d+\.\d+[^\n]*\n(?:[^\n]*\n)*", r.stdout) and not r.stderr,
               r.stdout + r.stderr)
     text = run(tool, "--help").stdout
-    check(f"{tool} --help fits a terminal", max(map(len, text.split("\n"))) <= 132, max(text.split("\n"), key=len))
+    for width in (60, 80, 120):
+        rows = "".join(re.findall(r"^  (?:-\w, |    )--.*\n(?: {8,}.*\n)*", run(tool, "--help", width=width).stdout, re.M)).split("\n")
+        check(f"{tool} --help fits {width} columns", max(map(len, rows)) < width, max(rows, key=len))
     options = re.findall(r"^  (?:-(\w), |    )--([\w-]+)(?: ([A-Z]\S*))? ", text, re.M)
     check(f"{tool} --help lists options", len(options) >= 6, text)
     for letter, name, _ in options:
@@ -54,6 +57,12 @@ def test_lists(tool, page):
         r = run(tool, *words)
         names = re.findall(r"^(?:  )?([a-z][\w-]*)", r.stdout, re.M)
         check(f"{tool} {' '.join(words)}", r.returncode == 0 and names and not r.stderr, f"{r.returncode} {r.stdout} {r.stderr}")
+        keys = set(re.findall(r"(?<=[ ])([a-z]\w*)=\S", re.sub(r"(?m)^\S+", "", r.stdout.split("\nKeys")[0])))
+        told = set(re.findall(r"^    ([a-z]\w*)  +\S", r.stdout.partition("\nKeys")[2], re.M))
+        check(f"{tool} {' '.join(words)}: each key has a default and a meaning", keys == told and len(set(names)) == len(names), f"{keys} {told}")
+        narrow = run(tool, *words, width=56).stdout
+        check(f"{tool} {' '.join(words)} is wrapped, losing no word", max(map(len, narrow.split("\n"))) <= 56 and narrow.split() == r.stdout.split(),
+              max(narrow.split("\n"), key=len))
         missing = [n for n in names if not re.search(rf"(?<![\w-]){n}(?![\w-])", page)]
         check(f"{tool}.1 names what '{' '.join(words)}' lists", not missing, missing)
 
