@@ -24,7 +24,7 @@ static const struct option_row rows[] = {
 	{ 0, "fast", OPT_FLAG, offsetof(struct options, maker.fast), 0, 0, NULL, "decode coarsely, large JPEGs at reduced size", NULL },
 	{ 0, "mean", OPT_TEXT, offsetof(struct options, maker.mean), 0, 0, "R,G,B", "for normalisation by encode; the recipe's", NULL },
 	{ 0, "std", OPT_TEXT, offsetof(struct options, maker.std), 0, 0, "R,G,B", "for normalisation by encode; the recipe's", NULL },
-	{ 0, "max-bad", OPT_REAL, offsetof(struct options, maker.max_bad), 0, 1, "SHARE", "of the images that may be unreadable", NULL },
+	{ 0, "max-bad", OPT_REAL, offsetof(struct options, maker.max_bad), 0, 1, "SHARE", "of the images, and at least 8, may be unreadable", NULL },
 	{ 0, "cache", OPT_INT, offsetof(struct options, maker.cache), 0, 1e15, "BYTES", "for decoded images, when all fit", NULL },
 	{ 0, "profile", OPT_FLAG, offsetof(struct options, profile), 0, 0, NULL, "say at the end where the time went", NULL },
 	{ 0, "describe", OPT_FLAG, offsetof(struct options, describe), 0, 0, NULL, "print counts, sizes, unreadable files, then end", NULL },

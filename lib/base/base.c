@@ -281,6 +281,30 @@ int read_file(const char *path, size_t limit, void **data, size_t *size)
 	return r;
 }
 
+size_t text_mark(const char *text)
+{
+	return strncmp(text, "\xef\xbb\xbf", 3) == 0 ? 3 : 0;
+}
+
+int read_text(const char *path, size_t limit, char **text, size_t *size)
+{
+	void *data;
+	size_t mark;
+
+	if (read_file(path, limit, &data, size) < 0)
+		return -1;
+	*text = xrealloc(data, *size + 1, 1);
+	(*text)[*size] = '\0';
+	if (strncmp(*text, "\xff\xfe", 2) == 0 || strncmp(*text, "\xfe\xff", 2) == 0) {
+		free(*text);
+		return fail("unable to use '%s': it is UTF-16; save it as UTF-8, or try: iconv -f UTF-16 -t UTF-8", path);
+	}
+	mark = text_mark(*text);
+	*size -= mark;
+	memmove(*text, *text + mark, *size + 1);
+	return 0;
+}
+
 static void sync_folder(const char *path)
 {
 	char *folder = xstrdup(path), *slash = strrchr(folder, '/');

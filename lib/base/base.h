@@ -85,6 +85,10 @@ int parse_real(const char *s, double *out);
 /* --- files --- */
 /* Reads a whole file into a fresh buffer (freed by the caller); at most limit bytes, else fails. */
 int read_file(const char *path, size_t limit, void **data, size_t *size);
+/* The same of a text, which then ends in a NUL; a byte-order mark in front is dropped, UTF-16 is refused. */
+int read_text(const char *path, size_t limit, char **text, size_t *size);
+/* Bytes of the UTF-8 byte-order mark that a text begins with: 3, or 0. */
+size_t text_mark(const char *text);
 /* write(2) until all is out. */
 int write_all(int fd, const void *data, size_t size);
 /* Makes content appear at path whole or not at all: temporary name, fsync, rename, fsync of the folder. Links are followed; a

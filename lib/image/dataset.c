@@ -147,6 +147,11 @@ int dataset_split_count(const struct dataset *d, enum split s)
 	return n;
 }
 
+int dataset_bad_most(double share, int64_t samples)
+{
+	return share > 0 ? (int)MAX(share * (double)samples, DATASET_BAD) : 0;
+}
+
 int dataset_load(const struct dataset *d, int sample, struct bytes *scratch, struct blob *blob)
 {
 	const struct sample *s = &d->samples[sample];

@@ -67,6 +67,9 @@ int dataset_label(struct dataset *d, const char *path);
 int dataset_holdout(struct dataset *d, const char *spec);
 /* How many samples of a split there are. */
 int dataset_split_count(const struct dataset *d, enum split s);
+/* How many of so many samples may be unreadable: a share of them, but DATASET_BAD in any case where the share is above 0. */
+enum { DATASET_BAD = 8 };
+int dataset_bad_most(double share, int64_t samples);
 /* The numbers of the samples of a split, train, test or all, for the caller to free; NULL after fail(), with EXIT_USAGE, when
  * there are none. */
 int *dataset_choose(const struct dataset *d, const char *split, int *count);

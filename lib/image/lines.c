@@ -11,7 +11,8 @@ static int split_line(char *line, char separator, const char *path, int number)
 	char *at = separator ? strchr(line, separator) : NULL;
 
 	if (separator && !at)
-		return fail("unable to use '%s': line %d holds no tab between a name and a class", path, number);
+		return fail("unable to use '%s': line %d holds no tab between a name and a class%s", path, number,
+			    strchr(line, ',') ? "; for a comma, try: tr , '\\t'" : "");
 	if (at)
 		*at = '\0';
 	return 0;
@@ -54,14 +55,11 @@ static int drop_repeats(struct lines *l, const char *path, char separator)
 
 int lines_read(struct lines *l, const char *path, char separator)
 {
-	void *data;
 	size_t size;
 
 	*l = (struct lines){ 0 };
-	if (read_file(path, 1 << 30, &data, &size) < 0)
+	if (read_text(path, 1 << 30, &l->text, &size) < 0)
 		return -1;
-	l->text = xrealloc(data, size + 1, 1);
-	l->text[size] = '\0';
 	if (split_text(l, path, separator) < 0) {
 		lines_release(l);
 		return -1;

@@ -70,7 +70,7 @@ static int note_bad(struct maker *m, int sample)
 	if (atomic_exchange(&m->bad[sample], 1))
 		return 0;
 	n = atomic_fetch_add(&m->bad_count, 1) + 1;
-	if (n > m->max_bad * (double)m->facts.samples)
+	if (n > dataset_bad_most(m->max_bad, m->facts.samples))
 		return fail("too many unreadable images, %d of %lld (--max-bad %g); the last, '%s': %s", n, (long long)m->facts.samples,
 			    m->max_bad, dataset_name(m->d, sample), why());
 	note("left out '%s': %s", dataset_name(m->d, sample), why());

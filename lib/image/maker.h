@@ -6,7 +6,7 @@
  * is the recipe eval's, the others are drawn by the recipe of the options for epoch 0.
  *
  * A sample that cannot be decoded is noted and counted once; in training another one stands in (sampler.h), in evaluation its row
- * is left out. When more than max_bad of the samples are bad, making fails.
+ * is left out. When too many are bad (dataset_bad_most()), making fails.
  *
  *	struct maker_options o = MAKER_OPTIONS_INIT;
  *	choice_parse(&o.recipe, &recipe_table, "mocov2");
@@ -34,7 +34,7 @@ struct maker_options {
 	bool eval, exif, fast;    /* exif: turn pictures as their EXIF says; fast: decode coarsely (picture.h) */
 	const char *split;        /* train, test or all; "": train in training, all in evaluation */
 	const char *mean, *std;   /* "r,g,b"; "": the recipe's own */
-	double max_bad;           /* share of the samples that may be unreadable */
+	double max_bad;           /* share of the samples that may be unreadable: dataset_bad_most() */
 	int64_t cache;            /* bytes for decoded pictures; 0: none */
 };
 #define MAKER_OPTIONS_INIT { .batch = 256, .epochs = 200, .split = "", .mean = "", .std = "", .max_bad = 0.01, .cache = 1 << 30 }

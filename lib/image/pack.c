@@ -151,7 +151,7 @@ static int write_sample(struct packer *p, struct tar_out *t, int sample, const s
 
 	if (!s->extension) {
 		note("left out '%s': %s", dataset_name(p->d, sample), s->why);
-		if (++p->bad > p->o->max_bad * p->d->count)
+		if (++p->bad > dataset_bad_most(p->o->max_bad, p->d->count))
 			return fail("too many unreadable images, %d of %d (--max-bad %g); the last, '%s': %s", p->bad, p->d->count,
 				    p->o->max_bad, dataset_name(p->d, sample), s->why);
 		return 0;

@@ -23,7 +23,7 @@ struct pack_options {
 	int64_t short_side;     /* 0: pictures are kept as they are */
 	int64_t shard;          /* samples a shard */
 	bool exif;              /* turn pictures; those that are turned are written anew */
-	double max_bad;         /* share of the samples that may be unreadable */
+	double max_bad;         /* share of the samples that may be unreadable: dataset_bad_most() */
 };
 
 /* Writes all shards on all threads and notes what was saved. 0, or -1 after fail(). */

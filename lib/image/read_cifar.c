@@ -68,15 +68,13 @@ static bool cifar_claims(const char *path, const struct stat *st, const uint8_t 
 static void read_class_names(const char *folder, const char *file, char names[256][32])
 {
 	char *path = xasprintf("%s/%s", folder, file), *rest, *line, *text;
-	void *data;
 	size_t size;
 	int n = 0;
 
 	for (int i = 0; i < 256; i++)
 		snprintf(names[i], sizeof(names[i]), "%03d", i);
-	if (read_file(path, 1 << 16, &data, &size) == 0) {
-		rest = text = xrealloc(data, size + 1, 1);
-		text[size] = '\0';
+	if (read_text(path, 1 << 16, &text, &size) == 0) {
+		rest = text;
 		while (n < 256 && (line = strsep(&rest, "\r\n")) != NULL)
 			if (*line && !strchr(line, '/'))
 				format(names[n++], sizeof(names[0]), "%s", line);

@@ -11,10 +11,14 @@ static bool list_claims(const char *path, const struct stat *st, const uint8_t *
 	return false; /* it is asked for, never found */
 }
 
-static int add_file(struct dataset *d, int source, const char *name)
+/* A list made of lines may have been made of lines that end in CR LF. */
+static int add_file(struct dataset *d, int source, char *name)
 {
+	size_t n = strlen(name);
 	struct stat st;
 
+	if (stat(name, &st) < 0 && name[n - 1] == '\r')
+		name[n - 1] = '\0';
 	if (stat(name, &st) < 0)
 		return fail("unable to open '%s', named on stdin:", name);
 	if (!S_ISREG(st.st_mode))
@@ -25,20 +29,19 @@ static int add_file(struct dataset *d, int source, const char *name)
 static int list_scan(struct dataset *d, int source)
 {
 	int first = d->count, r = 0;
-	void *data;
 	char *text;
 	size_t size;
 
 	d->sources[source].fd = AT_FDCWD;
-	if (read_file("/dev/stdin", (size_t)4 << 30, &data, &size) < 0)
+	if (read_text("/dev/stdin", (size_t)4 << 30, &text, &size) < 0)
 		return -1;
-	text = xrealloc(data, size + 1, 1);
-	text[size] = '\0';
 	if (strlen(text) == size && strchr(text, '\n'))
-		r = fail("unable to use the list on stdin: it has lines, not names that end in NUL; try: tr '\\n' '\\0' < list | augment -0");
-	for (size_t at = 0; r == 0 && at < size; at += strlen(text + at) + 1)
-		if (text[at])
+		r = fail("unable to use the list on stdin: it has lines, not names that end in NUL; try: tr -d '\\r' < list | tr '\\n' '\\0' | augment -0");
+	for (size_t at = 0, n; r == 0 && at < size; at += n + 1) {
+		n = strlen(text + at);
+		if (n)
 			r = add_file(d, source, text + at);
+	}
 	free(text);
 	if (r == 0)
 		dataset_strip(d, source, first);

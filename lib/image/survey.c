@@ -51,18 +51,43 @@ static void print_word(FILE *to, const char *text)
 		fputc((unsigned char)*text < ' ' ? '?' : *text, to);
 }
 
+static void print_class(const struct dataset *d, int c, const int counts[2], FILE *to)
+{
+	fputs("class\t", to);
+	print_word(to, c < d->class_count ? d->classes[c] : "-");
+	fprintf(to, "\t%d\t%d\n", counts[SPLIT_TRAIN], counts[SPLIT_TEST]);
+}
+
+/* Numbered classes may leave large gaps. */
+static void print_absent(const struct dataset *d, int first, int end, FILE *to)
+{
+	fputs("absent\t", to);
+	print_word(to, d->classes[first]);
+	fputc('\t', to);
+	print_word(to, d->classes[end - 1]);
+	fprintf(to, "\t%d\n", end - first);
+}
+
 static void print_classes(const struct dataset *d, FILE *to)
 {
-	int (*counts)[2] = xcalloc(d->class_count + 1, sizeof(*counts));
+	int (*counts)[2] = xcalloc(d->class_count + 1, sizeof(*counts)), occur = 0, end;
 
 	for (int i = 0; i < d->count; i++)
 		counts[d->samples[i].label < 0 ? d->class_count : d->samples[i].label][d->samples[i].split]++;
-	for (int c = 0; c <= d->class_count; c++)
-		if (c < d->class_count || counts[c][0] + counts[c][1]) {
-			fputs("class\t", to);
-			print_word(to, c < d->class_count ? d->classes[c] : "-");
-			fprintf(to, "\t%d\t%d\n", counts[c][SPLIT_TRAIN], counts[c][SPLIT_TEST]);
+	for (int c = 0; c < d->class_count; c++)
+		occur += counts[c][0] + counts[c][1] > 0;
+	fprintf(to, "classes\t%d\n", occur);
+	for (int c = 0; c <= d->class_count; c = end) {
+		for (end = c; end < d->class_count && counts[end][0] + counts[end][1] == 0; end++)
+			;
+		if (end > c) {
+			print_absent(d, c, end, to);
+			continue;
 		}
+		if (c < d->class_count || counts[c][0] + counts[c][1])
+			print_class(d, c, counts[c], to);
+		end++;
+	}
 	free(counts);
 }
 
@@ -86,8 +111,8 @@ int survey_print(const struct dataset *d, bool exif, FILE *to)
 	look(d, exif, &s);
 	for (int i = 0; i < d->count; i++)
 		bytes += d->samples[i].size;
-	fprintf(to, "images\t%d\nbytes\t%llu\ntrain\t%d\ntest\t%d\nclasses\t%d\n", d->count, (unsigned long long)bytes,
-		dataset_split_count(d, SPLIT_TRAIN), dataset_split_count(d, SPLIT_TEST), d->class_count);
+	fprintf(to, "images\t%d\nbytes\t%llu\ntrain\t%d\ntest\t%d\n", d->count, (unsigned long long)bytes,
+		dataset_split_count(d, SPLIT_TRAIN), dataset_split_count(d, SPLIT_TEST));
 	print_classes(d, to);
 	print_sides(&s, to);
 	fprintf(to, "bad\t%d\n", s.bad);

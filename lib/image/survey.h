@@ -7,7 +7,9 @@
  *
  *	images     200
  *	bytes      22059217
+ *	classes    2                         that occur
  *	class      cat     90      10        images of a class in the splits train and test
+ *	absent     1       6       6         first and last of a run of classes that no image has, and how many these are
  *	side       256-511 180               pictures by their short side
  *	unreadable c/x.jpg it is truncated
  */

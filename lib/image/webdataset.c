@@ -58,5 +58,7 @@ int webdataset_rank(const char *name)
 
 bool webdataset_class(int rank, char *text, size_t size, char class[WEBDATASET_CLASS])
 {
-	return kinds[rank - 1].read(text, size, class);
+	size_t mark = text_mark(text);
+
+	return kinds[rank - 1].read(text + mark, size - mark, class);
 }

@@ -149,7 +149,7 @@ def test_errors(d):
     open(f"{d}/nothing.tar", "w").close()
     for name, words, code, part in (("a pattern without a number", ["--pack", "out.tar", "data"], 2, "%06d"), ("one with two", ["--pack", "%d%d.tar", "data"], 2, "%06d"),
                                     ("one with words", ["--pack", "%s.tar", "data"], 2, "%06d"), ("two images of one key", ["--pack", "o%d.tar", "twice"], 1, "rename"),
-                                    ("too many unreadable", ["--pack", "b%d.tar", "data"], 1, "--max-bad"), ("a folder that is not there", ["--pack", "no/b%d.tar", "turned"], 1, "no/b0.tar"),
+                                    ("too many unreadable", ["--pack", "b%d.tar", "--max-bad", "0", "data"], 1, "--max-bad"), ("a folder that is not there", ["--pack", "no/b%d.tar", "turned"], 1, "no/b0.tar"),
                                     ("a list and a folder", ["--describe", "-0", "data"], 2, "stdin"),
                                     ("two things at once", ["--describe", "--preview", "x.png", "data"], 2, "one at a time"), ("one picture", ["--describe", "turned/a/1.jpg"], 1, "its folder"),
                                     ("an empty file", ["--describe", "nothing.tar"], 1, "empty"), ("a preview over a folder", ["--preview", "data", "--max-bad", "1", "data"], 1, "directory")):
@@ -176,6 +176,15 @@ def test_describe(d):
         f.write(b"nothing")
     rows, r = described(d, "odd")
     check("--describe keeps to one fact a line, whatever the names", rows["class"] == [["tab?or?line", "1", "0"]] and rows["unreadable"][0][0] == "tab?or?line/a?b.jpg" and len(rows) == 8, rows)
+    for label in (0, 7, 7, 1000):
+        os.makedirs(f"{d}/gaps", exist_ok=True)
+        n = len(os.listdir(f"{d}/gaps"))
+        save(d, f"gaps/{n}.png", 20, 20, 1)
+        with open(f"{d}/gaps.tsv", "a") as f:
+            f.write(f"{n}.png\t{label}\n")
+    rows, r = described(d, "--labels", "gaps.tsv", "gaps")
+    check("--describe of numbered classes prints those that occur", (rows["classes"], rows["class"], rows["absent"]) ==
+          ([["3"]], [["0", "1", "0"], ["7", "2", "0"], ["1000", "1", "0"]], [["1", "6", "6"], ["8", "999", "992"]]), r.stdout[:300])
     with open("/dev/full", "w") as full:
         r = subprocess.run([f"{BIN}/augment", "--describe", "data"], cwd=d, stdout=full, stderr=subprocess.PIPE, text=True)
     check("--describe into a full disk fails", r.returncode == 1 and "stdout" in r.stderr, r.stderr)
