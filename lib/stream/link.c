@@ -26,6 +26,7 @@ struct peer {
 	void *socket, *monitor;   /* NULL: closed */
 	double broken_at;         /* when the link went down; 0 while it is up */
 	bool reported;
+	enum link_reach reach;
 };
 
 struct client {
@@ -132,14 +133,19 @@ static void set_int(void *socket, int option, int value)
 	zmq_setsockopt(socket, option, &value, sizeof(value));
 }
 
+/* A host name that cannot be resolved only shows in ZeroMQ's decision to try again. */
+enum {
+	ENDINGS = ZMQ_EVENT_CLOSED | ZMQ_EVENT_DISCONNECTED | ZMQ_EVENT_CONNECT_RETRIED | ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL |
+		  ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL | ZMQ_EVENT_HANDSHAKE_FAILED_AUTH,
+};
+
 static void *monitor(struct links *l, void *socket, int number)
 {
 	char name[64];
 	void *m;
 
 	snprintf(name, sizeof(name), "inproc://monitor-%d", number);
-	if (zmq_socket_monitor(socket, name, ZMQ_EVENT_ACCEPTED | ZMQ_EVENT_CLOSED | ZMQ_EVENT_DISCONNECTED |
-			       ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL | ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL | ZMQ_EVENT_HANDSHAKE_FAILED_AUTH) < 0)
+	if (zmq_socket_monitor(socket, name, ENDINGS | ZMQ_EVENT_ACCEPTED | ZMQ_EVENT_CONNECTED | ZMQ_EVENT_HANDSHAKE_SUCCEEDED) < 0)
 		return NULL;
 	m = zmq_socket(l->context, ZMQ_PAIR);
 	if (m && zmq_connect(m, name) < 0)
@@ -275,12 +281,17 @@ int links_connect(struct links *l, const char *endpoint, const char *curve)
 	if (!p->socket)
 		return fail("unable to open a socket: %s", zmq_strerror(errno));
 	l->peer_count = MAX(l->peer_count, number + 1);
-	if (*curve && secure_client(p->socket, curve) < 0)
+	if (*curve && secure_client(p->socket, curve) < 0) {
+		close_peer(p, 0);
 		return -1;
+	}
 	p->monitor = monitor(l, p->socket, l->monitors++);
 	if (!p->monitor || zmq_connect(p->socket, endpoint) < 0) {
+		int error = errno;
+
 		close_peer(p, 0);
-		return fail_code(EXIT_USAGE, "unable to connect to '%s': %s", endpoint, zmq_strerror(errno));
+		return fail_code(EXIT_USAGE, "unable to connect to '%s': %s: a ticket names tcp://HOST:PORT or ipc://PATH", endpoint,
+				 zmq_strerror(error));
 	}
 	return number;
 }
@@ -288,6 +299,11 @@ int links_connect(struct links *l, const char *endpoint, const char *curve)
 void links_disconnect(struct links *l, int peer)
 {
 	close_peer(&l->peers[peer], 0); /* it is gone: what waits for it would only delay our end */
+}
+
+enum link_reach links_reach(const struct links *l, int peer)
+{
+	return l->peers[peer].reach;
 }
 
 /* --- sending --- */
@@ -493,6 +509,8 @@ static bool monitor_event(void *m, uint16_t *event, int *value)
 
 static void connection(struct links *l, uint16_t event, int fd)
 {
+	if (!(event & (ENDINGS | ZMQ_EVENT_ACCEPTED)))
+		return;
 	if (event == ZMQ_EVENT_ACCEPTED) {
 		if (l->connection_count < CONNECTIONS_MAX)
 			l->connections[l->connection_count++] = fd;
@@ -508,6 +526,16 @@ static void connection(struct links *l, uint16_t event, int fd)
 		}
 }
 
+static void peer_event(struct peer *p, uint16_t event)
+{
+	if (event == ZMQ_EVENT_CONNECTED)
+		p->reach = LINK_REACHED;
+	else if (event == ZMQ_EVENT_HANDSHAKE_SUCCEEDED)
+		p->reach = LINK_GREETED;
+	else if ((event & ENDINGS) && p->broken_at == 0)
+		p->broken_at = now();
+}
+
 static void read_monitors(struct links *l)
 {
 	uint16_t event = 0;
@@ -517,8 +545,7 @@ static void read_monitors(struct links *l)
 		connection(l, event, value);
 	for (int i = 0; i < l->peer_count; i++)
 		while (l->peers[i].socket && monitor_event(l->peers[i].monitor, &event, &value))
-			if (event != ZMQ_EVENT_ACCEPTED && l->peers[i].broken_at == 0)
-				l->peers[i].broken_at = now();
+			peer_event(&l->peers[i], event);
 }
 
 static bool overdue(double since, double *next)

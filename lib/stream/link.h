@@ -36,6 +36,9 @@ struct link_event {
 	struct record *record;
 };
 
+/* How far the last try to reach a server came. */
+enum link_reach { LINK_NOWHERE, LINK_REACHED, LINK_GREETED }; /* not at all, to an open port, to a socket that took the handshake */
+
 struct links;
 struct links *links_new(void);
 /* Sends what is queued for at most linger milliseconds, closes everything, removes the socket file. */
@@ -48,6 +51,7 @@ int links_bind(struct links *l, const char *where, bool insecure, char *endpoint
 /* Opens a link to a server: its number, or -1 after fail(). A number is used again once disconnected. */
 int links_connect(struct links *l, const char *endpoint, const char *curve);
 void links_disconnect(struct links *l, int peer);
+enum link_reach links_reach(const struct links *l, int peer);
 
 /* 0, or -1 when the other side is gone or takes nothing more (its event follows or has been seen) or the header is too large. */
 int links_send(struct links *l, int peer, const struct record *r);

@@ -139,6 +139,12 @@ int stage_gone(struct stage *s, bool silent, const char *sentence)
 
 /* --- one event --- */
 
+/* A failed line must not look like one that is done, whatever a neighbour sends. */
+static int exit_code(int64_t code)
+{
+	return code >= 1 && code <= 255 ? (int)code : EXIT_FAIL;
+}
+
 static int take_record(struct stage *s, struct link_event *e)
 {
 	int64_t stop = record_int(e->record, "stop", 0);
@@ -154,7 +160,7 @@ static int take_record(struct stage *s, struct link_event *e)
 			record_free(e->record);
 			return 0;
 		}
-		stage_pass(s, (int)record_int(e->record, "code", EXIT_FAIL), record_text(e->record, "sentence", "a neighbour failed"));
+		stage_pass(s, exit_code(record_int(e->record, "code", EXIT_FAIL)), record_text(e->record, "sentence", "a neighbour failed"));
 		record_free(e->record);
 		return -1;
 	}

@@ -15,13 +15,16 @@ struct server {
 	enum server_state state;
 	int peer;                 /* number of its link while not dead */
 	int open_wants;
-	double retry_at;
+	double dialled_at, retry_at;
+	bool served;              /* has sent a schema once */
+	enum link_reach reach;    /* how far the last try came */
 };
 
 struct want {
 	int64_t step;
 	int part, parts;
 	int server;               /* -1: not asked yet */
+	int64_t turn;             /* of all wants sent, which it was */
 	struct record *request, *answer;
 };
 
@@ -57,10 +60,11 @@ struct stage {
 	bool stdin_open, ended, connected;
 	char line[TICKET_MAX];    /* the beginning of the next ticket */
 	int line_used;
-	double alone_since;       /* when the last live server was lost; 0: there is one */
+	double alone_since;       /* since when no server is ready; 0: one is */
 	struct record *schema, *open;
 	struct want wants[WANTS_MAX];
 	int want_head, want_count;
+	int64_t turns;            /* wants sent */
 	/* downstream */
 	struct stage_options options;
 	bool serving, trained, ticket_out, stdout_pipe, stdout_closed, had_client, asked;

@@ -14,12 +14,26 @@ static struct want *want_at(struct stage *s, int i)
 	return &s->wants[(s->want_head + i) % WANTS_MAX];
 }
 
+static bool is_live(const struct server *v)
+{
+	return v->state == SERVER_CONNECTING || v->state == SERVER_READY;
+}
+
 static int count_live(const struct stage *s)
 {
 	int n = 0;
 
 	for (int i = 0; i < s->server_count; i++)
-		n += s->servers[i].state <= SERVER_READY;
+		n += is_live(&s->servers[i]);
+	return n;
+}
+
+static int count_ready(const struct stage *s)
+{
+	int n = 0;
+
+	for (int i = 0; i < s->server_count; i++)
+		n += s->servers[i].state == SERVER_READY;
 	return n;
 }
 
@@ -28,17 +42,19 @@ static int count_live(const struct stage *s)
 static struct server *server_of(struct stage *s, int peer)
 {
 	for (int i = 0; i < s->server_count; i++)
-		if (s->servers[i].state <= SERVER_READY && s->servers[i].peer == peer)
+		if (is_live(&s->servers[i]) && s->servers[i].peer == peer)
 			return &s->servers[i];
 	return NULL;
 }
 
 static int connect_server(struct stage *s, struct server *v)
 {
+	v->state = SERVER_CLOSED;
 	v->peer = links_connect(s->links, v->ticket.endpoint, v->ticket.curve);
 	if (v->peer < 0)
 		return -1;
 	v->state = SERVER_CONNECTING;
+	v->dialled_at = now();
 	v->open_wants = 0;
 	return links_send(s->links, v->peer, s->open);
 }
@@ -64,6 +80,8 @@ void upstream_broken(struct stage *s, int peer)
 {
 	struct server *v = server_of(s, peer);
 
+	if (v)
+		v->reach = links_reach(s->links, peer);
 	links_disconnect(s->links, peer);
 	if (!v)
 		return;
@@ -72,8 +90,6 @@ void upstream_broken(struct stage *s, int peer)
 	for (int i = 0; i < s->want_count; i++) /* the answers are pure functions of the wants: any other server may give them */
 		if (want_at(s, i)->server == v - s->servers && !want_at(s, i)->answer)
 			want_at(s, i)->server = -1;
-	if (count_live(s) == 0)
-		s->alone_since = now();
 }
 
 void upstream_silence(struct stage *s, int peer)
@@ -128,7 +144,7 @@ static int take_schema(struct stage *s, struct server *v, struct record *r)
 		return fail("the '%s' stage speaks another version of the wire than %d: use programs of one release", v->ticket.stage, WIRE_VERSION);
 	}
 	v->state = SERVER_READY;
-	s->alone_since = 0;
+	v->served = true;
 	if (!s->schema) {
 		s->schema = r;
 		return 0;
@@ -163,26 +179,47 @@ static int check_answer(const struct stage *s, const struct server *v, const str
 	return 0;
 }
 
-static int take_answer(struct stage *s, struct server *v, struct record *r)
+/* What a server has to answer next: the want that was sent to it first, which a dead worker's need not be, however early its step. */
+static struct want *due_want(struct stage *s, const struct server *v)
 {
+	struct want *due = NULL;
+
 	for (int i = 0; i < s->want_count; i++) {
 		struct want *w = want_at(s, i);
 
-		if (w->server != v - s->servers || w->answer)
-			continue;
-		if (record_int(r, "step", -1) != w->step || record_int(r, "part", 0) != w->part || record_int(r, "parts", 1) != w->parts)
-			break;
-		if (check_answer(s, v, w, r) < 0) {
-			record_free(r);
-			return -1;
-		}
-		w->answer = r;
-		v->open_wants--;
-		return 0;
+		if (w->server == v - s->servers && !w->answer && (!due || w->turn < due->turn))
+			due = w;
 	}
-	fail("the '%s' stage answered step %lld, which was not asked for", v->ticket.stage, (long long)record_int(r, "step", -1));
-	record_free(r);
-	return -1;
+	return due;
+}
+
+static int check_place(const struct server *v, const struct want *w, const struct record *r)
+{
+	const struct scalar *step = record_scalar(r, "step");
+	long long n = record_int(r, "step", -1) + 1;
+
+	if (!step || step->type != SCALAR_INT)
+		return fail("the '%s' stage sent a batch without 'step' as an integer", v->ticket.stage);
+	if (!w)
+		return fail("the '%s' stage answered step %lld, but no want was open: each is answered once", v->ticket.stage, n);
+	if (record_int(r, "step", -1) != w->step)
+		return fail("the '%s' stage answered step %lld, but step %lld was its next want", v->ticket.stage, n, (long long)w->step + 1);
+	if (record_int(r, "part", 0) != w->part || record_int(r, "parts", 1) != w->parts)
+		return fail("the '%s' stage answered another part of step %lld than %d of %d, its next want", v->ticket.stage, n, w->part, w->parts);
+	return 0;
+}
+
+static int take_answer(struct stage *s, struct server *v, struct record *r)
+{
+	struct want *w = due_want(s, v);
+
+	if (check_place(v, w, r) < 0 || check_answer(s, v, w, r) < 0) {
+		record_free(r);
+		return -1;
+	}
+	w->answer = r;
+	v->open_wants--;
+	return 0;
 }
 
 int upstream_record(struct stage *s, int peer, struct record *r)
@@ -196,7 +233,7 @@ int upstream_record(struct stage *s, int peer, struct record *r)
 	if (v && r->kind == KIND_END) {
 		upstream_silence(s, peer);
 		s->ended = true;
-		s->end_code = (int)record_int(r, "code", 0);
+		s->end_code = record_int(r, "code", 0) >= 0 && record_int(r, "code", 0) <= 255 ? (int)record_int(r, "code", 0) : EXIT_FAIL;
 	} else if (v && r->kind == KIND_CLOSE) {
 		upstream_broken(s, peer);
 		v->state = SERVER_CLOSED; /* and is not tried again */
@@ -243,6 +280,7 @@ static void assign(struct stage *s)
 		if (links_send(s->links, v->peer, w->request) < 0)
 			return; /* its end is about to be reported */
 		w->server = (int)(v - s->servers);
+		w->turn = s->turns++;
 		v->open_wants++;
 	}
 }
@@ -279,13 +317,36 @@ static bool only_unix_sockets(const struct stage *s)
 	return true;
 }
 
+/* What became of a server, and what to check. */
+static void describe_loss(const struct stage *s, const struct server *v, char *text, size_t size)
+{
+	const char *stage = v->ticket.stage, *where = v->ticket.endpoint;
+
+	if (v->served && strncmp(where, "ipc:", 4) == 0)
+		snprintf(text, size, "the '%s' stage vanished without a word: run the same line again to resume", stage);
+	else if (v->served)
+		snprintf(text, size, "the '%s' stage at '%s' vanished without a word: run the same line again to resume", stage, where);
+	else if (v->reach == LINK_NOWHERE)
+		snprintf(text, size, "nobody answers at '%s', where the '%s' stage's ticket points: does it still run, and is that its address as "
+			 "seen from this host?", where, stage);
+	else if (v->reach == LINK_REACHED)
+		snprintf(text, size, "'%s' answers, but not as the '%s' stage's ticket says: is the ticket whole, with its curve= key, and of the "
+			 "run that is there now?", where, stage);
+	else
+		snprintf(text, size, "the '%s' stage at '%s' sent no schema within %g seconds: does it hang, or need a longer --patience?", stage,
+			 where, s->patience);
+}
+
 static int give_up(struct stage *s)
 {
-	char text[256];
+	struct server *v = &s->servers[s->server_count - 1];
+	char text[512];
 
 	if (s->server_count == 0)
 		return stage_gone(s, false, "no ticket came on stdin: the stage in front ended before it served");
-	snprintf(text, sizeof(text), "the '%s' stage vanished without a word: run the same line again to resume", s->servers[s->server_count - 1].ticket.stage);
+	if (is_live(v))
+		v->reach = MAX(v->reach, links_reach(s->links, v->peer));
+	describe_loss(s, v, text, sizeof(text));
 	return stage_gone(s, false, text);
 }
 
@@ -304,21 +365,19 @@ static int reconnect(struct stage *s)
 
 int upstream_tend(struct stage *s, int *timeout)
 {
-	double lone;
+	double left;
 
 	assign(s);
-	if (count_live(s) > 0 && s->alone_since == 0)
-		return 0;
-	if (s->server_count == 0 && s->stdin_open)
+	if (count_ready(s) > 0)
+		s->alone_since = 0;
+	if (count_ready(s) > 0 || (s->server_count == 0 && s->stdin_open))
 		return 0; /* whoever holds the pipe open may take its time: to spool a tar, to calibrate */
 	if (s->alone_since == 0)
 		s->alone_since = now();
-	lone = now() - s->alone_since;
-	if (!s->stdin_open && (s->server_count == 0 || only_unix_sockets(s)))
-		return count_live(s) > 0 ? 0 : give_up(s);
-	if (lone >= s->patience)
+	left = s->alone_since + s->patience - now();
+	if (left <= 0 || (count_live(s) == 0 && !s->stdin_open && only_unix_sockets(s)))
 		return give_up(s);
-	*timeout = RETRY_SECONDS * 1000;
+	*timeout = (int)(MIN(left, RETRY_SECONDS) * 1000) + 1;
 	return reconnect(s);
 }
 
@@ -404,7 +463,12 @@ int stage_connect(struct stage *s, const struct record *open)
 
 void upstream_farewell(struct stage *s, const struct record *word)
 {
-	for (int i = 0; i < s->server_count; i++)
-		if (s->servers[i].state <= SERVER_READY)
-			links_send(s->links, s->servers[i].peer, word);
+	for (int i = 0; i < s->server_count; i++) {
+		struct server *v = &s->servers[i];
+
+		if (v->state == SERVER_CONNECTING && now() - v->dialled_at > 1)
+			links_disconnect(s->links, v->peer); /* nobody is there to hear it */
+		else if (is_live(v))
+			links_send(s->links, v->peer, word);
+	}
 }

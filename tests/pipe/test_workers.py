@@ -1,7 +1,10 @@
 """The stream of augment is a function of the line alone: not of threads, nor of how many workers there are, nor of their deaths."""
 import hashlib
 import os
+import random
 import subprocess
+import sys
+import time
 
 import lines
 import numpy as np
@@ -124,6 +127,69 @@ def test_late_worker(d):
     check("with the same bytes", content(f"{path}/run/checkpoint.safetensors") == content(f"{d}/one-worker/run/checkpoint.safetensors"))
 
 
+# --- workers that are slower than their reader ---
+
+KILLS = 50 if os.environ.get("FULL") else 4
+
+
+def photos(path, count):
+    """Pictures whose reading takes a while."""
+    from PIL import Image
+
+    rng = np.random.default_rng(3)
+    for i in range(count):
+        os.makedirs(f"{path}/class{i % 3}", exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (150, 150, 3), np.uint8)).resize((2000, 2000)).save(f"{path}/class{i % 3}/{i:03d}.jpg", quality=90)
+
+
+def slow_lines(d):
+    """{name: (worker i of a line in folder path, the stages behind, what the line leaves)}; every worker is slower than its reader."""
+    def peer(way):
+        return lambda path, i: [sys.executable, f"{lines.ROOT}/tests/pipe/slow_augment.py", f"ipc://{path}/w{i}", way]
+
+    def shipped(*options):
+        return lambda path, i: ["augment", "-q", "-j1", "--cache", "0", "--size", "32", "--batch", "8", *options, f"{d}/photos"]
+
+    weights = ["encode", "-q", "-j1", "--eval", "-a", "mobilenet_v3_small", "--small", "--patience", "5"]
+    saved = lambda path, line: [content(f"{path}/run/{x}.safetensors") for x in ("checkpoint", "model")]
+    said = lambda path, line: line.stdout
+    return {"training, C": (shipped("--recipe", "mocov2", "--epochs", "2", "-s", "5"), [ENCODE, LOSS], saved),
+            "evaluation, C": (shipped("--eval", "--holdout", "12"), [weights, ["probe", "-q", "-j1", "knn:k=3"]], said),
+            "evaluation, Python": (peer("eval"), [["probe", "-q", "-j1", "--on", "view", "knn:k=3"]], said),
+            "training, Python": (peer("train"), [ENCODE, LOSS], saved)}
+
+
+def slow_run(d, number, worker, stages, left, kill=None):
+    """One line with two workers. kill: (worker, after how many seconds). Gives the line and what it left."""
+    path = f"{d}/slow{number}"
+    os.mkdir(path)
+    line = Line([worker(path, i) for i in range(2)], *stages, cwd=path)
+    if kill:
+        end = time.monotonic() + kill[1]
+        until(lambda: time.monotonic() >= end or line[-1].poll() is not None, kill[1] + 5)
+        line.kill(kill[0])
+    line.wait(90)
+    good = set(line.codes[2:]) == {0} and set(line.codes[:2]) <= {0, -9}
+    return line, left(path, line) if good else None
+
+
+def test_slow_workers(d):
+    """The survivor is still at its own batches when it is given a dead worker's: it answers its own first."""
+    photos(f"{d}/photos", 24)
+    draw, kinds = random.Random(1), slow_lines(d)
+    for k, (name, way) in enumerate(kinds.items()):
+        line, want = slow_run(d, f"-{k}", *way)
+        check(f"slow workers, {name}: a run", want is not None, f"{line.codes} {line.stderr}")
+        bad = []
+        kills = len(range(k, KILLS, len(kinds)))
+        for i in range(kills):
+            after = line.seconds * draw.uniform(0.3, 0.9)
+            killed, have = slow_run(d, f"-{k}-{i}", *way, kill=(i % 2, after))
+            if have != want:
+                bad.append(f"killed after {after:.2f} of {line.seconds:.2f} s: {killed.codes} {killed.stderr}")
+        check(f"slow workers, {name}: {kills} kills change no byte", want is not None and not bad, f"{len(bad)}: {bad}")
+
+
 if __name__ == "__main__":
     with folder() as d:
         images(f"{d}/data", 40)
@@ -131,4 +197,5 @@ if __name__ == "__main__":
         test_photos(d)
         test_runs(d)
         test_late_worker(d)
+        test_slow_workers(d)
     lines.done()
