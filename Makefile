@@ -1,5 +1,6 @@
 # sprat - self-supervised pre-training of small vision models as a pipeline of programs
-# make help lists the targets; knobs: DEV=1 (warnings are errors), SAN=address,undefined, BLAS=1 (without oneDNN), PREFIX, DESTDIR, DATA
+# make help lists the targets; knobs: DEV=1 (warnings are errors), SAN=address,undefined, BLAS=1 (without oneDNN), PLAIN=1 (no loops for
+# wider instruction sets), CC=clang, SYSROOT (another machine's libraries, with its CC), PREFIX, DESTDIR, DATA
 
 TOOLS = augment encode loss probe
 WINGS = base tensor stream image nn loss probe
@@ -10,21 +11,32 @@ PYTHON  ?= /usr/bin/python3
 CC      ?= gcc
 OPT     ?= -O2 -g
 
-# Variants never share objects: a plain build, a sanitised one, one without oneDNN, and one with the stopping points of the kill tests.
-VARIANT := $(if $(POINTS),points,release)$(if $(BLAS),-blas)$(if $(SAN),-san)
+# Variants never share objects: every knob and another compiler have a part in the folder's name. POINTS: the stopping points of the
+# kill tests.
+comma   := ,
+OTHER_CC := $(filter-out gcc cc,$(notdir $(lastword $(CC))))
+VARIANT := $(if $(POINTS),points,release)$(if $(BLAS),-blas)$(if $(PLAIN),-plain)$(if $(SAN),-san-$(subst $(comma),-,$(SAN)))$(OTHER_CC:%=-%)
 B       := build/$(VARIANT)
 BIN     := $(if $(filter release,$(VARIANT)),bin,$B/bin)
 
-PKGS     = libzmq $(shell pkg-config --exists msgpack-c && echo msgpack-c || echo msgpack) libjpeg libpng libwebpdemux zlib jansson
-WARN     = -Wall -Wextra -Wmissing-prototypes -Wstrict-prototypes -Wvla -Wshadow -Wpointer-arith -Wno-sign-compare $(if $(DEV),-Werror)
-CPPFLAGS = -I. -D_GNU_SOURCE $(if $(POINTS),-DTEST_POINTS) $(if $(HAVE_DNNL),-DWITH_ONEDNN) $(shell pkg-config --cflags $(PKGS))
+# Before the packages are there whatever compiles stops with one sentence; check and demo install them first.
+MACHINE := $(shell $(CC) -dumpmachine 2>/dev/null)
+PKG_CONFIG := $(if $(SYSROOT),PKG_CONFIG_SYSROOT_DIR=$(SYSROOT) PKG_CONFIG_LIBDIR=$(SYSROOT)/usr/lib/$(MACHINE)/pkgconfig) pkg-config
+MSGPACK := $(shell $(PKG_CONFIG) --exists msgpack-c 2>/dev/null && echo msgpack-c || echo msgpack)
+PKGS    := libzmq $(MSGPACK) libjpeg libpng libwebpdemux zlib jansson
+FOUND   := $(if $(MACHINE),$(shell $(PKG_CONFIG) --exists $(PKGS) openblas 2>/dev/null && echo y $$($(PKG_CONFIG) --cflags $(PKGS))))
+PACKAGES = $(if $(FOUND),$(wordlist 2,99,$(FOUND)),$(error $(CC) or a library is missing: pipelines/install-packages gets them on \
+	Debian and names them elsewhere))
+WARN     = -Wall -Wextra -Wmissing-prototypes -Wstrict-prototypes -Wvla -Wshadow -Wpointer-arith -Wno-sign-compare \
+	$(if $(DEV),-Werror) $(if $(findstring clang,$(OTHER_CC)),-Wno-pass-failed)
+CPPFLAGS = -I. -D_GNU_SOURCE $(if $(POINTS),-DTEST_POINTS) $(if $(HAVE_DNNL),-DWITH_ONEDNN) $(PACKAGES) $(if $(PLAIN),-DPLAIN) $(SYSROOT:%=--sysroot=%)
 CFLAGS   = -std=gnu11 $(OPT) $(WARN) -fopenmp -fPIC -fno-math-errno $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer)
-LDFLAGS  = -fopenmp $(if $(SAN),-fsanitize=$(SAN))
-HAVE_DNNL := $(if $(BLAS),,$(wildcard /usr/include/dnnl.h))
+LDFLAGS  = -fopenmp $(if $(SAN),-fsanitize=$(SAN)) $(SYSROOT:%=--sysroot=%)
+HAVE_DNNL := $(if $(BLAS),,$(wildcard $(SYSROOT)/usr/include/dnnl.h))
 
 # What each program may link: the house rule that keeps the wings apart. Floor order: stream, tensor, base.
 ONEDNN   = $(if $(HAVE_DNNL),-ldnnl)
-LINK     = -lzmq -l$(if $(shell pkg-config --exists msgpack-c && echo y),msgpack-c,msgpackc)
+LINK     = -lzmq -l$(MSGPACK:msgpack=msgpackc)
 augment-WINGS = image stream tensor base
 augment-LIBS  = $(LINK) -ljpeg -lpng -lwebpdemux -lwebp -lz -ljansson -lm
 encode-WINGS  = nn stream tensor base
@@ -37,11 +49,11 @@ ALL_LIBS      = $(LINK) -ljpeg -lpng -lwebpdemux -lwebp -lz -lopenblas $(ONEDNN)
 
 # Pixels must equal Pillow's: fused multiply-add would change them.
 image-CFLAGS = -O3 -ffp-contract=off
-nn-CFLAGS    = -O3 -fno-unswitch-loops
+nn-CFLAGS    = -O3 $(if $(findstring clang,$(OTHER_CC)),,-fno-unswitch-loops)
 loss-CFLAGS  = -O3
 probe-CFLAGS = -O3
 
-.PHONY: all check check-all bench demo clean install lint help points fuzz
+.PHONY: run-tests all units-built tests-built check check-fast check-variants check-all bench demo clean install lint help points fuzz
 .SECONDARY:
 .DELETE_ON_ERROR:
 
@@ -69,15 +81,14 @@ KERNELS_TYPED = lib/nn/kernels_point lib/nn/kernels_norm lib/nn/kernels_table
 define kernel_rules
 $(2:%=$B/%.$(3).$(4).o): $B/%.$(3).$(4).o: %.c
 	@mkdir -p $$(@D)
-	$(CC) $(CPPFLAGS) $$(CFLAGS) $($(1)-CFLAGS) $(ISA_$(3)-CFLAGS) -DKERNELS_ISA=$(3) -DKERNELS_ELEMENT=$(4) -MMD -MP -c -o $$@ $$<
+	$(CC) $$(CPPFLAGS) $$(CFLAGS) $($(1)-CFLAGS) $(ISA_$(3)-CFLAGS) -DKERNELS_ISA=$(3) -DKERNELS_ELEMENT=$(4) -MMD -MP -c -o $$@ $$<
 $B/lib/$(1).a: $(2:%=$B/%.$(3).$(4).o)
 endef
 $(eval $(call kernel_rules,nn,$(KERNELS_TYPED),base,bf16))
-ifeq ($(firstword $(subst -, ,$(shell $(CC) -dumpmachine))),x86_64)
+ifeq ($(if $(PLAIN),,$(firstword $(subst -, ,$(MACHINE)))),x86_64)
 $(foreach i,avx2 avx512 avx512bf16,$(eval $(call kernel_rules,nn,$(call kernels,nn),$i,f32)))
 $(foreach i,avx2 avx512 avx512bf16,$(eval $(call kernel_rules,nn,$(KERNELS_TYPED),$i,bf16)))
 $(foreach i,avx2 avx512,$(eval $(call kernel_rules,image,$(call kernels,image),$i,u8)))
-$B/lib/nn/kernels.o $B/lib/image/kernels.o: CPPFLAGS += -DKERNELS_X86
 $B/lib/nn/tiles.o $B/lib/nn/tiles_pack.o: CFLAGS += $(ISA_amx-CFLAGS)
 endif
 $(foreach w,nn image,$(patsubst %,$B/%.o,$(call kernels,$w))): CFLAGS += $(ISA_base-CFLAGS)
@@ -104,39 +115,62 @@ $B/bench/%: $B/bench/%.o $(ARCHIVES)
 $B/libparity.so: $(patsubst %.c,$B/%.o,$(wildcard tests/parity/shim_*.c)) $(ARCHIVES)
 	$(CC) -shared $(LDFLAGS) -o $@ $(filter %.o,$^) -Wl,--whole-archive $(ARCHIVES) -Wl,--no-whole-archive -Wl,--as-needed $(ALL_LIBS)
 
-# Fuzz targets are built by clang, which has libFuzzer but neither always an OpenMP nor gcc's names of processors (isa.o is gcc's);
-# only what they touch is linked.
+# Fuzz targets are built by clang, which has libFuzzer but not always an OpenMP; only what they touch is linked.
 FUZZ_SECONDS ?= 20
 FUZZ_FLAGS    = -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
-FUZZ_OBJECTS  = $(patsubst %.c,build/fuzz/%.o,$(filter-out %/threads.c %/isa.c,$(foreach w,base tensor stream image,$(wildcard lib/$w/*.c))))
+FUZZ_OBJECTS  = $(patsubst %.c,build/fuzz/%.o,$(filter-out %/threads.c,$(foreach w,base tensor stream image,$(wildcard lib/$w/*.c))))
 build/fuzz/%.o: %.c
 	@mkdir -p $(@D)
 	clang $(CPPFLAGS) -std=gnu11 $(FUZZ_FLAGS) -fsanitize=fuzzer-no-link -MMD -MP -c -o $@ $<
-build/fuzz/lib.a: $(FUZZ_OBJECTS) $B/lib/base/isa.o
+build/fuzz/lib.a: $(FUZZ_OBJECTS)
 	@rm -f $@; $(AR) rcs $@ $^
 build/fuzz/bin/%: build/fuzz/tests/fuzz/%.o build/fuzz/lib.a
 	@mkdir -p $(@D)
 	clang $(FUZZ_FLAGS) -fsanitize=fuzzer -o $@ $^ $(augment-LIBS)
 
-tests-built: all $(TESTS_C) $B/libparity.so
+units-built: all $(filter $B/tests/%,$(TESTS_C))
+tests-built: units-built $(TESTS_C) $B/libparity.so
 
 ## points: the programs with stopping points, for the kill tests (build/points/bin)
 points:
 	@$(MAKE) --no-print-directory POINTS=1 all
 
-## check: build and run all tests; DATA=folder of real data
-check: tests-built points
-	@PYTHON=$(PYTHON) B=$B BIN=$(BIN) tests/run
+# As many compilers as processors, unless make was told.
+PARALLEL = $(if $(filter -j% --jobserver%,$(MAKEFLAGS)),,-j$(shell nproc))
 
-## check-all: the same with every size, every moment of a kill, and batches beyond memory (within an hour)
+RUN = PYTHON=$(PYTHON) B=$B BIN=$(BIN) tests/run
+run-tests:
+	@$(RUN)
+
+## check: install what is missing, build, run all tests; DATA=folder of real data
+check:
+	@pipelines/install-packages
+	@$(MAKE) --no-print-directory -s $(PARALLEL) tests-built points
+	@$(RUN)
+
+## check-fast: the same for a smoke of every wing, one pipeline and one kill (within a minute once built; needs no PyTorch)
+check-fast:
+	@pipelines/install-packages --fast
+	@$(MAKE) --no-print-directory -s $(PARALLEL) tests-built
+	@TIER=fast $(RUN)
+
+## check-variants: other compilers, processors and libraries, sanitisers, and what the fuzzers found (within half an hour)
+check-variants:
+	@pipelines/install-packages
+	@tests/variants/run
+
+## check-all: check with every size, every moment of a kill, and batches beyond memory; the streams' tests under TSan, ten minutes
+## check-all: of each fuzzer, both commands on a machine from nothing (by hand: some hours)
 check-all:
 	@FULL=1 TEST_TIMEOUT=3600 $(MAKE) --no-print-directory check
+	@tests/variants/run --all
 
-## fuzz: run every libFuzzer target for FUZZ_SECONDS (20); needs clang
+## fuzz: run every libFuzzer target for FUZZ_SECONDS (20; 0: only what is known already, once); needs clang
 fuzz: $(patsubst tests/fuzz/%.c,build/fuzz/bin/%,$(wildcard tests/fuzz/fuzz_*.c))
 	@$(PYTHON) tests/fuzz/seeds build/fuzz/corpus
 	@for t in $^; do mkdir -p "build/fuzz/corpus/$${t##*/}" && \
-		"$$t" -max_total_time=$(FUZZ_SECONDS) -max_len=70000 -rss_limit_mb=1024 -timeout=2 -verbosity=0 -print_final_stats=1 \
+		"$$t" $(if $(filter 0,$(FUZZ_SECONDS)),-runs=0,-max_total_time=$(FUZZ_SECONDS) -print_final_stats=1) -max_len=70000 \
+			-rss_limit_mb=1024 -timeout=$(if $(filter 0,$(FUZZ_SECONDS)),10,2) -verbosity=0 \
 			-artifact_prefix=build/fuzz/ "build/fuzz/corpus/$${t##*/}" || exit 1; done
 
 ## bench: measure side by side with PyTorch, torchvision and Pillow; one JSON object a line
@@ -147,7 +181,7 @@ bench: tests-built
 demo:
 	@pipelines/demo
 
-## lint: shell, man pages, house rules
+## lint: shell, Python, man pages, house rules
 lint:
 	@tests/lint/run
 
@@ -166,4 +200,4 @@ clean:
 help:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST)
 
--include $(shell find build -name '*.d' 2>/dev/null)
+-include $(shell find $B build/fuzz -name '*.d' 2>/dev/null)

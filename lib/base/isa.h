@@ -15,19 +15,29 @@
  *
  * A wing with many such loops keeps them in files kernels_*.c, which the Makefile compiles once for each set, with KERNELS_ISA
  * naming it: ISA(sum) is then sum_base, sum_avx2 or sum_avx512, and the wing's kernels.c chooses among tables of them.
+ * A build with -DPLAIN has nothing to choose from, as on processors of another kind.
  */
 #ifndef BASE_ISA_H
 #define BASE_ISA_H
 
+#if defined(__x86_64__) && !defined(PLAIN)
+#define ISA_X86
+#endif
+
 enum isa { ISA_PLAIN, ISA_AVX2, ISA_AVX512 };
 
-/* AVX2 means x86-64-v3 (FMA, BMI, F16C); AVX-512 means x86-64-v4 (F, BW, CD, DQ, VL). */
+/* AVX2 means x86-64-v3 (FMA, BMI, F16C); AVX-512 means x86-64-v4 (F, BW, CD, DQ, VL). isa_widest() does not ask SPRAT_ISA. */
 enum isa isa(void);
+enum isa isa_widest(void);
 const char *isa_name(enum isa i);
 
-#if defined(__x86_64__)
+#ifdef ISA_X86
 #define WIDE_AVX2 __attribute__((target("arch=x86-64-v3")))
+#ifdef __clang__ /* knows no such word, and takes the whole width by itself */
+#define WIDE_AVX512 __attribute__((target("arch=x86-64-v4")))
+#else
 #define WIDE_AVX512 __attribute__((target("arch=x86-64-v4,prefer-vector-width=512")))
+#endif
 #else
 #define WIDE_AVX2
 #define WIDE_AVX512

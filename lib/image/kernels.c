@@ -4,13 +4,13 @@
 #include "lib/base/isa.h"
 
 extern const struct pixel_kernels pixel_kernels_base;
-#ifdef KERNELS_X86
+#ifdef ISA_X86
 extern const struct pixel_kernels pixel_kernels_avx2, pixel_kernels_avx512;
 #endif
 
 static const struct pixel_kernels *const sets[] = {
 	&pixel_kernels_base,
-#ifdef KERNELS_X86
+#ifdef ISA_X86
 	&pixel_kernels_avx2,
 	&pixel_kernels_avx512,
 #endif

@@ -9,19 +9,19 @@
 
 #define TABLES(isa) extern const struct kernels kernels_f32_##isa, kernels_bf16_##isa
 TABLES(base);
-#ifdef KERNELS_X86
+#ifdef ISA_X86
 TABLES(avx2);
 TABLES(avx512);
 TABLES(avx512bf16);
 
 static bool has_avx2(void)
 {
-	return __builtin_cpu_supports("x86-64-v3");
+	return isa_widest() >= ISA_AVX2;
 }
 
 static bool has_avx512(void)
 {
-	return __builtin_cpu_supports("x86-64-v4");
+	return isa_widest() >= ISA_AVX512;
 }
 
 static bool has_avx512bf16(void)
@@ -55,7 +55,7 @@ static const struct {
 	const struct kernels *kernels[DTYPES];
 	bool (*here)(void);
 } sets[] = {
-#ifdef KERNELS_X86
+#ifdef ISA_X86
 	{ "amx", { [F32] = &kernels_f32_amx, [BF16] = &kernels_bf16_amx }, has_amx },
 	{ "avx512bf16", { [F32] = &kernels_f32_avx512bf16, [BF16] = &kernels_bf16_avx512bf16 }, has_avx512bf16 },
 	{ "avx512", { [F32] = &kernels_f32_avx512, [BF16] = &kernels_bf16_avx512 }, has_avx512 },

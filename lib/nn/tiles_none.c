@@ -1,7 +1,9 @@
 /* tiles_none.c - what stands in for tiles.c and tiles_pack.c on processors that cannot have AMX: a refusal */
 #include "lib/nn/tiles.h"
 
-#if !defined(__x86_64__)
+#include "lib/base/isa.h"
+
+#ifndef ISA_X86
 /* Nobody comes here, since tiles_here() says no. */
 static void nowhere(void)
 {

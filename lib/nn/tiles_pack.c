@@ -1,9 +1,9 @@
 /* tiles_pack.c - matrices laid out for tiles: packed, turned, padded */
 #include "lib/nn/tiles.h"
 
-#if defined(__x86_64__)
 #include "lib/base/isa.h"
 
+#ifdef ISA_X86
 #include <immintrin.h>
 
 /* Masks of the first n numbers. */
