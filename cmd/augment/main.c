@@ -10,7 +10,7 @@ enum { NICENESS = 10, MAP_FROM = 1 << 20, SHARD = 10000 };
 
 static const struct option_row rows[] = {
 	{ 'r', "recipe", OPT_CHOICE, offsetof(struct options, maker.recipe), 0, 0, "RECIPE", "how views are made", &recipe_table },
-	{ 0, "size", OPT_INT, offsetof(struct options, maker.size), 0, 4096, "N", "pixels a side of a view; 0: the recipe's", NULL },
+	{ 0, "size", OPT_INT, offsetof(struct options, maker.size), 0, SIZE_MOST, "N", "pixels a side of a view; 0: the recipe's", NULL },
 	{ 0, "views", OPT_INT, offsetof(struct options, maker.views), 0, MAKER_VIEWS, "N", "views; 0: two, with --eval one", NULL },
 	{ 'b', "batch", OPT_INT, offsetof(struct options, maker.batch), 1, 1 << 20, "N", "images a batch", NULL },
 	{ 'e', "epochs", OPT_INT, offsetof(struct options, maker.epochs), 1, 1e6, "N", "length of the run", NULL },
@@ -20,6 +20,7 @@ static const struct option_row rows[] = {
 	{ '0', "null", OPT_FLAG, offsetof(struct options, list), 0, 0, NULL, "stdin names the files, a NUL after each", NULL },
 	{ 0, "labels", OPT_TEXT, offsetof(struct options, labels), 0, 0, "FILE", "classes: lines of name, tab, class", NULL },
 	{ 0, "holdout", OPT_TEXT, offsetof(struct options, holdout), 0, 0, "FILE|N", "images that are the test split", NULL },
+	{ 0, "like", OPT_TEXT, offsetof(struct options, like), 0, 0, "MODEL", "size, recipe, holdout ... as the run of MODEL had", NULL },
 	{ 0, "exif", OPT_FLAG, offsetof(struct options, maker.exif), 0, 0, NULL, "turn pictures as their EXIF orientation says", NULL },
 	{ 0, "fast", OPT_FLAG, offsetof(struct options, maker.fast), 0, 0, NULL, "decode coarsely, large JPEGs at reduced size", NULL },
 	{ 0, "mean", OPT_TEXT, offsetof(struct options, maker.mean), 0, 0, "R,G,B", "for normalisation by encode; the recipe's", NULL },
@@ -59,7 +60,7 @@ static void allow_files(void)
 	setrlimit(RLIMIT_NOFILE, &limit);
 }
 
-static struct dataset *open_data(const struct options *o, char **paths, int count)
+static struct dataset *open_data(struct options *o, char **paths, int count)
 {
 	char *standard[] = { "-" };
 	struct dataset *d;
@@ -70,7 +71,7 @@ static struct dataset *open_data(const struct options *o, char **paths, int coun
 		return NULL;
 	}
 	d = dataset_open(o->list ? standard : paths, o->list ? 1 : count, o->list);
-	if (d && ((o->labels && dataset_label(d, o->labels) < 0) || (o->holdout && dataset_holdout(d, o->holdout) < 0))) {
+	if (d && like_apply(o, d) < 0) {
 		dataset_free(d);
 		return NULL;
 	}
@@ -118,13 +119,14 @@ static void add_classes(struct record *r, const struct dataset *d)
 	free(text);
 }
 
-static struct record *describe(const struct stage *s, const struct maker *m)
+static struct record *describe(const struct stage *s, const struct options *o, const struct maker *m)
 {
 	struct record *schema = record_new(KIND_SCHEMA);
 	struct tensor spec;
 
 	stage_describe(s, schema);
 	add_facts(schema, maker_facts(m));
+	like_record(o, schema);
 	add_classes(schema, maker_dataset(m));
 	for (int i = 0; maker_offer(m, i, &spec); i++)
 		record_offer(schema, spec.name, spec.dtype, spec.rank, spec.shape);
@@ -170,9 +172,9 @@ static int answer(struct stage *s, struct maker *m, const struct request *q, str
 	return stage_answer(s, q, batch);
 }
 
-static int serve(struct stage *s, struct maker *m, struct profile *spent)
+static int serve(struct stage *s, const struct options *o, struct maker *m, struct profile *spent)
 {
-	struct record *schema = describe(s, m), *batch = record_new(KIND_BATCH);
+	struct record *schema = describe(s, o, m), *batch = record_new(KIND_BATCH);
 	struct request q;
 	double since = profile_program(spent);
 	int r = stage_serve(s, false);
@@ -194,13 +196,34 @@ static int serve(struct stage *s, struct maker *m, struct profile *spent)
 	return r;
 }
 
-int main(int argc, char **argv)
+static struct options defaults(void)
 {
 	struct options o = {
 		.stage = STAGE_SERVER_OPTIONS_INIT,
 		.maker = MAKER_OPTIONS_INIT,
 		.pack = { .shard = SHARD },
 	};
+
+	format(o.maker.recipe.spelling, sizeof(o.maker.recipe.spelling), "mocov2");
+	return o;
+}
+
+/* With --like the defaults are a model's, and the line is read once more: what it gives explicitly wins. */
+static int parse(struct options *o, int argc, char **argv)
+{
+	int first = options_parse(&manual, o, argc, argv);
+	const char *like = o->like;
+
+	if (first < 0 || !like)
+		return first;
+	*o = defaults();
+	o->like = like;
+	return like_defaults(o) < 0 ? -1 : options_parse(&manual, o, argc, argv);
+}
+
+int main(int argc, char **argv)
+{
+	struct options o = defaults();
 	struct profile spent = { 0 };
 	struct dataset *d;
 	struct maker *m = NULL;
@@ -209,8 +232,7 @@ int main(int argc, char **argv)
 
 	/* arguments */
 	threads_passive(argv);
-	format(o.maker.recipe.spelling, sizeof(o.maker.recipe.spelling), "mocov2");
-	first = options_parse(&manual, &o, argc, argv);
+	first = parse(&o, argc, argv);
 	o.stage.serves = !is_alone(&o);
 	if (first < 0)
 		return stage_refuse(manual.name, o.stage.serves);
@@ -230,7 +252,7 @@ int main(int argc, char **argv)
 
 	/* serve */
 	spent.on = o.profile;
-	r = serve(s, m, &spent);
+	r = serve(s, &o, m, &spent);
 
 	/* close */
 	maker_free(m);

@@ -33,23 +33,83 @@ static const char *choose_head(const struct options *o, const struct tensors *fi
 	return o->head ? o->head : made ? made : "linear";
 }
 
+/* What a file says of the run that made it, under its name alone (a model) or as a fact (a checkpoint); NULL when nothing. */
+static const char *fact_of(const struct tensors *file, const char *name)
+{
+	char key[SCALAR_NAME];
+
+	snprintf(key, sizeof(key), "fact.%s", name);
+	return tensors_meta(file, name) ? tensors_meta(file, name) : tensors_meta(file, key);
+}
+
+static const char *served_fact(const struct record *schema, const char *name, char value[SCALAR_TEXT])
+{
+	char key[SCALAR_NAME];
+	const struct scalar *s;
+
+	snprintf(key, sizeof(key), "fact.%s", name);
+	s = record_scalar(schema, key);
+	return s ? record_show(schema, s, value, SCALAR_TEXT) : NULL;
+}
+
+/* What differs between a run and what its weights are served now, and the options that would mend it. */
+struct mismatch {
+	char was[256], is[256], add[512];
+};
+
+static void mismatch_add(struct mismatch *m, const char *name, const char *was, const char *is, const char *value)
+{
+	size_t w = strlen(m->was), i = strlen(m->is), a = strlen(m->add);
+
+	snprintf(m->was + w, sizeof(m->was) - w, "%s%s %s", w ? ", " : "", name, was);
+	snprintf(m->is + i, sizeof(m->is) - i, "%s%s %s", i ? ", " : "", name, is);
+	snprintf(m->add + a, sizeof(m->add) - a, " --%s%s%s", name, *value ? " " : "", value);
+}
+
+/* An evaluation of the same data sees them turned as the training did, and what the training held out. */
+static void compare_evaluation(struct mismatch *m, const struct tensors *file, const struct record *schema)
+{
+	const char *exif = fact_of(file, "exif"), *held = fact_of(file, "holdout"), *data = fact_of(file, "data");
+	const char *how = tensors_meta(file, "made.holdout");
+	int64_t n;
+
+	if (!record_bool(schema, "fact.eval", false))
+		return;
+	if (exif && strcmp(exif, "yes") == 0 && !record_bool(schema, "fact.exif", false))
+		mismatch_add(m, "exif", "yes", "no", "");
+	if (held && *held && data && strcmp(data, record_text(schema, "fact.data", "")) == 0 && !*record_text(schema, "fact.holdout", ""))
+		mismatch_add(m, "holdout", how && parse_int(how, &n) == 0 ? how : "a list", "none", how ? how : "FILE|N");
+}
+
 /* What the weights were trained on must be what they are served. */
 static int check_input(const struct options *o, const struct tensors *file, const struct record *schema)
 {
 	static const char *const names[] = { "size", "mean", "std" };
+	struct mismatch m = { "", "", "" };
 
-	for (size_t i = 0; file && i < ARRAY_SIZE(names); i++) {
-		const char *made = tensors_meta(file, names[i]);
-		char fact[32], value[SCALAR_TEXT];
-		const struct scalar *s;
+	if (!file)
+		return 0;
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+		char value[SCALAR_TEXT];
+		const char *made = fact_of(file, names[i]), *served = served_fact(schema, names[i], value);
 
-		snprintf(fact, sizeof(fact), "fact.%s", names[i]);
-		s = record_scalar(schema, fact);
-		if (made && s && strcmp(made, record_show(schema, s, value, sizeof(value))) != 0)
-			return fail_code(EXIT_USAGE, "'%s' was trained with %s %s but is served %s: add --%s %s to augment", o->weights, names[i], made,
-					 value, names[i], made);
+		if (made && served && strcmp(made, served) != 0)
+			mismatch_add(&m, names[i], made, served, made);
 	}
-	return 0;
+	compare_evaluation(&m, file, schema);
+	if (!*m.add)
+		return 0;
+	return fail_code(EXIT_USAGE, "'%s' was trained with %s but is served %s: add%s to augment, or --like %s", o->weights, m.was, m.is, m.add,
+			 o->weights);
+}
+
+void copy_origin(struct record *to, const struct record *from)
+{
+	static const char *const names[] = { "made.labels", "made.holdout" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+		if (record_scalar(from, names[i]))
+			record_set_text(to, names[i], record_text(from, names[i], ""));
 }
 
 static int check_view(const struct record *schema, int i)

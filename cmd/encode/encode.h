@@ -22,6 +22,9 @@ int serve(struct stage *s, const struct options *o);
  * given. file: the opened weights or NULL. */
 int configure(struct net_config *c, const struct options *o, const struct record *schema, const struct tensors *file);
 
+/* Passes on how the first stage was told its classes and hold-out: no facts, but a model says it to augment --like. */
+void copy_origin(struct record *to, const struct record *from);
+
 /* Whether there is a q to give at all. */
 bool has_head(const struct net_config *c);
 

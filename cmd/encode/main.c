@@ -44,7 +44,7 @@ static const struct manual manual = {
 	.summary = "Train a network on the views that come in, with the loss that follows; or serve a frozen one.",
 	.tail = "example:\n"
 		"  augment photos | encode -a mobilenet_v3_large -o run | loss moco >> moco.jsonl\n"
-		"  augment --eval photos | encode --eval -w run/model.safetensors | probe knn linear\n",
+		"  augment --eval --like run/model.safetensors photos | encode --eval -w run/model.safetensors | probe knn linear\n",
 	.rows = rows,
 };
 

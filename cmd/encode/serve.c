@@ -125,6 +125,7 @@ static void describe(struct server *v)
 	stage_describe(v->s, schema);
 	record_set_bool(schema, "trained", false);
 	record_copy_facts(schema, up);
+	copy_origin(schema, up);
 	if (classes)
 		record_add(schema, tensor_share(classes));
 	for (int i = 0; i < v->views; i++) { /* before the others': a name that two make means ours */

@@ -150,6 +150,7 @@ static int prepare(struct training *r)
 		return -1;
 	r->schema = record_new(KIND_SCHEMA);
 	record_copy_facts(r->schema, up);
+	copy_origin(r->schema, up);
 	add_own_facts(r, r->schema);
 	add_circumstances(r, r->schema);
 	lineage = record_new(KIND_SCHEMA);

@@ -22,7 +22,7 @@ static const struct option_row rows[] = {
 
 static const struct manual manual = {
 	"probe", "[OPTION]... TASK[:KEY=VALUE,...]...", "How good are frozen features? 'probe list' names the tasks.",
-	"  augment --eval data | encode --eval -w run/model.safetensors | probe knn linear\n"
+	"  augment --eval --like run/model.safetensors data | encode --eval -w run/model.safetensors | probe knn linear\n"
 	"  augment --eval data | probe --on view knn\n", rows
 };
 

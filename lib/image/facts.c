@@ -73,7 +73,7 @@ int facts_fill(struct maker *m, const struct maker_options *o)
 	format(f->labels, sizeof(f->labels), "%s", m->d->labels);
 	choice_spell(&o->recipe, f->recipe, sizeof(f->recipe));
 	if (f->eval && f->views == 1 && r->frame != FRAME_CENTRE)
-		format(f->recipe, sizeof(f->recipe), "eval");
+		format(f->recipe, sizeof(f->recipe), "%s", recipe_eval(&o->recipe).spelling);
 	if (fill_stats(f, o) < 0 || choose_samples(m, o) < 0)
 		return -1;
 	f->samples = m->served_count;

@@ -297,12 +297,10 @@ static bool worth_caching(struct maker *m, int64_t budget)
 
 static void set_laws(struct maker *m, const struct maker_options *o)
 {
-	struct choice eval;
+	struct choice eval = recipe_eval(&o->recipe);
 
-	if (choice_parse(&eval, &recipe_table, "eval") < 0)
-		bug("the recipe eval is missing");
 	for (int v = 0; v < m->facts.views; v++) {
-		const struct choice *c = o->eval && v == 0 && recipe_of(&o->recipe)->frame != FRAME_CENTRE ? &eval : &o->recipe;
+		const struct choice *c = o->eval && v == 0 ? &eval : &o->recipe;
 
 		m->frames[v] = recipe_of(c)->frame;
 		m->laws[v] = recipe_law(c, v);

@@ -52,6 +52,17 @@ const struct recipe *recipe_of(const struct choice *c)
 	return (const struct recipe *)c->entry;
 }
 
+struct choice recipe_eval(const struct choice *c)
+{
+	struct choice eval;
+
+	if (recipe_of(c)->frame == FRAME_CENTRE)
+		return *c;
+	if (choice_parse(&eval, &recipe_table, choice_value(c, "bicubic") != 0 ? "eval:bicubic=1" : "eval") < 0)
+		bug("the recipe eval is missing");
+	return eval;
+}
+
 struct law recipe_law(const struct choice *c, int view)
 {
 	const struct recipe *r = recipe_of(c);

@@ -61,6 +61,8 @@ struct recipe {
 
 extern const struct table recipe_table;
 const struct recipe *recipe_of(const struct choice *c);
+/* The recipe of view0 in evaluation: c itself where nothing in it is random, else eval, resizing as c does. */
+struct choice recipe_eval(const struct choice *c);
 struct law recipe_law(const struct choice *c, int view);
 
 /* Everything that happens to a picture on its way to a view. */
