@@ -148,7 +148,7 @@ static int read_header(const char *path, struct tensors *f, json_t *header, uint
 	return 0;
 }
 
-static int parse(const char *path, struct tensors *f)
+int safetensors_parse(struct tensors *f, const char *path)
 {
 	uint8_t *map = f->map;
 	uint64_t n;
@@ -173,7 +173,7 @@ int safetensors_open(struct tensors *f, const char *path)
 {
 	if (tensors_map(f, path) < 0)
 		return -1;
-	if (parse(path, f) < 0) {
+	if (safetensors_parse(f, path) < 0) {
 		tensors_close(f);
 		return -1;
 	}

@@ -17,6 +17,8 @@
 /* Maps and validates a file. 0, or -1 after fail(). Tensors may be misaligned for their type only if the file makes them so;
  * such files are copied to aligned memory. */
 int safetensors_open(struct tensors *f, const char *path);
+/* The same for a file that is mapped already. */
+int safetensors_parse(struct tensors *f, const char *path);
 
 /* Writes path whole or not at all; the bytes depend only on the arguments (tensors are ordered by alignment, then name). */
 int safetensors_write(const char *path, const struct tensor *tensors, int count, const struct metadata *meta, int meta_count);

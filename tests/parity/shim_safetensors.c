@@ -2,6 +2,7 @@
 #include "lib/tensor/safetensors.h"
 
 struct tensors *shim_safetensors_open(const char *path);
+struct tensors *shim_tensors_open(const char *path);
 void shim_safetensors_close(struct tensors *f);
 int shim_safetensors_counts(const struct tensors *f, int *meta_count);
 const void *shim_safetensors_tensor(const struct tensors *f, int i, char *name, int64_t *facts);
@@ -16,6 +17,17 @@ struct tensors *shim_safetensors_open(const char *path)
 	struct tensors *f = xcalloc(1, sizeof(*f));
 
 	if (safetensors_open(f, path) == 0)
+		return f;
+	free(f);
+	return NULL;
+}
+
+/* A file of any kind. */
+struct tensors *shim_tensors_open(const char *path)
+{
+	struct tensors *f = xcalloc(1, sizeof(*f));
+
+	if (tensors_open(f, path) == 0)
 		return f;
 	free(f);
 	return NULL;

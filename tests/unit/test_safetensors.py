@@ -24,11 +24,12 @@ for name, restype, argtypes in (
         ("write", c_int, [c_char_p, c_int] + [c_void_p] * 3 + [c_int] + [c_void_p] * 2)):
     function = getattr(lib, "shim_safetensors_" + name)
     function.restype, function.argtypes = restype, argtypes
+lib.shim_tensors_open.restype, lib.shim_tensors_open.argtypes = c_void_p, [c_char_p]
 
 
-def our_read(path):
+def our_read(path, read=lib.shim_safetensors_open):
     """As safetensors_read, by the library; None after fail()."""
-    f = lib.shim_safetensors_open(path.encode())
+    f = read(path.encode())
     if not f:
         return None
     meta_count, tensors, meta = c_int(), {}, {}
@@ -36,12 +37,12 @@ def our_read(path):
         name, facts = ctypes.create_string_buffer(112), np.zeros(11, np.int64)
         data = lib.shim_safetensors_tensor(f, i, name, ptr(facts))
         raw = ctypes.string_at(data, int(facts[10]))
-        tensors[name.value.decode()] = np.frombuffer(raw, TYPES[facts[0]]).reshape(facts[2:2 + facts[1]])
+        tensors[name.value.decode(errors="replace")] = np.frombuffer(raw, TYPES[facts[0]]).reshape(facts[2:2 + facts[1]])
         assert data % np.dtype(TYPES[facts[0]]).itemsize == 0 and lib.shim_safetensors_finds(f, name.value)
     for i in range(meta_count.value):
         key, value = c_char_p(), c_char_p()
         lib.shim_safetensors_meta(f, i, ctypes.byref(key), ctypes.byref(value))
-        meta[key.value.decode()] = value.value.decode()
+        meta[key.value.decode()] = value.value.decode(errors="replace")
     assert not lib.shim_safetensors_finds(f, b"") and not lib.shim_safetensors_finds(f, b"n" * 200)
     lib.shim_safetensors_close(f)
     return tensors, meta
@@ -240,4 +241,5 @@ def main():
     return done()
 
 
-sys.exit(main())
+if __name__ == "__main__":
+    sys.exit(main())
