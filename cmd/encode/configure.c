@@ -1,6 +1,8 @@
 /* configure.c - the network that options, weights and data ask for */
 #include "cmd/encode/encode.h"
 
+#include "lib/nn/names.h"
+
 static int three_numbers(const char *text, const char *fact, float out[3])
 {
 	double v[3];
@@ -13,17 +15,32 @@ static int three_numbers(const char *text, const char *fact, float out[3])
 	return 0;
 }
 
-static int choose_arch(struct net_config *c, const struct options *o, const struct tensors *file)
+/* Other training codes note an architecture, too, by names that may say nothing here: then it is -a that counts. */
+static int read_arch(const struct options *o, const struct tensors *file, const struct arch **arch)
 {
 	const char *made = file ? tensors_meta(file, "arch") : NULL;
 
-	if (o->arch.entry && made && strcmp(made, o->arch.entry->name) != 0)
-		return fail_code(EXIT_USAGE, "'%s' holds a %s, not a %s: leave -a out", o->weights, made, o->arch.entry->name);
+	*arch = made ? names_arch(made) : NULL;
+	if (made && strncmp(made, "tf_", 3) == 0)
+		return fail_code(EXIT_USAGE, "'%s' holds timm's '%s', which pads images as TensorFlow does: no network here does", o->weights, made);
+	if (made && !*arch && tensors_meta(file, "sprat"))
+		return fail_code(EXIT_USAGE, "'%s' holds a %s, which this version does not know", o->weights, made);
+	return 0;
+}
+
+static int choose_arch(struct net_config *c, const struct options *o, const struct tensors *file)
+{
+	const struct arch *made;
+
+	if (read_arch(o, file, &made) < 0)
+		return -1;
+	if (o->arch.entry && made && made != (const struct arch *)o->arch.entry)
+		return fail_code(EXIT_USAGE, "'%s' holds a %s, not a %s: leave -a out", o->weights, made->entry.name, o->arch.entry->name);
 	if (!o->arch.entry && !made)
 		return fail_code(EXIT_USAGE, "which network? give -a ARCH ('-a list' lists them)%s",
 				 o->weights ? ": the file given with -w does not tell" : "");
-	c->arch = o->arch.entry ? (const struct arch *)o->arch.entry : arch_find(made);
-	return c->arch ? 0 : fail_code(EXIT_USAGE, "'%s' holds a %s, which this version does not know", o->weights, made);
+	c->arch = o->arch.entry ? (const struct arch *)o->arch.entry : made;
+	return 0;
 }
 
 static const char *choose_head(const struct options *o, const struct tensors *file)
@@ -194,10 +211,19 @@ bool view_name(const char *name, const char *prefix, int views, int *view)
 
 int refuse_name(const char *name)
 {
-	const char *hint = strncmp(name, "k", 1) == 0 ? "keys come from the trained encode" :
-			   strncmp(name, "t", 1) == 0 ? "a teacher 'encode --frozen --as t -w FILE' in front makes it" :
-			   strncmp(name, "q", 1) == 0 || strncmp(name, "view", 4) == 0 || strncmp(name, "feature", 7) == 0 ?
-						       "augment --views N makes more views, encode --head a head's output" : "no stage in front makes it";
+	static const struct {
+		const char *prefix, *text;
+	} hints[] = {
+		{ "view", "augment --views N makes more views" },
+		{ "feature", "augment --views N makes more views" },
+		{ "q", "augment --views N makes more views, encode a head's output, with --eval or --frozen where the FILE of -w has a head" },
+		{ "k", "keys come from the trained encode" },
+		{ "t", "a teacher 'encode --frozen --as t -w FILE' in front makes it, where the FILE has a head" },
+		{ "", "no stage in front makes it" },
+	};
+	int i = 0;
 
-	return fail_code(EXIT_USAGE, "nobody gives '%s': %s", name, hint);
+	while (strncmp(name, hints[i].prefix, strlen(hints[i].prefix)) != 0)
+		i++;
+	return fail_code(EXIT_USAGE, "nobody gives '%s': %s", name, hints[i].text);
 }

@@ -1,6 +1,8 @@
 /* serve.c - a frozen network: what it answers is a pure function of the request */
 #include "cmd/encode/encode.h"
 
+#include "lib/nn/adopt.h"
+
 enum { AHEAD = 2 };  /* requests whose views are asked for upstream before the first is answered */
 
 struct pending {
@@ -13,7 +15,7 @@ struct pending {
 struct server {
 	struct stage *s;
 	const struct options *o;
-	const char *head;            /* what the head's output is called: "q" or --as */
+	const char *head;            /* what the head's output is called: "q" or --as; NULL where there is no head */
 	int views, batch;
 	struct net *net;
 	float *params, *buffers;
@@ -27,14 +29,28 @@ struct server {
 
 /* --- the weights --- */
 
+/* A head that the file lacks is not made up: without it there is only the feature to serve. */
+static int load_weights(struct server *v, const struct tensors *file)
+{
+	int head = adopt(v->net, file, v->o->weights, v->params, v->buffers);
+
+	if (head < 0)
+		return -1;
+	if (head == 0)
+		v->head = NULL;
+	if (head == 0 && (v->o->as || v->o->head))
+		note("'%s' has no head: %s0 and the like are not given, only feature0 and the like", v->o->weights, v->o->as ? v->o->as : "q");
+	return 0;
+}
+
 static int load(struct server *v)
 {
 	const struct record *up = stage_schema(v->s);
 	struct net_config c = { 0 };
-	struct tensors file;
+	struct tensors file = { 0 };
 	int r;
 
-	if (v->o->weights && safetensors_open(&file, v->o->weights) < 0)
+	if (v->o->weights && tensors_open(&file, v->o->weights) < 0)
 		return -1;
 	r = configure(&c, v->o, up, v->o->weights ? &file : NULL);
 	if (v->o->calibrate)
@@ -44,11 +60,13 @@ static int load(struct server *v)
 		v->params = xaligned(net_params(v->net) * sizeof(float));
 		v->buffers = xaligned(net_buffers(v->net) * sizeof(float));
 		net_init(v->net, (uint64_t)record_int(up, "fact.seed", 0), v->params, v->buffers);
+		v->head = !has_head(&c) ? NULL : v->o->as ? v->o->as : "q";
 		if (v->o->weights)
-			r = model_load(v->net, &file, v->o->weights, model_prefix(&file), MODEL_HEAD_OPTIONAL, v->params, v->buffers);
+			r = load_weights(v, &file);
+		else
+			note("no -w: the network is served as it is at random initialisation");
 	}
-	if (v->o->weights)
-		tensors_close(&file);
+	tensors_close(&file);
 	return v->net && r >= 0 ? 0 : -1;
 }
 
@@ -131,7 +149,7 @@ static void describe(struct server *v)
 	for (int i = 0; i < v->views; i++) { /* before the others': a name that two make means ours */
 		snprintf(name, sizeof(name), "feature%d", i);
 		record_offer(schema, name, F32, 2, (int64_t[]){ v->batch, net_feature_dim(v->net) });
-		if (!has_head(net_configuration(v->net)))
+		if (!v->head)
 			continue;
 		snprintf(name, sizeof(name), "%s%d", v->head, i);
 		record_offer(schema, name, F32, 2, (int64_t[]){ v->batch, net_configuration(v->net)->dim });
@@ -175,7 +193,7 @@ static struct record *needed(const struct server *v, const struct record *want, 
 
 		if (record_find(answer, name))
 			continue;
-		if (view_name(name, "feature", v->views, &i) || view_name(name, v->head, v->views, &i)) {
+		if (view_name(name, "feature", v->views, &i) || (v->head && view_name(name, v->head, v->views, &i))) {
 			snprintf(view, sizeof(view), "view%d", i);
 			name = view;
 		}
@@ -251,7 +269,8 @@ static void encode_view(struct server *v, const struct tensor *x, int view, cons
 {
 	int64_t rows = x->shape[0], slice = v->o->microbatch > 0 ? MIN(v->o->microbatch, rows) : rows, row_bytes = tensor_bytes(x) / rows;
 	int64_t width = net_feature_dim(v->net), dim = net_configuration(v->net)->dim;
-	float *features = add_output("feature", view, rows, width, names, answer), *heads = add_output(v->head, view, rows, dim, names, answer);
+	float *features = add_output("feature", view, rows, width, names, answer);
+	float *heads = v->head ? add_output(v->head, view, rows, dim, names, answer) : NULL;
 
 	make_room(v, (int)slice);
 	for (int64_t row = 0; (features || heads) && row < rows; row += slice) {
@@ -372,7 +391,7 @@ static void release(struct server *v)
 
 int serve(struct stage *s, const struct options *o)
 {
-	struct server v = { .s = s, .o = o, .head = o->as ? o->as : "q" };
+	struct server v = { .s = s, .o = o };
 	int r;
 
 	if (stage_connect(s, NULL) < 0 || check_schema(stage_schema(s)) < 0)

@@ -2,6 +2,7 @@
 #include "cmd/encode/training.h"
 
 #include "lib/base/threads.h"
+#include "lib/nn/adopt.h"
 #include "lib/nn/kernels.h"
 #include "lib/tensor/backend.h"
 
@@ -57,9 +58,9 @@ static int choose_parts(struct training *r)
 
 static int load_weights(struct training *r, const struct tensors *file)
 {
-	int head = model_load(r->t.net, file, r->o->weights, model_prefix(file), MODEL_HEAD_OPTIONAL, r->t.params, r->t.buffers);
+	int head = adopt(r->t.net, file, r->o->weights, r->t.params, r->t.buffers);
 
-	if (head == 0)
+	if (head == 0 && has_head(&r->t.c.net))
 		note("'%s' has no head: it starts at random", r->o->weights);
 	return head < 0 ? -1 : 0;
 }
@@ -84,7 +85,7 @@ static int make_trainer(struct training *r)
 
 	if (choose_parts(r) < 0)
 		return -1;
-	if (r->o->weights && safetensors_open(&file, r->o->weights) < 0)
+	if (r->o->weights && tensors_open(&file, r->o->weights) < 0)
 		return -1;
 	result = configure(&c.net, r->o, up, r->o->weights ? &file : NULL);
 	c.net.bn_splits = r->parts;

@@ -91,7 +91,8 @@ static int prepare(struct work *w, const char *on)
 	if (!record_bool(schema, "fact.eval", false))
 		return fail_code(EXIT_USAGE, "probe reads an evaluation: give augment the option --eval");
 	if (views == 0)
-		return fail_code(EXIT_USAGE, "nobody upstream gives '%s0': put 'encode --eval -w MODEL' in front, or choose another --on", on);
+		return fail_code(EXIT_USAGE, "nobody upstream gives '%s0': put 'encode --eval -w MODEL' in front (for q of a MODEL with a head: that of"
+				 " a run has one), or choose another --on", on);
 	for (size_t i = 0; i < ARRAY_SIZE(columns); i++)
 		record_name(w->names, columns[i]);
 	if (names && name)

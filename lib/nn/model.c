@@ -1,4 +1,5 @@
 #include "lib/nn/model.h"
+#include "lib/nn/names.h"
 #include "lib/nn/positions.h"
 
 #include <math.h>
@@ -84,6 +85,8 @@ static int check_tensor(const char *path, const struct net_tensor *t, const stru
 	struct tensor wanted = tensor_borrow(t->name, F32, t->rank, t->shape, NULL), shape = found ? *found : wanted;
 	char a[128], b[128];
 
+	while (shape.rank > wanted.rank && shape.shape[shape.rank - 1] == 1)   /* a 1x1 convolution for a linear layer, as timm has it */
+		shape.rank--;
 	if (!found)
 		return fail_code(EXIT_USAGE, "'%s' has no tensor '%s' %s: is it a file of this architecture?", path, name,
 				 tensor_spec(&wanted, a, sizeof(a)));
@@ -95,58 +98,67 @@ static int check_tensor(const char *path, const struct net_tensor *t, const stru
 	return 0;
 }
 
-/* head.0 and on: timm calls its classifiers head.weight and head.bias. */
-const char *model_prefix(const struct tensors *f)
+/* timm calls its classifiers head.weight and head.bias; our heads are head.0 and on. */
+bool model_is_head(const char *name)
 {
-	for (int i = 0; i < f->count; i++)
-		if (strncmp(f->tensors[i].name, "model.", 6) == 0)
-			return "model.";
-	return "";
-}
+	static const char *const heads[] = { "fc.", "classifier.", "head.", "heads.", "projector.", "projection_head.", "predictor.",
+					     "prediction_head.", "prototypes." };
 
-static bool is_wanted(const struct net *net, const char *name)
-{
-	static const char *const beyond[] = { "fc.", "classifier.", "head." };   /* what comes after the feature */
-	static const char counter[] = "num_batches_tracked";
-	const struct net_tensor *list;
-	int n = net_tensors(net, &list);
-	size_t length = strlen(name);
-
-	for (int i = 0; i < ARRAY_SIZE(beyond); i++)
-		if (strncmp(name, beyond[i], strlen(beyond[i])) == 0)
-			return true;
-	if (length >= strlen(counter) && strcmp(name + length - strlen(counter), counter) == 0)
-		return true;
-	for (int i = 0; i < n; i++)
-		if (strcmp(name, list[i].name) == 0)
+	for (int i = 0; i < ARRAY_SIZE(heads); i++)
+		if (strncmp(name, heads[i], strlen(heads[i])) == 0)
 			return true;
 	return false;
 }
 
-/* A larger network's file holds all that a smaller one of its family needs, and would make a wrong one of it. */
-static int check_leftovers(const struct net *net, const struct tensors *f, const char *path, const char *prefix)
+bool model_is_counter(const char *name)
 {
+	static const char counter[] = "num_batches_tracked";
+	size_t n = strlen(name), end = strlen(counter);
+
+	return n >= end && strcmp(name + n - end, counter) == 0;
+}
+
+/* A larger network's file holds all that a smaller one of its family needs, and would make a wrong one of it. */
+static int check_leftovers(const struct tensors *f, const char *path, const char *prefix, const bool *used)
+{
+	size_t n = strlen(prefix);
 	char spec[128];
 
 	for (int i = 0; i < f->count; i++) {
 		const struct tensor *t = &f->tensors[i];
 
-		if (strncmp(t->name, prefix, strlen(prefix)) == 0 && !is_wanted(net, t->name + strlen(prefix)))
+		if (!used[i] && strncmp(t->name, prefix, n) == 0 && !model_is_head(t->name + n) && !model_is_counter(t->name))
 			return fail_code(EXIT_USAGE, "'%s' has a tensor '%s' %s, which the network has not: is it a file of this architecture?",
 					 path, t->name, tensor_spec(t, spec, sizeof(spec)));
 	}
 	return 0;
 }
 
-static bool has_head(const struct tensors *f, const char *prefix)
+static bool is_our_head(const char *name)
 {
-	char start[TENSOR_NAME];
+	return strncmp(name, "head.", 5) == 0;
+}
 
-	snprintf(start, sizeof(start), "%shead.0.", prefix);
-	for (int i = 0; i < f->count; i++)
-		if (strncmp(f->tensors[i].name, start, strlen(start)) == 0)
-			return true;
-	return false;
+/* Whether the file has the network's head: what is called head.0 and on, if it says that it is ours, or if there is no more of it
+ * than the network has (or else it is another project's projector). */
+static bool has_head(const struct net *net, const struct tensors *f, const char *prefix)
+{
+	const struct net_tensor *list;
+	int n = net_tensors(net, &list), start = (int)strlen(prefix);
+	bool any = false, more = false;
+
+	for (int i = 0; i < f->count; i++) {
+		const char *name = f->tensors[i].name + start;
+		bool known = false;
+
+		if (strncmp(f->tensors[i].name, prefix, start) != 0 || strncmp(name, "head.", 5) != 0 || name[5] < '0' || name[5] > '9')
+			continue;
+		for (int j = 0; j < n; j++)
+			known |= strcmp(list[j].name, name) == 0;
+		any |= known;
+		more |= !known;
+	}
+	return any && (!more || tensors_meta(f, "head"));
 }
 
 /* Side of the square grid of a file's position embedding where it is another than the network's; 0: it is none. */
@@ -182,33 +194,64 @@ static int read_values(const char *path, const struct net_tensor *t, const struc
 	return 0;
 }
 
-int model_load(const struct net *net, const struct tensors *f, const char *path, const char *prefix, enum model_head head,
-	       float *params, float *buffers)
+/* timm's MobileNetV3 has batch norm of another eps: the same function, when the variances make up for it. */
+static void settle_eps(const struct arch *a, const struct net_tensor *t, float *values)
 {
-	bool with_head = head == MODEL_HEAD_REQUIRED || has_head(f, prefix);
+	double more = names_bn_eps(a) - a->bn_eps;
+	size_t n = strlen(t->name);
+
+	for (int64_t i = 0; more != 0 && n > 12 && strcmp(t->name + n - 12, ".running_var") == 0 && i < t->count; i++)
+		values[i] = (float)(values[i] + more);
+}
+
+static int read_tensor(const struct net *net, const struct net_tensor *t, const struct tensors *f, const char *path,
+		       const struct model_place *place, float *values, bool *used)
+{
+	const struct arch *a = net_configuration(net)->arch;
+	const struct tensor *found;
+	char name[2 * TENSOR_NAME], theirs[TENSOR_NAME];
+	bool other = place->other && names_translate(a, t->name, theirs, sizeof(theirs)) == 0;
+
+	snprintf(name, sizeof(name), "%s%s", place->prefix, other ? theirs : t->name);
+	found = tensors_find(f, name);
+	if (read_values(path, t, found, name, values) < 0)
+		return -1;
+	used[found - f->tensors] = true;
+	if (other)
+		settle_eps(a, t, values);
+	return 0;
+}
+
+static int read_all(const struct net *net, const struct tensors *f, const char *path, const struct model_place *place, bool with_head,
+		    float *params, float *buffers, bool *used)
+{
 	const struct net_tensor *list;
-	int n = net_tensors(net, &list);
+	int n = net_tensors(net, &list), r = 0;
 	int64_t most = 1;
 	float *values;
 
 	for (int i = 0; i < n; i++)
 		most = MAX(most, list[i].count);
 	values = xmalloc(most * sizeof(float));
-	for (int i = 0; i < n; i++) {
+	for (int i = 0; i < n && r == 0; i++) {
 		const struct net_tensor *t = &list[i];
-		const struct tensor *found;
-		char name[2 * TENSOR_NAME];
 
-		if ((t->buffer && !buffers) || (!with_head && strncmp(t->name, "head.", 5) == 0))
+		if ((t->buffer && !buffers) || (!with_head && is_our_head(t->name)))
 			continue;
-		snprintf(name, sizeof(name), "%s%s", prefix, t->name);
-		found = tensors_find(f, name);
-		if (read_values(path, t, found, name, values) < 0) {
-			free(values);
-			return -1;
-		}
-		net_import(net, t, values, t->buffer ? buffers : params);
+		r = read_tensor(net, t, f, path, place, values, used);
+		if (r == 0)
+			net_import(net, t, values, t->buffer ? buffers : params);
 	}
 	free(values);
-	return check_leftovers(net, f, path, prefix) < 0 ? -1 : with_head;
+	return r < 0 ? -1 : check_leftovers(f, path, place->prefix, used);
+}
+
+int model_load(const struct net *net, const struct tensors *f, const char *path, const struct model_place *place, enum model_head head,
+	       float *params, float *buffers, bool *used)
+{
+	bool with_head = head == MODEL_HEAD_REQUIRED || has_head(net, f, place->prefix), *mine = xcalloc(f->count, sizeof(*mine));
+	int r = read_all(net, f, path, place, with_head, params, buffers, used ? used : mine);
+
+	free(mine);
+	return r < 0 ? -1 : with_head;
 }

@@ -239,23 +239,31 @@ static bool has_prefix(const struct tensors *f, const char *prefix)
 	return false;
 }
 
+static int load_vector(const struct trainer *t, const struct tensors *f, const char *path, const char *prefix, float *params, float *buffers)
+{
+	struct model_place place = { .other = false };
+
+	format(place.prefix, sizeof(place.prefix), "%s", prefix);
+	return model_load(t->net, f, path, &place, MODEL_HEAD_REQUIRED, params, buffers, NULL);
+}
+
 int trainer_load(struct trainer *t, const struct tensors *f, const char *path)
 {
 	factors_renew(t->factors);
 	factors_renew(t->key_factors);
-	if (model_load(t->net, f, path, "model.", MODEL_HEAD_REQUIRED, t->params, t->buffers) < 0)
+	if (load_vector(t, f, path, "model.", t->params, t->buffers) < 0)
 		return -1;
 	if (has_prefix(f, "key.")) {
 		if (!t->key_params)
 			allocate_key(t);
-		if (model_load(t->net, f, path, "key.", MODEL_HEAD_REQUIRED, t->key_params, t->key_buffers) < 0)
+		if (load_vector(t, f, path, "key.", t->key_params, t->key_buffers) < 0)
 			return -1;
 	}
 	for (int i = 0; i < optimiser_row(&t->optim)->slots; i++) {
 		char prefix[48];
 
 		snprintf(prefix, sizeof(prefix), "optim.%s.", optimiser_row(&t->optim)->slot_names[i]);
-		if (model_load(t->net, f, path, prefix, MODEL_HEAD_REQUIRED, t->optim.slots[i], NULL) < 0)
+		if (load_vector(t, f, path, prefix, t->optim.slots[i], NULL) < 0)
 			return -1;
 	}
 	return 0;

@@ -1,8 +1,9 @@
 /* Plain-argument doors to lib/nn/model.h for the parity tests in Python (ctypes). */
-#include "lib/nn/model.h"
+#include "lib/nn/adopt.h"
 
 int shim_model_save(const struct net *net, const char *path, const char *prefix, const float *params, const float *buffers);
 int shim_model_load(const struct net *net, const char *path, const char *prefix, int head, float *params, float *buffers);
+int shim_adopt(const struct net *net, const char *path, float *params, float *buffers);
 
 int shim_model_save(const struct net *net, const char *path, const char *prefix, const float *params, const float *buffers)
 {
@@ -18,12 +19,26 @@ int shim_model_save(const struct net *net, const char *path, const char *prefix,
 
 int shim_model_load(const struct net *net, const char *path, const char *prefix, int head, float *params, float *buffers)
 {
+	struct model_place place = { .other = false };
 	struct tensors f;
 	int r;
 
 	if (safetensors_open(&f, path) < 0)
 		return -1;
-	r = model_load(net, &f, path, prefix, (enum model_head)head, params, buffers);
+	snprintf(place.prefix, sizeof(place.prefix), "%s", prefix);
+	r = model_load(net, &f, path, &place, (enum model_head)head, params, buffers, NULL);
+	tensors_close(&f);
+	return r;
+}
+
+int shim_adopt(const struct net *net, const char *path, float *params, float *buffers)
+{
+	struct tensors f;
+	int r;
+
+	if (tensors_open(&f, path) < 0)
+		return -1;
+	r = adopt(net, &f, path, params, buffers);
 	tensors_close(&f);
 	return r;
 }
