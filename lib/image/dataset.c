@@ -133,6 +133,14 @@ int dataset_add(struct dataset *d, int source, const char *name, uint64_t offset
 	return d->count++;
 }
 
+void dataset_pass(struct dataset *d, const char *path)
+{
+	int kind = kind_of_name(path);
+
+	if (kind >= 0)
+		d->passed[kind]++;
+}
+
 const char *dataset_name(const struct dataset *d, int sample)
 {
 	return d->names + d->samples[sample].name;
@@ -274,13 +282,27 @@ int dataset_keep(struct dataset *d, const char *split)
 
 static int unknown_kind(const char *path, const struct stat *st, const uint8_t *head)
 {
+	const char *kind = kind_of_bytes(head, 512);
+	int counts[FILE_KINDS] = { 0 }, named = kind_of_name(path);
+	char text[KINDS_TEXT];
+
 	if (S_ISREG(st->st_mode) && st->st_size == 0)
 		return fail("unable to use '%s': it is empty", path);
 	if (is_picture_name(path))
 		return fail("unable to use '%s': it is one picture; name its folder, or write the names of pictures into: augment -0", path);
+	if (strstr(path, "cifar-10") && strstr(path, "-python"))
+		return fail("unable to use '%s': that is the Python version of CIFAR: take the binary version, %s", path,
+			    strstr(path, "cifar-100") ? "cifar-100-binary.tar.gz" : "cifar-10-binary.tar.gz");
+	if (strstr(path, "cifar-10") && strstr(path, "-binary.tar.gz"))
+		return fail("unable to use '%s': unpack it, and name the folder that comes of it; try: tar xzf %s", path, path);
 	if (head[0] == 0x1f && head[1] == 0x8b)
 		return fail("unable to use '%s': it is compressed; for a tar, try: zcat %s | augment ... -", path, path);
-	return fail("unable to use '%s': it is neither a folder of pictures, a tar, IDX nor CIFAR file", path);
+	if (named >= 0)
+		counts[named] = 1;
+	if (kinds_tell(text, counts))
+		return fail("unable to use '%s': it is no data set but %s", path, text);
+	return fail("unable to use '%s': it is %s%sneither a folder of pictures, a tar, IDX nor CIFAR file", path, kind ? kind : "",
+		    kind ? ", " : "");
 }
 
 /* The reader of a file or folder, by what it is. */
@@ -316,6 +338,9 @@ static int source_open(struct dataset *d, const char *path, bool list)
 /* Opens all sources and puts their samples in order. */
 static int read_sources(struct dataset *d, char *const *paths, int count, bool list)
 {
+	char text[KINDS_TEXT];
+	bool passed;
+
 	d->sources = xcalloc(count + 1, sizeof(*d->sources));
 	dataset_text(d, ""); /* offset 0: no text */
 	if (count < 1)
@@ -325,8 +350,12 @@ static int read_sources(struct dataset *d, char *const *paths, int count, bool l
 	for (int i = 0; i < count; i++)
 		if (source_open(d, paths[i], list) < 0)
 			return -1;
+	passed = kinds_tell(text, d->passed);
 	if (d->count == 0)
-		return fail("found no pictures (.jpg, .jpeg, .png, .webp) in '%s'%s", paths[0], count > 1 ? " nor in the others" : "");
+		return fail("found no pictures (.jpg, .jpeg, .png, .webp) in '%s'%s%s%s", paths[0], count > 1 ? " nor in the others" : "",
+			    passed ? ", but " : "", text);
+	if (passed)
+		note("passed over %s", text);
 	d->samples_room = d->count; /* nothing will grow any more */
 	d->samples = xrealloc(d->samples, d->samples_room, sizeof(*d->samples));
 	d->names_room = d->names_used;

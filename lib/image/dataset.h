@@ -23,6 +23,7 @@
 #ifndef IMAGE_DATASET_H
 #define IMAGE_DATASET_H
 
+#include "lib/image/kinds.h"
 #include "lib/image/picture.h"
 
 enum split { SPLIT_TRAIN, SPLIT_TEST };
@@ -43,6 +44,7 @@ struct dataset {
 	int count;
 	char **classes;              /* name of each label */
 	int class_count;
+	int passed[FILE_KINDS];           /* files that were passed over, by kind; the set says so once it is open */
 	char fingerprint[40];        /* "count:hash" of sorted names and sizes */
 	char holdout[40];            /* the same of the held-out names; "" without */
 	char labels[40];             /* "classes:hash" of the classes' names and each sample's label */

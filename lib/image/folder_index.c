@@ -6,7 +6,7 @@
 
 enum { RECENT = 2, INDEX_MOST = 1 << 30, TAIL = sizeof(uint64_t) };
 
-static const char magic[] = "sprat folders 1";
+static const char magic[] = "sprat folders 2";
 
 /* A listing: this, the folder's name, NUL, then its entries: size as u32, name, NUL. */
 struct head {

@@ -2,6 +2,7 @@
 
 #include "lib/image/codec.h"
 #include "lib/image/exif.h"
+#include "lib/image/kinds.h"
 
 static const struct codec *const codecs[] = { &codec_jpeg, &codec_png, &codec_webp };
 
@@ -96,10 +97,15 @@ void decoder_set_fast(struct decoder *d, int least)
 
 static int find_codec(const struct blob *b)
 {
+	const char *kind;
+
 	for (size_t i = 0; i < ARRAY_SIZE(codecs); i++)
 		if (b->size >= codecs[i]->magic_size && memcmp(b->data, codecs[i]->magic, codecs[i]->magic_size) == 0)
 			return (int)i;
-	return fail(b->size ? "it is neither JPEG, PNG nor WebP" : "it is empty");
+	if (b->size == 0)
+		return fail("it is empty");
+	kind = kind_of_bytes(b->data, b->size);
+	return fail("it is %s%sneither JPEG, PNG nor WebP", kind ? kind : "", kind ? ", " : "");
 }
 
 int decoder_open(struct decoder *d, const struct blob *b, int *w, int *h)

@@ -50,13 +50,24 @@ static void list(struct walk *w, const char *name, bool folder, int64_t size)
 	w->listed[w->listed_count++] = (struct listed){ xasprintf("%s%s", name, folder ? "/" : ""), (uint32_t)MIN(size, UINT32_MAX) };
 }
 
+/* Whether a file of the folder in hand is listed: a picture, or of a kind that is told of. */
+static bool is_listed(const struct walk *w, const char *name)
+{
+	char path[2 * PATH_MAX];
+
+	if (is_picture_name(name))
+		return true;
+	format(path, sizeof(path), "%s/%s%s", tree_of(w), w->name, name);
+	return kind_of_name(path) >= 0;
+}
+
 /* One entry: links are followed, hidden names and other files passed over. False for a link that leads nowhere yet. */
 static bool visit(struct walk *w, int fd, const struct dirent *e)
 {
-	bool picture = is_picture_name(e->d_name);
+	bool listed = e->d_type != DT_DIR && is_listed(w, e->d_name);
 	struct stat st;
 
-	if (e->d_name[0] == '.' || (e->d_type == DT_REG && !picture))
+	if (e->d_name[0] == '.' || (e->d_type == DT_REG && !listed))
 		return true;
 	if (e->d_type == DT_DIR) {
 		list(w, e->d_name, true, 0);
@@ -64,7 +75,7 @@ static bool visit(struct walk *w, int fd, const struct dirent *e)
 	}
 	if (fstatat(fd, e->d_name, &st, 0) < 0)
 		return false;
-	if (S_ISDIR(st.st_mode) || (S_ISREG(st.st_mode) && picture))
+	if (S_ISDIR(st.st_mode) || (S_ISREG(st.st_mode) && listed))
 		list(w, e->d_name, S_ISDIR(st.st_mode), S_ISDIR(st.st_mode) ? 0 : st.st_size);
 	return true;
 }
@@ -101,6 +112,14 @@ static int read_folder(struct walk *w, uint64_t stamp)
 
 static int walk(struct walk *w, size_t used, int depth);
 
+static void pass(const struct walk *w)
+{
+	char path[2 * PATH_MAX];
+
+	format(path, sizeof(path), "%s/%s", tree_of(w), w->name);
+	dataset_pass(w->d, path);
+}
+
 /* Whether the folder at this depth is one of those that it lies in: a link made a loop. */
 static bool is_loop(const struct walk *w, int depth)
 {
@@ -124,6 +143,8 @@ static int walk_entries(struct walk *w, size_t listing, size_t used, int depth)
 			return fail("unable to use '%s/%s': the path is too long", tree_of(w), w->name);
 		if (entry[n - 1] == '/')
 			r = walk(w, used + n, depth + 1);
+		else if (!is_picture_name(entry))
+			pass(w);
 		else
 			r = dataset_add(w->d, w->source, w->name, 0, size) < 0 ? -1 : 0;
 		w->name[used] = '\0';

@@ -21,6 +21,10 @@ static int add_file(struct dataset *d, int source, char *name)
 		name[n - 1] = '\0';
 	if (stat(name, &st) < 0)
 		return fail("unable to open '%s', named on stdin:", name);
+	if (kind_of_name(name) >= 0 || is_side_name(name)) {
+		dataset_pass(d, name);
+		return 0;
+	}
 	if (!S_ISREG(st.st_mode))
 		return fail("unable to use '%s', named on stdin: it is no file (try find -type f)", name);
 	return dataset_add(d, source, name, 0, st.st_size) < 0 ? -1 : 0;

@@ -1,4 +1,5 @@
 /* read_tar.c - pictures in a tar: ustar, pax paths and sizes, GNU long names; WebDataset's classes; stdin through a spool */
+#include "lib/image/apart.h"
 #include "lib/image/reader.h"
 #include "lib/image/webdataset.h"
 
@@ -18,6 +19,8 @@ struct walk {
 	char key[PATH_ROOM];         /* WebDataset: the samples [key_first, count) share it */
 	int key_first, key_rank;     /* rank: of the member that said the class, see webdataset.h */
 	uint32_t key_class;
+	struct apart apart;          /* every class that a member said */
+	bool parted;                 /* some key had either pictures or a class where it stood, not both */
 };
 
 /* --- header fields --- */
@@ -137,18 +140,35 @@ static void member_name(struct walk *w, const uint8_t *head, char dst[PATH_ROOM]
 		memmove(dst, dst + 1, strlen(dst));
 }
 
-/* Samples of one key (the path up to the first dot of the file's name) share a class, said before or after them. */
-static void enter_key(struct walk *w, const char *name, const char *base)
+static void leave_key(struct walk *w)
 {
-	size_t n = (size_t)(base - name) + strcspn(base, ".");
+	w->parted |= (w->d->count > w->key_first) != (w->key_class != 0);
+}
+
+/* Samples of one key share a class, said before or after them. */
+static void enter_key(struct walk *w, const char *name)
+{
+	size_t n = webdataset_key(name);
 
 	if (strlen(w->key) == n && memcmp(w->key, name, n) == 0)
 		return;
+	leave_key(w);
 	memcpy(w->key, name, n);
 	w->key[n] = '\0';
 	w->key_first = w->d->count;
 	w->key_class = 0;
 	w->key_rank = 0;
+}
+
+/* Classes that stood elsewhere in the tar than their pictures. */
+static void join_apart(struct walk *w)
+{
+	int lonely;
+
+	leave_key(w);
+	lonely = w->parted ? apart_join(&w->apart, w->d, w->first) : 0;
+	if (lonely)
+		note("'%s' holds the classes of %d pictures that it does not hold", w->d->sources[w->source].path, lonely);
 }
 
 /* Reads a member that may say the class of its key. */
@@ -164,6 +184,7 @@ static int read_class(struct walk *w, const char *name, uint64_t at, int64_t siz
 	if (r == 0 && webdataset_class(rank, text, size, class)) {
 		w->key_class = dataset_text(w->d, class);
 		w->key_rank = rank;
+		apart_add(&w->apart, name, w->key_class, rank);
 	}
 	free(text);
 	return r;
@@ -175,10 +196,12 @@ static int add_member(struct walk *w, const char *name, uint64_t at, int64_t siz
 
 	if (base[0] == '.')
 		return 0;
-	enter_key(w, name, base);
+	enter_key(w, name);
 	if (read_class(w, name, at, size) < 0)
 		return -1;
-	if (is_picture_name(base) && dataset_add(w->d, w->source, name, at, size) < 0)
+	if (!is_picture_name(base))
+		dataset_pass(w->d, name);
+	else if (dataset_add(w->d, w->source, name, at, size) < 0)
 		return -1;
 	for (int i = w->key_first; w->key_class && i < w->d->count; i++)
 		w->d->samples[i].class = w->key_class;
@@ -304,11 +327,14 @@ static int tar_scan(struct dataset *d, int source)
 		return -1;
 	w = xcalloc(1, sizeof(*w));
 	*w = (struct walk){
-		.d = d, .source = source, .fd = d->sources[source].fd, .first = d->count, .end = st.st_size, .size = -1,
+		.d = d, .source = source, .fd = d->sources[source].fd, .first = d->count, .key_first = d->count, .end = st.st_size, .size = -1,
 	};
 	r = walk_members(w);
-	if (r == 0)
+	if (r == 0) {
+		join_apart(w);
 		dataset_strip(d, source, w->first);
+	}
+	apart_release(&w->apart);
 	free(w);
 	return r;
 }

@@ -35,6 +35,8 @@ extern const struct reader reader_folder, reader_list, reader_tar, reader_idx, r
 
 /* Adds a sample, whose split and class are found from its name later. Returns its number for now, or -1 after fail(). */
 int dataset_add(struct dataset *d, int source, const char *name, uint64_t offset, uint64_t size);
+/* Counts a file whose name is no picture's, when it is of a kind that would be missed. */
+void dataset_pass(struct dataset *d, const char *path);
 /* Keeps a text in the pool of d; its offset, or 0 when the pool is full. */
 uint32_t dataset_text(struct dataset *d, const char *text);
 /* Takes folders off the names from sample first on, as long as all lie in one that is neither a split nor their class. */
@@ -46,7 +48,7 @@ void classes_release(struct dataset *d);
 int split_of_folder(const char *name, size_t n);
 /* How many bytes the first folder of a name has; 0: it lies in none. */
 size_t first_folder(const char *name);
-/* Whether the name's extension is that of a picture. */
+/* Whether the name's extension is that of a picture that is read; kinds.h: of others. */
 bool is_picture_name(const char *name);
 /* Room for size bytes. */
 uint8_t *bytes_room(struct bytes *b, size_t size);

@@ -46,6 +46,14 @@ static const struct {
 	{ ".txt", false, class_from_txt }, { ".json", true, class_from_json }, { ".cls", true, class_from_cls },
 };
 
+size_t webdataset_key(const char *name)
+{
+	const char *slash = strrchr(name, '/');
+	size_t folder = slash ? (size_t)(slash + 1 - name) : 0;
+
+	return folder + strcspn(name + folder, ".");
+}
+
 int webdataset_rank(const char *name)
 {
 	const char *dot = strrchr(name, '.');

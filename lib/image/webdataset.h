@@ -17,7 +17,10 @@
 
 #define WEBDATASET_CLASS 256
 
-/* How much a member of this name is believed, from its extension; 0: it says no class. */
+/* Bytes of a member's key, which samples and what belongs to them share: its path up to the first dot of the file's name. */
+size_t webdataset_key(const char *name);
+/* How much a member of this name is believed, from its extension; 0: it says no class, WEBDATASET_TEXT: it is .txt. */
+enum { WEBDATASET_TEXT = 1 };
 int webdataset_rank(const char *name);
 /* Reads the class from a member's text, which ends in a NUL behind its size; false: it holds none. */
 bool webdataset_class(int rank, char *text, size_t size, char class[WEBDATASET_CLASS]);

@@ -9,6 +9,7 @@ struct dataset *set_open(const char *paths, const char *holdout);
 struct dataset *set_choose(const char *paths, bool from_list, const char *labels, const char *holdout);
 const char *set_class(const struct dataset *d, int i);
 const char *set_text(const struct dataset *d, int which);
+int set_passed(const struct dataset *d);
 int set_sample(const struct dataset *d, int i, int out[3]);
 int set_pixels(const struct dataset *d, int i, int wh[2], uint8_t *rgb);
 struct maker *batches_new(struct dataset *d, const char *recipe, const int64_t o[7], const char *split, double max_bad,
@@ -49,6 +50,16 @@ const char *set_class(const struct dataset *d, int i)
 const char *set_text(const struct dataset *d, int which)
 {
 	return which == 2 ? d->labels : which == 1 ? d->holdout : d->fingerprint;
+}
+
+/* Files that were passed over, of all kinds. */
+int set_passed(const struct dataset *d)
+{
+	int n = 0;
+
+	for (int k = 0; k < FILE_KINDS; k++)
+		n += d->passed[k];
+	return n;
 }
 
 /* Label, split and size; -1 behind the last sample. */

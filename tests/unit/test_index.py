@@ -29,7 +29,7 @@ def read(tree):
     while lib.set_sample(p, i, out) == 0:
         found[lib.dataset_name(p, i).decode()] = out[2]
         i += 1
-    mark = lib.set_text(p, 0).decode()
+    mark = lib.set_text(p, 0).decode(), lib.set_passed(p)
     lib.dataset_free(p)
     return found, mark
 
@@ -67,6 +67,8 @@ def make(tree):
         for n in names:
             write(f"{folder}/{n}")
     write(f"{tree}/train/class.2/words.txt")
+    write(f"{tree}/train/class.2/old.gif")
+    write(f"{tree}/train/class.6/IMG_0001.HEIC")
     write(f"{tree}/train/class.2-more.PNG")   # '-' and '.' stand before '/' in the order of bytes
     write(f"{tree}/train/.hidden.jpg")
     os.symlink("class.3", f"{tree}/train/link")
@@ -138,6 +140,7 @@ def main():
     read(tree)
     check("the index lies in XDG_CACHE_HOME", "" if index_file() else "no")
     agrees("from the index: the same", tree)
+    check("from the index: files of other kinds are counted", "" if read(tree)[1][1] == 2 else str(read(tree)[1]))
     with open(f"{tree}/train/class.0/000000.jpg", "ab") as f:
         f.write(bytes(100))
     check("folders that have not changed are not read", "" if read(tree)[0]["train/class.0/000000.jpg"] < 10 else "the new size is seen")

@@ -222,6 +222,24 @@ def web_classes():
     same("WebDataset: numbers are called by their folders", (s.classes(), sorted({(n[:3], l) for n, l, _ in s})), (["fox", "1", "2", "eel"], [("eel", 3), ("fox", 0)]))
 
 
+def web_apart():
+    """Classes that stand apart from their pictures are found, whatever the order in the tar."""
+    n, rows = 12, lambda i: {"jpg": jpeg(), "cls": str(i % 5).encode(), "json": b'{"label": 9}', "txt": b"8"}
+    for label, folder, kinds in ((".cls", "", ("jpg", "cls")), (".json", "", ("jpg", "json")), (".txt", "", ("jpg", "txt")), (".cls, .json", "", ("jpg", "json", "cls")),
+                                 (".cls in folders", "some/where/", ("jpg", "cls"))):
+        members = [(f"{folder}{i:04d}.{e}", rows(i)[e]) for i in range(n) for e in kinds]
+        want, order = None, lambda key: sorted(members, key=key)
+        first, last = order(lambda m: m[0]), order(lambda m: (not m[0].endswith("jpg"), m[0]))
+        for name, these in (("beside", first), ("pictures first", last), ("classes first", last[::-1]), ("any order", rnd.sample(members, len(members)))):
+            s = Set(tar("apart.tar", dict(these)))
+            got = ({k: l for k, l, _ in s}, s.classes(), s.text(2)) if s.p else s.why
+            want = want or got
+            same(f"WebDataset: {label} {name}", got, want)
+        same(f"WebDataset: {label}: every picture has a class", min(want[0].values()) >= 0, True)
+    half = {f"{i}.{e}": d for e in ("jpg", "cls") for i, d in enumerate([jpeg()] * 4 if e == "jpg" else [b"1", b"0"])}
+    same("WebDataset: a picture whose class is nowhere has none", sorted((n, l) for n, l, _ in Set(tar("half.tar", half))), [("0.jpg", 1), ("1.jpg", 0), ("2.jpg", -1), ("3.jpg", -1)])
+
+
 def lists():
     tree = os.path.join(root, "plain")
     want, mark = list(Set(tree)), Set(tree).text()
@@ -496,7 +514,7 @@ def wrong_paths():
 
 
 try:
-    for part in (folders, tars, lists, labelled, marked, idx_files, cifar_files, holdouts, orders, batches, mixed, damaged, wrong_paths):
+    for part in (folders, tars, web_apart, lists, labelled, marked, idx_files, cifar_files, holdouts, orders, batches, mixed, damaged, wrong_paths):
         part()
 finally:
     shutil.rmtree(root)

@@ -1,0 +1,31 @@
+/*
+ * kinds.h - files that are no JPEG, PNG or WebP: by their names where they are passed over, by their first bytes where they are not
+ *
+ *	int counts[FILE_KINDS] = { 0 };
+ *	int k = kind_of_name("photos/IMG_0001.HEIC");         -1: none of the table's, such as notes.txt
+ *	if (k >= 0)
+ *		counts[k]++;
+ *	...
+ *	char text[KINDS_TEXT];
+ *	if (kinds_tell(text, counts))                         "1 HEIC, 2 GIF (to be converted, as by: mogrify -format jpg *.heic)"
+ *		note("passed over %s", text);
+ *
+ * Texts and leftovers beside pictures (.txt, .json, .cls, Thumbs.db, ...) are none of the table's: nobody misses them.
+ */
+#ifndef IMAGE_KINDS_H
+#define IMAGE_KINDS_H
+
+#include "lib/base/base.h"
+
+enum { FILE_KINDS = 16, KINDS_TEXT = 640 };
+
+/* The row of the table that a file's path stands for, by its extension as a rule; -1: none. */
+int kind_of_name(const char *path);
+/* Whether it is a text or a leftover that belongs to pictures: not missed, and no picture. */
+bool is_side_name(const char *path);
+/* What a file is, as its first bytes tell ("HEIC", "a zip archive"); NULL: unknown. */
+const char *kind_of_bytes(const uint8_t *data, size_t size);
+/* How many there are of which kind, and what to do about them; false: none. */
+bool kinds_tell(char text[KINDS_TEXT], const int counts[FILE_KINDS]);
+
+#endif
