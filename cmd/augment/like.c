@@ -3,7 +3,7 @@
 
 #include <unistd.h>
 
-#include "lib/tensor/safetensors.h"
+#include "lib/tensor/tensors.h"
 
 static const char *const like_names[LIKES] = { "labels", "holdout" };
 
@@ -58,7 +58,7 @@ static int take_options(struct options *o, const struct tensors *f)
 int like_defaults(struct options *o)
 {
 	struct tensors f;
-	int r = safetensors_open(&f, o->like);
+	int r = tensors_open(&f, o->like);
 	char reason[512];
 
 	if (r < 0)
