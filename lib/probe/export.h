@@ -1,7 +1,7 @@
 /*
  * export.h - features into a file that others read
  *
- * Rows are the training samples, then the test samples, each in the order of the stream.
+ * Rows are the training samples, then the test samples, each in the order of the stream, which is that of index.
  *
  *	PATH.safetensors   one tensor each: "ON0" f32 [N,dim] (ON1, ON2 when served), "label" i32 [N], "split" i32 [N] (0 train,
  *	                   1 test), "index" i64 [N], "name" u8 [N,L] (padded with NUL)

@@ -8,20 +8,35 @@
 enum {
 	QUERIES = 384,                 /* of a tile: large, since a product packs both sides first */
 	BLOCK = 768,                   /* training samples of a tile */
+	SLICE = 1024,                  /* dimensions of a product: both sides are copied, centred */
+	COLUMNS = 64,                  /* of the centre that are summed at a time */
 	ODD = KNN_BEST / 2 + 1,        /* k = 1, 3, .. KNN_BEST */
 };
 
-/* What all tiles read. A score that ranks like the cosine: dot / |train|; like the distance, reversed: 2 dot - |train|^2. */
+/* What all tiles read. Rows that lie close together, as those of a nearly collapsed network do, differ in the last digits of products of
+ * their whole lengths; so all products are of rows less the centre m, the mean of the training samples. With d = (q - m).(x - m) and
+ * e = (q - m).m, what ranks like the distance, reversed, is
+ *	2 d - |x - m|^2
+ * and like the cosine, (q.x) / |x| less what is the same for all x:
+ *	d / |x| + (m.x / |x| - its mean) + e (1 / |x| - its mean) */
 struct search {
 	const struct labelled *sets;
 	int k, best_k;
 	double t;
-	float *inverse, *zero, *two, *square;  /* (train_count): scale and shift of the cosine, then of the distance */
+	float *centre;                 /* (dim) */
+	float *inverse;                /* (train_count): 1 / |x|, 0 for x = 0 */
+	float *base, *slope;           /* (train_count): of the cosine, the terms in brackets */
+	float *two, *square;           /* (train_count): of the distance */
+	float *zero;                   /* (train_count) */
 };
 
 /* What one thread needs, and what it counts. */
 struct worker {
 	float *dots;                   /* (QUERIES, BLOCK) */
+	float *query, *train;          /* (QUERIES, SLICE), (BLOCK, SLICE): centred */
+	float shift[BLOCK];
+	double norm[QUERIES];          /* |q| */
+	float along[QUERIES];          /* e */
 	struct nearest cosine[QUERIES], euclid[QUERIES];
 	nearest_key *keys;             /* behind them */
 	double *votes;                 /* (classes) */
@@ -30,44 +45,100 @@ struct worker {
 
 /* --- life cycle --- */
 
+/* Columns from .. to of the centre; sums run over the samples in their order, whatever the number of threads. */
+static void measure_centre(struct search *s, int64_t from, int64_t to)
+{
+	const struct labelled *sets = s->sets;
+	double sum[COLUMNS] = { 0 };
+
+	for (int64_t i = 0; i < sets->train_count; i++)
+		for (int64_t d = from; d < to; d++)
+			sum[d - from] += sets->train[i * sets->dim + d];
+	for (int64_t d = from; d < to; d++)
+		s->centre[d] = (float)(sum[d - from] / sets->train_count);
+}
+
+/* Of one training sample. *along: m.x / |x|; returns 1 / |x|. */
+static double measure_row(struct search *s, int64_t i, double *along)
+{
+	const float *x = s->sets->train + i * s->sets->dim;
+	double whole = 0, off = 0, product = 0, inverse;
+
+	for (int64_t d = 0; d < s->sets->dim; d++) {
+		double rest = x[d] - s->centre[d];
+
+		whole += (double)x[d] * x[d];
+		off += rest * rest;
+		product += (double)x[d] * s->centre[d];
+	}
+	inverse = whole > 0 ? 1 / sqrt(whole) : 0;
+	*along = product * inverse;
+	s->inverse[i] = (float)inverse;
+	s->two[i] = 2;
+	s->square[i] = (float)-off;
+	return inverse;
+}
+
+/* to (n) := x less its mean. */
+static void centre_values(float *to, const double *x, int64_t n)
+{
+	double sum = 0;
+
+	for (int64_t i = 0; i < n; i++)
+		sum += x[i];
+	for (int64_t i = 0; i < n; i++)
+		to[i] = (float)(x[i] - sum / n);
+}
+
+static void measure(struct search *s)
+{
+	int64_t n = s->sets->train_count, dim = s->sets->dim;
+	double *along = xcalloc(n, sizeof(*along)), *inverse = xcalloc(n, sizeof(*inverse));
+
+#pragma omp parallel for
+	for (int64_t d = 0; d < dim; d += COLUMNS)
+		measure_centre(s, d, MIN(dim, d + COLUMNS));
+#pragma omp parallel for
+	for (int64_t i = 0; i < n; i++)
+		inverse[i] = measure_row(s, i, &along[i]);
+	centre_values(s->base, along, n);
+	centre_values(s->slope, inverse, n);
+	free(along);
+	free(inverse);
+}
+
 static void search_init(struct search *s, const struct labelled *sets, int k, double t)
 {
-	size_t size = sets->train_count * sizeof(float);
+	float **arrays[] = { &s->inverse, &s->base, &s->slope, &s->two, &s->square, &s->zero };
 
 	*s = (struct search){ .sets = sets, .t = t };
 	s->k = (int)MIN(k, sets->train_count);
 	s->best_k = (int)MIN(KNN_BEST, sets->train_count);
-	s->inverse = xaligned(size);
-	s->zero = xaligned(size);
-	s->two = xaligned(size);
-	s->square = xaligned(size);
-#pragma omp parallel for
-	for (int64_t i = 0; i < sets->train_count; i++) {
-		const float *x = sets->train + i * sets->dim;
-		double sum = 0;
-
-		for (int64_t d = 0; d < sets->dim; d++)
-			sum += (double)x[d] * x[d];
-		s->inverse[i] = (float)(1 / MAX(sqrt(sum), 1e-12));
-		s->two[i] = 2;
-		s->square[i] = (float)-sum;
-	}
+	s->centre = xaligned(sets->dim * sizeof(float));
+	for (size_t i = 0; i < ARRAY_SIZE(arrays); i++)
+		*arrays[i] = xaligned(sets->train_count * sizeof(float));
+	measure(s);
 }
 
 static void search_release(struct search *s)
 {
+	free(s->centre);
 	free(s->inverse);
-	free(s->zero);
+	free(s->base);
+	free(s->slope);
 	free(s->two);
 	free(s->square);
+	free(s->zero);
 }
 
 static struct worker *worker_new(const struct search *s)
 {
 	struct worker *w = xcalloc(1, sizeof(*w));
-	size_t each = NEAREST_ROOM(s->k) + NEAREST_ROOM(s->best_k);
+	size_t each = NEAREST_ROOM(s->k) + NEAREST_ROOM(s->best_k), slice = MIN(SLICE, s->sets->dim);
 
 	w->dots = xaligned((size_t)QUERIES * BLOCK * sizeof(float));
+	w->query = xaligned((size_t)QUERIES * slice * sizeof(float));
+	w->train = xaligned((size_t)BLOCK * slice * sizeof(float));
 	w->keys = xcalloc(QUERIES * each, sizeof(*w->keys));
 	w->votes = xcalloc(s->sets->classes, sizeof(*w->votes));
 	for (int i = 0; i < QUERIES; i++) {
@@ -80,6 +151,8 @@ static struct worker *worker_new(const struct search *s)
 static void worker_free(struct worker *w)
 {
 	free(w->dots);
+	free(w->query);
+	free(w->train);
 	free(w->keys);
 	free(w->votes);
 	free(w);
@@ -88,15 +161,12 @@ static void worker_free(struct worker *w)
 /* --- classifiers --- */
 
 /* Weighted votes of the nearest by cosine, and the rank of the true class among them. */
-static void vote_weighted(const struct search *s, struct worker *w, const struct nearest *near, const float *query, int truth)
+static void vote_weighted(const struct search *s, struct worker *w, const struct nearest *near, double norm, int truth)
 {
 	const struct labelled *sets = s->sets;
-	double square = 0, norm, mine;
+	double mine;
 	int above = 0;
 
-	for (int64_t d = 0; d < sets->dim; d++)
-		square += (double)query[d] * query[d];
-	norm = MAX(sqrt(square), 1e-12);
 	memset(w->votes, 0, sets->classes * sizeof(*w->votes));
 	for (int i = 0; i < near->count; i++)
 		w->votes[sets->train_label[nearest_index(near->keys[i])]] +=
@@ -127,30 +197,75 @@ static void vote_majority(const struct search *s, struct worker *w, const struct
 	}
 }
 
+/* --- tiles --- */
+
+/* |q| and e of one query, and room for its neighbours. */
+static void begin_query(const struct search *s, struct worker *w, int i, const float *query)
+{
+	double square = 0, along = 0;
+
+	for (int64_t d = 0; d < s->sets->dim; d++) {
+		square += (double)query[d] * query[d];
+		along += ((double)query[d] - s->centre[d]) * s->centre[d];
+	}
+	w->norm[i] = sqrt(square);
+	w->along[i] = (float)along;
+	nearest_clear(&w->cosine[i]);
+	nearest_clear(&w->euclid[i]);
+}
+
+/* Columns from .. from + width of rows of x (dim), less the centre's. */
+static void copy_centred(float *to, const float *x, const struct search *s, int rows, int64_t from, int width)
+{
+	for (int i = 0; i < rows; i++)
+		for (int d = 0; d < width; d++)
+			to[(size_t)i * width + d] = x[i * s->sets->dim + from + d] - s->centre[from + d];
+}
+
+/* dots (rows, BLOCK) := products of centred rows, a slice of the dimensions at a time. */
+static void multiply(const struct search *s, struct worker *w, const float *query, int rows, const float *train, int count)
+{
+	for (int64_t d = 0; d < s->sets->dim; d += SLICE) {
+		int width = (int)MIN(SLICE, s->sets->dim - d);
+
+		copy_centred(w->query, query, s, rows, d, width);
+		copy_centred(w->train, train, s, count, d, width);
+		gemm(false, true, rows, count, width, 1, w->query, width, w->train, width, d > 0, w->dots, BLOCK);
+	}
+}
+
+/* A query that is 0 has the cosine 0 to all. */
+static void offer(const struct search *s, struct worker *w, int i, int64_t from, int count)
+{
+	const float *x = w->dots + (size_t)i * BLOCK;
+
+	nearest_offer(&w->euclid[i], x, s->two + from, s->square + from, count, (int32_t)from);
+	for (int j = 0; j < count; j++)
+		w->shift[j] = s->base[from + j] + w->along[i] * s->slope[from + j];
+	if (w->norm[i] > 0)
+		nearest_offer(&w->cosine[i], x, s->inverse + from, w->shift, count, (int32_t)from);
+	else
+		nearest_offer(&w->cosine[i], x, s->zero + from, s->zero + from, count, (int32_t)from);
+}
+
 static void run_tile(const struct search *s, struct worker *w, int64_t from, int rows)
 {
 	const struct labelled *sets = s->sets;
-	int dim = (int)sets->dim;
+	const float *query = sets->test + from * sets->dim;
 
-	for (int i = 0; i < rows; i++) {
-		nearest_clear(&w->cosine[i]);
-		nearest_clear(&w->euclid[i]);
-	}
+	for (int i = 0; i < rows; i++)
+		begin_query(s, w, i, query + i * sets->dim);
 	for (int64_t j = 0; j < sets->train_count; j += BLOCK) {
-		int width = (int)MIN(BLOCK, sets->train_count - j);
+		int count = (int)MIN(BLOCK, sets->train_count - j);
 
-		gemm(false, true, rows, width, dim, 1, sets->test + from * dim, dim, sets->train + j * dim, dim, 0, w->dots, BLOCK);
-		for (int i = 0; i < rows; i++) {
-			const float *x = w->dots + (size_t)i * BLOCK;
-
-			nearest_offer(&w->cosine[i], x, s->inverse + j, s->zero + j, width, (int32_t)j);
-			nearest_offer(&w->euclid[i], x, s->two + j, s->square + j, width, (int32_t)j);
-		}
+		multiply(s, w, query, rows, sets->train + j * sets->dim, count);
+		for (int i = 0; i < rows; i++)
+			offer(s, w, i, j, count);
 	}
 	for (int i = 0; i < rows; i++) {
 		nearest_sort(&w->cosine[i]);
 		nearest_sort(&w->euclid[i]);
-		vote_weighted(s, w, &w->cosine[i], sets->test + (from + i) * dim, sets->test_label[from + i]);
+		vote_weighted(s, w, &w->cosine[i], MAX(w->norm[i], 1e-12), sets->test_label[from + i]);
 		vote_majority(s, w, &w->euclid[i], sets->test_label[from + i]);
 	}
 }

@@ -19,23 +19,58 @@ static double dot(const float *a, const float *b, int64_t dim)
 	return sum;
 }
 
-static float *unit_rows(const float *x, int64_t n, int64_t dim)
+static double distance(const float *a, const float *b, int64_t dim)
+{
+	double sum = 0;
+
+#pragma omp simd reduction(+ : sum)
+	for (int64_t d = 0; d < dim; d++) {
+		double off = (double)a[d] - b[d];
+
+		sum += off * off;
+	}
+	return sum;
+}
+
+/* --- rows of unit length, less a common centre: what is measured are distances, and those of rows that nearly coincide, as a
+ * collapsed network's do, are in digits that rows of length 1 have not --- */
+
+static double inverse_length(const float *x, int64_t dim)
+{
+	return 1 / MAX(sqrt(dot(x, x, dim)), 1e-12);
+}
+
+/* Mean of the rows scaled to unit length: (dim). */
+static double *find_centre(const float *x, int64_t n, int64_t dim)
+{
+	double *centre = xcalloc(dim, sizeof(*centre));
+
+	for (int64_t i = 0; i < n; i++) {
+		double scale = inverse_length(x + i * dim, dim) / n;
+
+		for (int64_t d = 0; d < dim; d++)
+			centre[d] += x[i * dim + d] * scale;
+	}
+	return centre;
+}
+
+static float *unit_rows(const float *x, int64_t n, int64_t dim, const double *centre)
 {
 	float *u = xaligned(n * dim * sizeof(float));
 
 #pragma omp parallel for
 	for (int64_t i = 0; i < n; i++) {
-		double norm = MAX(sqrt(dot(x + i * dim, x + i * dim, dim)), 1e-12);
+		double scale = inverse_length(x + i * dim, dim);
 
 		for (int64_t d = 0; d < dim; d++)
-			u[i * dim + d] = (float)(x[i * dim + d] / norm);
+			u[i * dim + d] = (float)(x[i * dim + d] * scale - centre[d]);
 	}
 	return u;
 }
 
 static double alignment(const float *a, const float *b, int64_t n, int64_t dim)
 {
-	return 2 - 2 * dot(a, b, n * dim) / n;
+	return distance(a, b, n * dim) / n;
 }
 
 /* --- classes --- */
@@ -69,7 +104,7 @@ static void classes_release(struct classes *k)
 	free(k->start);
 }
 
-/* With s the sum of n unit rows, the sum of |x_i - x_j|^2 over pairs is n sum |x_i|^2 - |s|^2. */
+/* With s the sum of n rows, the sum of |x_i - x_j|^2 over pairs is n sum |x_i|^2 - |s|^2. */
 static double class_spread(const float *u, const int64_t *order, int64_t n, int64_t dim, double *sum)
 {
 	double square = 0, apart = 0;
@@ -114,7 +149,7 @@ static double set_uniformity(const float *u, int64_t n, int64_t dim, int64_t fir
 	for (int64_t i = 0; i < size; i++) {
 		row[i] = u + rng_permute(0, 0, RNG_PROBE, (uint32_t)n, (uint32_t)(first + i)) * dim;
 		for (int64_t j = 0; j < i; j++)
-			sum += exp(-2 * (dot(row[i], row[i], dim) + dot(row[j], row[j], dim) - 2 * dot(row[i], row[j], dim)));
+			sum += exp(-2 * distance(row[i], row[j], dim));
 	}
 	return log(sum / (size * (size - 1) / 2.0));
 }
@@ -131,8 +166,10 @@ static double uniformity(const float *u, int64_t n, int64_t dim)
 
 /* --- instance discrimination --- */
 
-/* How many other queries outrank the positive of each query of a tile. */
-static void rank_tile(const float *query, const float *positive, int64_t n, int dim, int64_t from, int rows, int32_t *above)
+/* How many other queries outrank the positive of each query of a tile. Of unit rows the larger cosine is the smaller distance:
+ * the larger x.y - |y|^2/2. half (n): |query|^2/2. */
+static void rank_tile(const float *query, const float *positive, const float *half, int64_t n, int dim, int64_t from, int rows,
+		      int32_t *above)
 {
 	float *x = xaligned((size_t)QUERIES * BLOCK * sizeof(float)); /* (rows, BLOCK) */
 
@@ -143,13 +180,14 @@ static void rank_tile(const float *query, const float *positive, int64_t n, int 
 		gemm(false, true, rows, width, dim, 1, query + from * dim, dim, query + j * dim, dim, 0, x, BLOCK);
 		for (int i = 0; i < rows; i++) {
 			int64_t self = from + i;
-			float mine = (float)dot(query + self * dim, positive + self * dim, dim);
+			const float *mate = positive + self * dim;
+			float mine = (float)(dot(query + self * dim, mate, dim) - dot(mate, mate, dim) / 2);
 			int count = 0;
 
 			if (self >= j && self < j + width)
 				x[(size_t)i * BLOCK + self - j] = -INFINITY;
 			for (int k = 0; k < width; k++)
-				count += x[(size_t)i * BLOCK + k] > mine;
+				count += x[(size_t)i * BLOCK + k] - half[j + k] > mine;
 			above[self] += count;
 		}
 	}
@@ -159,11 +197,15 @@ static void rank_tile(const float *query, const float *positive, int64_t n, int 
 static void discriminate(const float *query, const float *positive, int64_t n, int64_t dim, const struct classes *k, double *top)
 {
 	int32_t *above = xcalloc(n, sizeof(*above));
+	float *half = xaligned(n * sizeof(float));
 	int counted = 0;
 
+#pragma omp parallel for
+	for (int64_t i = 0; i < n; i++)
+		half[i] = (float)(dot(query + i * dim, query + i * dim, dim) / 2);
 #pragma omp parallel for schedule(dynamic)
 	for (int64_t from = 0; from < n; from += QUERIES)
-		rank_tile(query, positive, n, (int)dim, from, (int)MIN(QUERIES, n - from), above);
+		rank_tile(query, positive, half, n, (int)dim, from, (int)MIN(QUERIES, n - from), above);
 	for (int t = 0; t < METRICS_TOP; t++)
 		top[t] = 0;
 	for (int c = 0; c < k->count; c++) {
@@ -181,6 +223,7 @@ static void discriminate(const float *query, const float *positive, int64_t n, i
 	for (int t = 0; t < METRICS_TOP; t++)
 		top[t] /= counted;
 	free(above);
+	free(half);
 }
 
 /* --- all of them --- */
@@ -199,6 +242,7 @@ void metrics_run(const float *const *x, int views, int64_t n, int64_t dim, const
 	float *u[FEATURE_VIEWS] = { NULL };
 	bool known = true;
 	struct classes k;
+	double *centre;
 
 	clear(m);
 	classes_init(&k, label, n);
@@ -207,8 +251,10 @@ void metrics_run(const float *const *x, int views, int64_t n, int64_t dim, const
 		m->classes += k.start[c + 1] > k.start[c];
 	for (int64_t i = 0; i < n; i++)
 		known = known && label[i] >= 0;
+	centre = find_centre(x[0], n, dim);
 	for (int v = 0; v < views; v++)
-		u[v] = unit_rows(x[v], n, dim);
+		u[v] = unit_rows(x[v], n, dim, centre);
+	free(centre);
 	for (int v = 0; v < MIN(views, 2); v++) {
 		m->uniformity[v] = uniformity(u[v], n, dim);
 		if (known)

@@ -105,7 +105,7 @@ static int64_t pick_each(const struct samples *set, int64_t each, int64_t *pick)
 static void print_number(FILE *out, const char *name, double x)
 {
 	if (!isnan(x))
-		fprintf(out, ", \"%s\": %.8f", name, x);
+		fprintf(out, ", \"%s\": %.9g", name, x);
 }
 
 static void print_top(FILE *out, const char *name, const double *top)

@@ -82,13 +82,21 @@ def blobs():
     return "blobs", Samples([x], label, rng.uniform(size=4000) < 0.3)
 
 
+def collapsed(spread):
+    """A network that nearly collapsed: all features within a small angle, lengths from 3 to 9. Neighbours differ in late digits."""
+    rng = np.random.default_rng(5)
+    label = rng.integers(0, 10, 3000)
+    x = rng.standard_normal((10, 64))[label] + 1.5 * rng.standard_normal((3000, 64))
+    x = (8 * rng.standard_normal(64) + spread * x) * (1 + spread * rng.uniform(-1, 1, (3000, 1)))
+    return f"collapsed to {spread:g}", Samples([x], label, np.arange(3000) >= 2000)
+
+
 # --- nearest neighbours ---
 
 def weighted_knn(s, k, t):
     """top-1 and top-5 in float64."""
     (train, train_label), (test, test_label) = s.part(0), s.part(1)
-    unit = lambda x: x.astype(np.float64) / np.linalg.norm(x, axis=1, keepdims=True).astype(np.float64)
-    cosine = unit(test) @ unit(train).T
+    cosine = unit64(test) @ unit64(train).T
     near = np.argsort(-cosine, 1, "stable")[:, :k]
     votes = np.zeros((len(test), s.classes))
     np.add.at(votes, (np.arange(len(test))[:, None], train_label[near]), np.exp(np.take_along_axis(cosine, near, 1) / t))
@@ -109,6 +117,36 @@ def test_knn(name, s):
           f"{r} {plain}")
     check(f"{name}: the best k is not worse than others", r["best_nn"] >= max(plain.values()) - 2 * one and r["best_nn_k"] % 2 == 1)
     check(f"{name}: kNN does not depend on threads", probe("knn:k=50,t=0.07,nn=15", s, 1)[1] == r)
+
+
+def plain_knn(s, fixed):
+    """In float64, by differences: accuracy at a fixed k, and the best over odd k; equal votes go to the lowest label."""
+    (train, train_label), (test, test_label) = s.part(0), s.part(1)
+    train, hits = train.astype(np.float64), np.zeros(51)
+    for row, truth in zip(test.astype(np.float64), test_label):
+        near = np.argsort(((train - row) ** 2).sum(1), kind="stable")[:101]
+        votes = np.cumsum(np.eye(s.classes, dtype=int)[train_label[near]], 0)[::2]
+        hits += votes.argmax(1) == truth
+    hits *= 100 / len(test)
+    return hits[fixed // 2], hits.max()
+
+
+def test_collapsed_knn(name, s):
+    code, r = probe("knn:k=50,t=0.07,nn=15", s)
+    fixed, best = plain_knn(s, 15)
+    one = 100.01 / (s.split == 1).sum()
+    check(f"{name}: plain kNN is that of double precision", code == 0 and abs(r["fixed_nn"] - fixed) <= one and abs(r["best_nn"] - best) <= one,
+          f"{r} {fixed} {best}")
+    top1, top5 = weighted_knn(s, 50, 0.07)
+    check(f"{name}: weighted kNN, too", abs(r["top1"] - top1) <= one and abs(r["top5"] - top5) <= one, f"{r} {top1} {top5}")
+
+
+def test_knn_of_nothing():
+    """Features that are 0: every cosine is 0 and the earliest are nearest."""
+    x = np.ones((6, 3))
+    x[[1, 4, 5]] = 0
+    code, r = probe("knn:k=2", Samples([x], [2, 1, 0, 0, 2, 1], [0, 0, 0, 0, 1, 1]))
+    check("kNN of features that are 0", code == 0 and r["top1"] == 50 and r["best_nn"] == 50 and r["best_nn_k"] == 1, str(r))
 
 
 def test_small_knn():
@@ -183,8 +221,16 @@ def views_of(n, classes, dim, seed):
                    rng.uniform(size=n) < 0.6, names=True)
 
 
+def nearly_one(n, classes, dim, seed, spread):
+    """views_of(), shrunk towards one direction: what a collapsed network gives."""
+    s = views_of(n, classes, dim, seed)
+    away = 8 * np.random.default_rng(seed + 1).standard_normal(dim)
+    return Samples([away + spread * v.astype(np.float64) for v in s.x], s.label, s.split, names=True)
+
+
 def close(a, b, tolerance=1e-6):
-    return abs(a - b) <= tolerance
+    """By the share of b where b is small, as distances among collapsed features are."""
+    return abs(a - b) <= min(tolerance, 1e-3 * abs(b))
 
 
 def test_metrics(title, s, folder, spelling="metrics", split=1):
@@ -252,12 +298,17 @@ if __name__ == "__main__":
     for name, samples in sets:
         test_knn(name, samples)
         test_linear(name, samples)
+    for spread in (1, 1e-2, 1e-3, 1e-4):
+        test_collapsed_knn(*collapsed(spread))
     test_small_knn()
+    test_knn_of_nothing()
     with tempfile.TemporaryDirectory() as folder:
         samples = views_of(900, 7, 24, 3)
         test_metrics("metrics", samples, folder)
         test_metrics("metrics of split train", samples, folder, "metrics:split=train", 0)
         test_metrics("metrics of few", views_of(90, 4, 6, 4), folder)
+        for spread in (1e-2, 1e-4):
+            test_metrics(f"metrics of features collapsed to {spread:g}", nearly_one(900, 7, 24, 3, spread), folder)
         test_one_view(samples)
         test_export(samples, folder)
         test_refusals(samples)
