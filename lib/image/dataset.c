@@ -249,7 +249,8 @@ int *dataset_choose(const struct dataset *d, const char *split, int *count)
 	int *chosen;
 
 	if (!all && s == SPLIT_TRAIN && strcmp(split, "train") != 0) {
-		fail_code(EXIT_USAGE, "unknown split '%s': choose one of train, test, all", split);
+		fail_code(EXIT_USAGE, "unknown split '%s': choose one of train, test, all%s", split,
+			  split_of_folder(split, strlen(split)) == SPLIT_TEST ? " (such folders are the split test)" : "");
 		return NULL;
 	}
 	*count = 0;

@@ -1,6 +1,8 @@
 /* holdout.c - dataset_holdout(): which training samples become the split test */
 #include "lib/image/lines.h"
 
+#include <unistd.h>
+
 static int missing_names(const struct lines *l, const char *path)
 {
 	int missing = 0, first = -1;
@@ -21,6 +23,8 @@ static int hold_file(struct dataset *d, const char *path)
 	struct lines l;
 	int r;
 
+	if (access(path, F_OK) < 0)
+		return fail("unable to hold out '%s': it is neither a number of images nor a file that lists them", path);
 	if (lines_read(&l, path, 0) < 0)
 		return -1;
 	for (int i = 0; i < d->count; i++)
@@ -73,7 +77,8 @@ static int hold_number(struct dataset *d, int64_t n)
 
 	if (n < 1 || n >= train) {
 		free(r);
-		return fail_code(EXIT_USAGE, "unable to hold out %lld of %d training samples", (long long)n, train);
+		return fail_code(EXIT_USAGE, "unable to hold out %lld of %d training samples: give 1 to %d", (long long)n, train,
+				 MAX(train - 1, 1));
 	}
 	for (int i = 0; i < d->count; i++)
 		if (d->samples[i].split == SPLIT_TRAIN) {

@@ -147,7 +147,8 @@ static int check_labels(const struct samples *set, const char *split, const char
 				 "give augment data that has both, or --holdout", probe, split);
 	for (int64_t i = 0; i < set->count; i++) {
 		if (set->label[i] < 0)
-			return fail_code(EXIT_USAGE, "%s needs labels, and a sample of split %s has none", probe, split);
+			return fail_code(EXIT_USAGE, "%s needs labels, and a sample of split %s has none: give augment class folders, or --labels FILE", probe,
+					 split);
 		*highest = MAX(*highest, set->label[i]);
 	}
 	return 0;

@@ -18,6 +18,10 @@ int tensors_map(struct tensors *f, const char *path)
 			close(fd);
 		return -1;
 	}
+	if (S_ISDIR(st.st_mode)) {
+		close(fd);
+		return fail("unable to read '%s': it is a folder; name a file in it, such as model.safetensors", path);
+	}
 	if (!S_ISREG(st.st_mode) || st.st_size < 8) {
 		close(fd);
 		return fail("unable to read '%s': it is too short for a file of tensors, or no file", path);

@@ -80,7 +80,7 @@ def test_wrong(d, model):
     header = json.dumps({"w": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}).encode()
     with open(blank, "wb") as f:
         f.write(len(header).to_bytes(8, "little") + header + bytes(4))
-    for name, like, status, word in (("no file", "nowhere", 1, "No such file"), ("no model", "held.txt", 1, "held.txt"), ("a model that says nothing", blank, 2, "--size")):
+    for name, like, status, word in (("no file", "nowhere", 1, "No such file"), ("a folder", "file", 1, "model.safetensors"), ("no model", "held.txt", 1, "held.txt"), ("a model that says nothing", blank, 2, "--size")):
         row, said, code = evaluate(d, model, "data", "--like", like)
         check(f"--like {name}: one sentence", row is None and code == status and said.startswith("augment: ") and said.count("\n") == 1 and word in said, f"{code} {said}")
 

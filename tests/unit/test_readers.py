@@ -397,7 +397,7 @@ def holdouts():
         s = Set(plain, holdout=f"{folder}/{name}")
         same(f"hold out {name}", [n for n, _, k in s if k and n.startswith("train")], ["train/cat/00.jpg", "train/eel/03.jpg"])
         same(f"hold out {name}: fingerprint counts", s.text(1).split(":")[0], "2")
-    for what, part in ((f"{folder}/wrong.txt", "cat/99.jpg"), (f"{folder}/empty.txt", "nothing"), (f"{folder}/none.txt", "none.txt"), (18, "18 of 18"), (0, "0 of 18")):
+    for what, part in ((f"{folder}/wrong.txt", "cat/99.jpg"), (f"{folder}/empty.txt", "nothing"), (f"{folder}/none.txt", "none.txt"), ("0.1", "neither a number"), (18, "18 of 18 training samples: give 1 to 17"), (0, "0 of 18")):
         check(f"hold out {os.path.basename(str(what))}: an error", "" if part in (Set(plain, holdout=what).why or "") else str(Set(plain, holdout=what).why))
 
 
@@ -441,7 +441,7 @@ def batches():
         check(f"asked for {name}, which nobody gives", "" if word in str(e.make(0, name)) else str(e.make(0, name)))
     check("asked for split without --eval", "" if "--eval" in str(b.make(0, "split")) else "no")
     check("asked for a step behind the last", "" if "400 steps" in str(b.make(400, "view0")) else "no")
-    for o, word in ((dict(batch=19), "--batch 18"), (dict(split="tset"), "tset"), (dict(recipe="moko"), "mocov2"), (dict(recipe="mocov2:gray=1"), "grey")):
+    for o, word in ((dict(batch=19), "--batch 18"), (dict(split="tset"), "tset"), (dict(split="val"), "folders are the split test"), (dict(recipe="moko"), "mocov2"), (dict(recipe="mocov2:gray=1"), "grey")):
         check(f"options {o}: an error that helps", "" if word in (Batches(plain, **o).why or "") else str(Batches(plain, **o).why))
     check("only a test split: training takes it", "" if Batches(plain + "/val").p else "no")
 
