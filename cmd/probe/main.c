@@ -137,7 +137,7 @@ static int collect(struct work *w)
 		if (r < 0)
 			return -1;
 		have = w->features.set[TRAIN].count + w->features.set[TEST].count;
-		progress_show(step + 1 == w->steps, "%lld of %lld samples  %.0f images/s", (long long)have, (long long)w->samples,
+		progress_show(step + 1, w->steps, "%lld of %lld samples  %.0f images/s", (long long)have, (long long)w->samples,
 			      have / MAX(now() - start, 1e-9));
 	}
 	return 0;
@@ -148,7 +148,7 @@ static int run_tasks(const struct work *w)
 	for (int i = 0; i < w->task_count; i++) {
 		if (stage_signal(w->stage))
 			return interrupted(w);
-		progress_show(true, "%lld samples: %s", (long long)w->samples, w->tasks[i].spelling);
+		progress_show(w->steps, w->steps, "%lld samples: %s", (long long)w->samples, w->tasks[i].spelling);
 		if (probe_run(&w->tasks[i], &w->features, stdout) < 0)
 			return -1;
 	}

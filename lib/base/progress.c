@@ -1,10 +1,18 @@
 #include "lib/base/progress.h"
 
+#include <sys/ioctl.h>
 #include <time.h>
 #include <unistd.h>
 
-static double last = -1e9;
-static bool drawn;
+enum { LINE = 512, COLUMNS = 80 };
+#define GAP "  "
+
+static struct {
+	bool drawn;                    /* the terminal's line holds something */
+	double last;                   /* when it was drawn */
+	int64_t total, first;          /* what the pace is measured over: since first was done, ... */
+	double since;                  /* ... at this moment */
+} line = { .last = -1e9 };
 
 double now(void)
 {
@@ -24,32 +32,91 @@ static bool terminal(void)
 	return known;
 }
 
-void progress_show(bool final, const char *fmt, ...)
+/* Asked for each time: windows change their size. */
+static size_t columns(void)
+{
+	struct winsize w = { 0 };
+
+	return ioctl(STDERR_FILENO, TIOCGWINSZ, &w) == 0 && w.ws_col > 0 ? w.ws_col : COLUMNS;
+}
+
+char *progress_left(char *text, size_t size, double seconds)
+{
+	int64_t s = (int64_t)(seconds + 0.5), minutes = (s + 30) / 60;
+
+	if (s < 100)
+		snprintf(text, size, "%d s left", (int)s);
+	else if (minutes < 100)
+		snprintf(text, size, "%d min left", (int)minutes);
+	else
+		snprintf(text, size, "%lld h %02d min left", (long long)minutes / 60, (int)(minutes % 60));
+	return text;
+}
+
+size_t progress_fitting(const char *text, size_t room)
+{
+	size_t n = strlen(text), fits = 0;
+
+	if (n <= room)
+		return n;
+	for (const char *gap = strstr(text, GAP); gap && gap - text <= room; gap = strstr(gap + strlen(GAP), GAP))
+		fits = gap - text;
+	return fits ? fits : room;
+}
+
+static void start_pace(int64_t done, int64_t total, double t)
+{
+	if (total == line.total && done >= line.first)
+		return;
+	line.total = total;
+	line.first = done;
+	line.since = t;
+}
+
+/* Puts the time that is left behind the line's first part; before there is a pace, nothing. */
+static void insert_left(char *text, size_t size, int64_t done, double t)
+{
+	const char *gap = strstr(text, GAP);
+	size_t n = strlen(text), first = gap ? gap - text : n, extra;
+	double pace = (t - line.since) / (double)(done - line.first); /* read only where something is done */
+	char left[40] = GAP;
+
+	if (done <= line.first || done >= line.total)
+		return;
+	progress_left(left + strlen(GAP), sizeof(left) - strlen(GAP), pace * (double)(line.total - done));
+	extra = strlen(left);
+	if (n + extra + 1 > size)
+		return;
+	memmove(text + first + extra, text + first, n - first + 1);
+	memcpy(text + first, left, extra);
+}
+
+void progress_show(int64_t done, int64_t total, const char *fmt, ...)
 {
 	double t = now();
-	char line[512];
+	char text[LINE], out[LINE + 8];
 	va_list ap;
 	int n;
 
-	if (verbosity < 0 || (!final && t - last < (terminal() ? 0.2 : 10)))
+	start_pace(done, total, t);
+	if (verbosity < 0 || (done != total && t - line.last < (terminal() ? 0.2 : 10)))
 		return;
-	last = t;
 	va_start(ap, fmt);
-	n = vsnprintf(line + 1, sizeof(line) - 8, fmt, ap);
+	vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
-	n = MIN(n, (int)sizeof(line) - 9) + 1;
-	line[0] = '\r';
-	if (terminal())
-		n += snprintf(line + n, sizeof(line) - n, "\033[K");
+	insert_left(text, sizeof(text), done, t);
+	line.last = t;
+	if (terminal()) /* the last column stays free: some terminals go on to the next line there */
+		n = snprintf(out, sizeof(out), "\r%.*s\033[K", (int)progress_fitting(text, columns() - 1), text);
 	else
-		line[n++] = '\n';
-	write_all(STDERR_FILENO, line + !terminal(), n - !terminal());
-	drawn = terminal();
+		n = snprintf(out, sizeof(out), "%s\n", text);
+	write_all(STDERR_FILENO, out, n);
+	line.drawn = terminal();
 }
 
 void progress_close(void)
 {
-	if (drawn)
+	if (line.drawn)
 		write_all(STDERR_FILENO, "\n", 1);
-	drawn = false;
+	line.drawn = false;
 }

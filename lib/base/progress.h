@@ -3,17 +3,25 @@
  *
  * Never starts with a program's name, so that messages stay distinguishable. Nothing is drawn with -q.
  *
- *	progress_show("step %d/%d  loss %.3f  %.0f images/s", ...);     as often as you like
- *	progress_close();                                               before any other output to stderr
+ *	progress_show(step, steps, "step %d/%d  loss %.3f  %.0f images/s", ...);     as often as you like
+ *	progress_close();                                                           before any other output to stderr
+ *
+ * Parts of the line are two spaces apart, the most important first; the time that is left comes behind the first one. On a terminal
+ * those that fit its width at the moment are drawn.
  */
 #ifndef BASE_PROGRESS_H
 #define BASE_PROGRESS_H
 
 #include "lib/base/base.h"
 
-/* Draws at most 5 times a second on a terminal, every 10 seconds elsewhere; final: draws now. */
-void progress_show(bool final, const char *fmt, ...) PRINTF(2, 3);
+/* Draws at most 5 times a second on a terminal, every 10 seconds elsewhere; the last line (done = total) is always drawn. The time
+ * left is reckoned from the pace since the first call with this total. */
+void progress_show(int64_t done, int64_t total, const char *fmt, ...) PRINTF(3, 4);
 void progress_close(void);
+/* "50 s left", "12 min left", "3 h 05 min left" in text, which is returned. */
+char *progress_left(char *text, size_t size, double seconds);
+/* Bytes of line that a terminal of so many columns has room for: its first parts, or of the first part what fits. */
+size_t progress_fitting(const char *line, size_t columns);
 /* Seconds since some fixed point, monotonic. */
 double now(void);
 
