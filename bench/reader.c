@@ -66,10 +66,9 @@ static int read_all(struct stage *s, const struct options *o)
 	int r = 1;
 
 	for (int64_t step = 0; r > 0 && step < steps; step++) {
-		while (r > 0 && asked < steps && stage_room(s) > 0)
-			r = stage_want(s, asked++, 0, 1, names) < 0 ? -1 : 1;
-		if (r > 0)
-			r = stage_take(s, &batch);
+		while (asked < steps && stage_room(s) > 0)
+			stage_want(s, asked++, 0, 1, names);
+		r = stage_take(s, &batch);
 		if (r <= 0)
 			break;
 		if (record_int(batch, "epoch", 0) < o->skip)

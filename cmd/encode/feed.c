@@ -99,15 +99,13 @@ int feed_init(struct training *r, const struct record *want)
 /* --- rows from upstream --- */
 
 /* The next rows are made while we compute on these. */
-static int ask_ahead(struct training *r)
+static void ask_ahead(struct training *r)
 {
 	for (; r->asked < r->end * r->ask_count && stage_room(r->s) > 0; r->asked++) {
 		const struct ask *a = &r->asks[r->asked % r->ask_count];
 
-		if (stage_want(r->s, r->asked / r->ask_count, a->part, a->parts, r->names[a->use]) < 0)
-			return -1;
+		stage_want(r->s, r->asked / r->ask_count, a->part, a->parts, r->names[a->use]);
 	}
-	return 0;
 }
 
 /* Takes the answer to the next ask. */
@@ -118,8 +116,7 @@ static int take(struct training *r)
 	int64_t rows;
 	int result;
 
-	if (ask_ahead(r) < 0)
-		return -1;
+	ask_ahead(r);
 	record_free(r->held);
 	r->held = NULL;
 	meter_spent(r->t.meter, METER_REST);
@@ -133,7 +130,8 @@ static int take(struct training *r)
 			    step, part_rows(r->batch, a->part, a->parts));
 	r->held_row = part_start(r->batch, a->part, a->parts);
 	r->taken++;
-	return ask_ahead(r) < 0 ? -1 : 1;
+	ask_ahead(r);
+	return 1;
 }
 
 int feed_part(struct training *r, enum use use, int part)

@@ -203,10 +203,9 @@ static struct record *needed(const struct server *v, const struct record *want, 
 }
 
 /* Collects what an answer is made of: from what is kept, the rest from upstream. */
-static int gather(struct server *v, struct pending *p)
+static void gather(struct server *v, struct pending *p)
 {
 	struct record *names = needed(v, p->want, p->answer), *up = record_new(KIND_WANT);
-	int r = 0;
 
 	p->sources = record_new(KIND_BATCH);
 	copy_place(p->sources, p->want);
@@ -215,23 +214,20 @@ static int gather(struct server *v, struct pending *p)
 		if (!record_find(p->sources, names->names[n]))
 			record_name(up, names->names[n]);
 	if (p->asked)
-		r = stage_want(v->s, record_int(p->want, "step", 0), (int)record_int(p->want, "part", 0), (int)record_int(p->want, "parts", 1), up);
+		stage_want(v->s, record_int(p->want, "step", 0), (int)record_int(p->want, "part", 0), (int)record_int(p->want, "parts", 1), up);
 	record_free(up);
 	record_free(names);
-	return r;
 }
 
 /* Takes a want over into the queue of those to be answered. */
-static int enqueue(struct server *v, int client, struct record *want)
+static void enqueue(struct server *v, int client, struct record *want)
 {
 	struct pending p = { .client = client, .want = want, .answer = record_new(KIND_BATCH) };
-	int r = 0;
 
 	copy_place(p.answer, want);
 	if (!stage_recall(v->s, want, p.answer) && !is_coming(v, want))
-		r = gather(v, &p);
+		gather(v, &p);
 	v->pending[v->count++] = p;
-	return r;
 }
 
 static int take_want(struct server *v, const struct request *q)
@@ -247,7 +243,8 @@ static int take_want(struct server *v, const struct request *q)
 		}
 		record_name(want, q->record->names[n]);
 	}
-	return enqueue(v, q->client, want);
+	enqueue(v, q->client, want);
+	return 0;
 }
 
 /* Memory for an output's rows in the answer; NULL when nobody asked for it, or it is there. */
@@ -341,8 +338,11 @@ static int answer_first(struct server *v)
 	int r = 0;
 
 	memmove(v->pending, v->pending + 1, --v->count * sizeof(p));
-	if (!p.sources && !stage_recall(v->s, p.want, p.answer)) /* what was coming had other names, or was not kept */
-		r = take_all(v) < 0 ? -1 : gather(v, &p);
+	if (!p.sources && !stage_recall(v->s, p.want, p.answer)) { /* what was coming had other names, or was not kept */
+		r = take_all(v);
+		if (r == 0)
+			gather(v, &p);
+	}
 	if (r == 0 && p.sources)
 		r = make_answer(v, &p);
 	if (r == 0 && stage_signal(v->s))

@@ -3,6 +3,8 @@
 
 #include "lib/nn/parts.h"
 
+#include <math.h>
+
 /* --- what the loss wants --- */
 
 /* Views are asked for ahead, so what a run asks for stays what it was. */
@@ -10,7 +12,10 @@ static int check_want(const struct training *r, const struct record *want, int64
 {
 	bool same = true;
 
-	if (want->kind != KIND_WANT || record_int(want, "step", -1) != step)
+	if (want->kind != KIND_WANT)
+		return fail("the loss sent '%s' of step %lld where its want of step %lld is due", kind_name(want->kind),
+			    (long long)record_int(want, "step", -1) + 1, (long long)step + 1);
+	if (record_int(want, "step", -1) != step)
 		return fail("the loss asked for step %lld, but step %lld is due", (long long)record_int(want, "step", -1) + 1, (long long)step + 1);
 	if (record_int(want, "part", 0) != 0 || record_int(want, "parts", 1) != 1)
 		return fail("the loss asked for a part of step %lld: a trained step is asked for whole", (long long)step + 1);
@@ -169,21 +174,56 @@ static int check_grad(const struct training *r, const struct request *g, int64_t
 	return 0;
 }
 
+/* What comes besides gradients of what is trained and the loss's own state would be left out without a word. */
+static int check_names(const struct training *r, const struct record *grad, int64_t step)
+{
+	for (int i = 0; i < grad->tensor_count; i++) {
+		const char *name = grad->tensors[i].name;
+		int view;
+
+		if (strncmp(name, "loss.", 5) == 0 || (view_name(name, "d:q", r->view_count, &view) && r->trains[view]))
+			continue;
+		return fail("the loss sent '%s' in step %lld: a grad holds d:NAME for each q that was asked for, and the loss's state as loss.*", name,
+			    (long long)step + 1);
+	}
+	return 0;
+}
+
+/* The loss's own number is not used here, but one that is no number tells of a fault there. */
+static int check_loss(const struct record *grad, int64_t step)
+{
+	const struct scalar *x = record_scalar(grad, "loss");
+
+	if (x && (x->type == SCALAR_STR || x->type == SCALAR_BOOL || !isfinite(record_real(grad, "loss", 0))))
+		return fail("the loss's scalar 'loss' in step %lld is no finite number", (long long)step + 1);
+	return 0;
+}
+
 /* The gradient of a view's query; NULL after fail(). */
 static const struct tensor *find_gradient(const struct training *r, const struct record *grad, int view, int64_t step)
 {
-	char name[TENSOR_NAME];
-	const struct tensor *d;
+	char name[TENSOR_NAME], query[TENSOR_NAME], a[128], b[128];
+	const struct tensor *d, *q;
+	int64_t bad;
 
 	snprintf(name, sizeof(name), "d:q%d", view);
+	snprintf(query, sizeof(query), "q%d", view);
 	d = record_find(grad, name);
-	if (!d)
+	q = record_find(r->answer, query);
+	if (!d) {
 		fail("the loss sent no '%s' in step %lld", name, (long long)step + 1);
-	else if (d->dtype != F32 || d->rank != 2 || d->shape[0] != r->batch || d->shape[1] != r->t.c.net.dim)
-		fail("the loss sent '%s' in a shape that does not fit 'q%d'", name, view);
-	else
-		return d;
-	return NULL;
+		return NULL;
+	}
+	if (!tensor_same_spec(d, q)) {
+		fail("the loss sent '%s' as %s, but '%s' is %s: the shape does not fit", name, tensor_spec(d, a, sizeof(a)), query,
+		     tensor_spec(q, b, sizeof(b)));
+		return NULL;
+	}
+	bad = count_nonfinite(tensor_f32(d), tensor_count(d));
+	if (bad > 0)
+		fail("the loss sent %lld value%s in '%s' of step %lld that %s not finite", (long long)bad, bad == 1 ? "" : "s", name,
+		     (long long)step + 1, bad == 1 ? "is" : "are");
+	return bad > 0 ? NULL : d;
 }
 
 /* Embeddings that come again must be those the loss saw, or its gradient belongs to others. */
@@ -207,6 +247,8 @@ static int apply(struct training *r, const struct record *grad, int64_t step)
 	for (int i = 0; i < r->view_count; i++)
 		if (r->trains[i] && !(d[i] = find_gradient(r, grad, i, step)))
 			return -1;
+	if (check_names(r, grad, step) < 0 || check_loss(grad, step) < 0)
+		return -1;
 	for (int part = 0; part < r->parts; part++) {
 		int row = part_start(r->batch, part, r->parts), rows = part_rows(r->batch, part, r->parts);
 

@@ -121,10 +121,9 @@ static int report(struct work *w, int64_t step, const struct record *batch)
 }
 
 /* The answer to a batch: gradients, scalars, and the whole state when it is to be saved. */
-static int reply(struct work *w, int64_t step, bool save)
+static void reply(struct work *w, int64_t step, bool save)
 {
 	struct objective *o = w->objective;
-	int r;
 
 	record_set_int(w->grad, "step", step);
 	record_set_int(w->grad, "incarnation", w->incarnation);
@@ -137,9 +136,8 @@ static int reply(struct work *w, int64_t step, bool save)
 			record_add(w->grad, tensor_share(&o->inputs[i].gradient));
 	for (int i = 0; save && i < o->state_count; i++)
 		record_add(w->grad, tensor_share(&o->state[i]));
-	r = stage_reply(w->stage, w->grad);
+	stage_reply(w->stage, w->grad);
 	record_reset(w->grad, KIND_GRAD);
-	return r;
 }
 
 /* One step: 1, 0 when upstream has ended, -1. */
@@ -148,15 +146,15 @@ static int run_step(struct work *w, int64_t step)
 	struct record *batch;
 	int r;
 
-	if (stage_want(w->stage, step, 0, 1, w->names) < 0 || (r = stage_take(w->stage, &batch)) < 0)
-		return -1;
-	if (r == 0)
-		return 0;
+	stage_want(w->stage, step, 0, 1, w->names);
+	r = stage_take(w->stage, &batch);
+	if (r <= 0)
+		return r;
 	r = objective_step(w->objective, step, batch->tensors, batch->tensor_count);
-	if (r == 0)
-		r = reply(w, step, record_bool(batch, "save", false));
-	if (r == 0)
+	if (r == 0) {
+		reply(w, step, record_bool(batch, "save", false));
 		r = report(w, step, batch);
+	}
 	record_free(batch);
 	return r < 0 ? -1 : 1;
 }

@@ -127,8 +127,7 @@ static int collect(struct work *w)
 			return interrupted(w);
 
 		for (; wanted < w->steps && (wanted == step || stage_room(w->stage) > 0); wanted++)
-			if (stage_want(w->stage, wanted, 0, 1, w->names) < 0)
-				return -1;
+			stage_want(w->stage, wanted, 0, 1, w->names);
 		r = stage_take(w->stage, &batch);
 		if (r <= 0)
 			return r < 0 ? -1 : fail_code(EXIT_GONE, "upstream ended after %lld of %lld batches", (long long)step, (long long)w->steps);

@@ -7,7 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { LATE_SECONDS = 2 }; /* between clients that read the same ticket */
+enum { LATE_SECONDS = 2, SIGNAL_SECONDS = 5 }; /* between clients that read the same ticket; from a signal to a client's first word */
 
 /* --- the ticket --- */
 
@@ -63,32 +63,87 @@ void stage_describe(const struct stage *s, struct record *schema)
 
 /* --- clients --- */
 
-static void send_fault(struct stage *s, int client, int code, const char *sentence)
+const char *downstream_name(const struct stage *s, int client)
+{
+	return s->clients[client].role[0] ? s->clients[client].role : "next";
+}
+
+void downstream_meet(struct stage *s, int client)
+{
+	s->clients[client] = (struct client_of_stage){ 0 };
+}
+
+static struct request *inbox_at(struct stage *s, int i)
+{
+	return &s->inbox[(s->inbox_head + i) % INBOX_MAX];
+}
+
+/* It has said its last word, or been told ours: what it still asks for is dropped. */
+static void part_with(struct stage *s, int client)
+{
+	int kept = 0;
+
+	if (s->clients[client].state == CLIENT_OPEN)
+		s->open_clients--;
+	s->clients[client].state = CLIENT_DONE;
+	links_release_client(s->links, client);
+	for (int i = 0; i < s->inbox_count; i++) {
+		struct request q = *inbox_at(s, i);
+
+		if (q.client == client)
+			record_free(q.record);
+		else
+			*inbox_at(s, kept++) = q;
+	}
+	s->inbox_count = kept;
+}
+
+/* said: whether the sentence stands on stderr already; if not, the client will say it. */
+static void send_fault(struct stage *s, int client, bool said, int code, const char *sentence)
 {
 	struct record *f = record_new(KIND_FAULT);
 
 	record_set_int(f, "code", code);
 	record_set_text(f, "sentence", sentence);
+	record_set_bool(f, "said", said);
 	links_send_client(s->links, client, f);
 	record_free(f);
+}
+
+int downstream_refuse(struct stage *s, int client)
+{
+	if (s->clients[client].state == CLIENT_OPEN && s->open_clients == 1)
+		return -1;
+	complain(why());
+	send_fault(s, client, true, why_code(), why());
+	part_with(s, client);
+	return 0;
+}
+
+static int check_open(const struct stage *s, int client, const struct record *r)
+{
+	if (record_int(r, "version", 0) != WIRE_VERSION)
+		return fail("refused the '%s' stage, which speaks another version of the wire than %d: use programs of one release",
+			    downstream_name(s, client), WIRE_VERSION);
+	return record_check_facts(r, RECORD_CLIENT_FACTS, downstream_name(s, client));
 }
 
 static int take_open(struct stage *s, int client, struct record *r)
 {
 	struct client_of_stage *c = &s->clients[client];
 
-	if (record_int(r, "version", 0) != WIRE_VERSION) {
-		send_fault(s, client, EXIT_FAIL, "the stages speak different versions of the wire: use programs of one release");
+	snprintf(c->role, sizeof(c->role), "%.31s", record_text(r, "role", "client"));
+	if (check_open(s, client, r) < 0) {
 		record_free(r);
-		return 0;
+		return downstream_refuse(s, client);
 	}
 	if (s->trained && s->had_client) {
-		send_fault(s, client, EXIT_FAIL, "this run has its loss already: start another run with another -o");
+		send_fault(s, client, false, EXIT_FAIL, "this run has its loss already: start another run with another -o");
+		part_with(s, client);
 		record_free(r);
 		return 0;
 	}
 	c->state = CLIENT_OPEN;
-	snprintf(c->role, sizeof(c->role), "%.31s", record_text(r, "role", "client"));
 	s->had_client = true;
 	s->vanished = false;
 	s->open_clients++;
@@ -97,36 +152,72 @@ static int take_open(struct stage *s, int client, struct record *r)
 	return 0;
 }
 
+/* Where a step is asked for: a text, a real or nothing must not be taken for a number. */
+static int check_request(const struct stage *s, int client, const struct record *r)
+{
+	static const char *const names[] = { "step", "part", "parts" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+		const struct scalar *x = record_scalar(r, names[i]);
+
+		if (x ? x->type != SCALAR_INT : i == 0)
+			return fail("the '%s' stage sent '%s' without '%s' as an integer", downstream_name(s, client), kind_name(r->kind), names[i]);
+		if (x && i > 0 && (x->integer < 0 || x->integer > INT32_MAX))
+			return fail("the '%s' stage asked for %s = %lld, which cannot be", downstream_name(s, client), names[i], (long long)x->integer);
+	}
+	return 0;
+}
+
+static int take_request(struct stage *s, int client, struct record *r)
+{
+	if (check_request(s, client, r) < 0)
+		return -1;
+	if (s->inbox_count == INBOX_MAX)
+		return fail("more than %d requests are waiting: the '%s' stage ignores its credit", INBOX_MAX, downstream_name(s, client));
+	if (r->kind == KIND_WANT)
+		answers_asked(s, client, record_int(r, "step", 0));
+	*inbox_at(s, s->inbox_count++) = (struct request){ .record = r, .client = client };
+	return 0;
+}
+
+static int refuse_turn(const struct stage *s, int client, const struct record *r)
+{
+	switch (s->clients[client].state) {
+	case CLIENT_UNKNOWN:
+		return fail("a stage sent '%s' before 'open'", kind_name(r->kind));
+	case CLIENT_DONE:
+		return fail("the '%s' stage sent 'open' after its last word: a new link begins anew", downstream_name(s, client));
+	default:
+		return fail("the '%s' stage sent '%s' out of turn", downstream_name(s, client), kind_name(r->kind));
+	}
+}
+
 int downstream_record(struct stage *s, int client, struct record *r)
 {
-	struct client_of_stage *c = &s->clients[client];
+	enum client_state state = s->clients[client].state;
 
-	if (s->inbox_count == INBOX_MAX) {
-		record_free(r);
-		return fail("more than %d requests are waiting: a client ignores its credit", INBOX_MAX);
-	}
-	if (r->kind == KIND_OPEN && c->state == CLIENT_UNKNOWN)
+	if (r->kind == KIND_OPEN && state == CLIENT_UNKNOWN)
 		return take_open(s, client, r);
-	if (c->state == CLIENT_OPEN && (r->kind == KIND_WANT || r->kind == KIND_GRAD)) {
-		if (r->kind == KIND_WANT)
-			answers_asked(s, client, record_int(r, "step", 0));
-		s->inbox[(s->inbox_head + s->inbox_count++) % INBOX_MAX] = (struct request){ .record = r, .client = client };
+	if (state == CLIENT_OPEN && (r->kind == KIND_WANT || r->kind == KIND_GRAD)) {
+		if (take_request(s, client, r) == 0)
+			return 0;
+	} else if (r->kind == KIND_CLOSE || (state == CLIENT_DONE && r->kind != KIND_OPEN)) { /* may have been under way */
+		if (state == CLIENT_OPEN) {
+			part_with(s, client);
+			s->clientless_since = now();
+		}
+		record_free(r);
 		return 0;
-	}
-	if (c->state == CLIENT_OPEN && r->kind == KIND_CLOSE) {
-		c->state = CLIENT_DONE;
-		s->open_clients--;
-		s->clientless_since = now();
+	} else {
+		refuse_turn(s, client, r);
 	}
 	record_free(r);
-	return 0;
+	return downstream_refuse(s, client);
 }
 
 void downstream_silence(struct stage *s, int client)
 {
-	if (s->clients[client].state == CLIENT_OPEN)
-		s->open_clients--;
-	s->clients[client].state = CLIENT_DONE;
+	part_with(s, client);
 }
 
 /* The last connection ended: every client that had not said goodbye is gone. */
@@ -135,8 +226,7 @@ void downstream_gone(struct stage *s)
 	for (int i = 0; i < CLIENTS_MAX && s->open_clients > 0; i++) {
 		if (s->clients[i].state != CLIENT_OPEN)
 			continue;
-		s->clients[i].state = CLIENT_DONE;
-		s->open_clients--;
+		part_with(s, i);
 		s->vanished = true;
 		s->clientless_since = now();
 		memcpy(s->vanished_role, s->clients[i].role, sizeof(s->vanished_role));
@@ -169,19 +259,26 @@ int downstream_tend(struct stage *s, int *timeout)
 		return lost(s);
 	if (!s->had_client && s->stdout_closed)
 		return stage_gone(s, true, "the next stage ended before it connected");
-	if (!s->had_client && stage_signal(s) && !s->stdout_pipe) /* on a pipe somebody may be about to connect */
+	if (!s->had_client && stage_signal(s) && !s->stdout_pipe)
 		return fail_code(128 + stage_signal(s), "ended by a signal before any stage connected");
+	if (!s->had_client && stage_overdue(s, MIN(s->patience, SIGNAL_SECONDS), timeout)) /* on a pipe somebody may be about to connect */
+		return stage_gone(s, true, "ended by a signal before any stage connected");
 	if (!s->had_client && waited >= s->patience)
 		return stage_gone(s, false, "no stage connected in time: give the ticket to one, or a longer --patience");
-	*timeout = MAX(1, (int)((s->patience - waited) * 1000));
+	waited = MAX(1, (s->patience - waited) * 1000);
+	*timeout = *timeout < 0 ? (int)waited : MIN(*timeout, (int)waited);
 	return 0;
 }
 
 /* --- requests --- */
 
-static struct request *inbox_at(struct stage *s, int i)
+/* A client's answers keep the order of its wants. */
+static bool is_behind_own(struct stage *s, int i)
 {
-	return &s->inbox[(s->inbox_head + i) % INBOX_MAX];
+	for (int k = 0; k < i; k++)
+		if (inbox_at(s, k)->client == inbox_at(s, i)->client)
+			return true;
+	return false;
 }
 
 /* The first request that may be answered now, -1: none. *timeout as in downstream_tend(). */
@@ -190,7 +287,7 @@ static int first_due(struct stage *s, int *timeout)
 	for (int i = 0; i < s->inbox_count; i++) {
 		int later = -1;
 
-		if (answers_due(s, inbox_at(s, i), &later))
+		if (!is_behind_own(s, i) && answers_due(s, inbox_at(s, i), &later))
 			return i;
 		if (later >= 0 && (*timeout < 0 || later < *timeout))
 			*timeout = later;
@@ -235,6 +332,8 @@ int stage_pending(struct stage *s)
 int stage_answer(struct stage *s, const struct request *q, const struct record *answer)
 {
 	answers_keep(s, q->client, answer);
+	if (s->clients[q->client].state != CLIENT_OPEN) /* it left while we were at work */
+		return 0;
 	if (links_send_client(s->links, q->client, answer) == 0 || why_code() == EXIT_GONE)
 		return 0;
 	return -1;
@@ -242,12 +341,7 @@ int stage_answer(struct stage *s, const struct request *q, const struct record *
 
 int stage_decline(struct stage *s, const struct request *q)
 {
-	if (s->open_clients <= (s->clients[q->client].state == CLIENT_OPEN))
-		return -1;
-	complain(why());
-	send_fault(s, q->client, why_code(), why());
-	downstream_silence(s, q->client);
-	return 0;
+	return s->open_clients == 0 ? -1 : downstream_refuse(s, q->client);
 }
 
 void stage_end(struct stage *s, int code)
@@ -257,6 +351,14 @@ void stage_end(struct stage *s, int code)
 	record_set_int(end, "code", code);
 	downstream_farewell(s, end);
 	record_free(end);
+}
+
+void downstream_await(struct stage *s)
+{
+	double end = now() + MIN(s->patience, LATE_SECONDS);
+
+	while (!s->had_client && s->stdout_pipe && !s->stdout_closed && now() < end)
+		stage_pump(s, 100); /* what else happens matters no more */
 }
 
 void downstream_farewell(struct stage *s, const struct record *word)

@@ -11,12 +11,11 @@
 
 enum {
 	PEERS_MAX = 256,
-	CLIENTS_MAX = 256,
 	CONNECTIONS_MAX = 512,
 	HIGH_WATER = 16,          /* messages; a stage never has more than a few wants open, so a send never blocks */
 	GRACE_MS = 200,           /* between a link's end and our word for it: its last messages may still be on their way up */
-	HEARTBEAT_MS = 5000,
-	HEARTBEAT_TIMEOUT_MS = 60000, /* a large frame delays the answer to a ping (libzmq 2709) */
+	HEARTBEAT_LEAST = 5,      /* seconds of silence on tcp: a large frame delays the answer to a ping (libzmq 2709) */
+	HEARTBEAT_MOST = 60,
 	CONNECT_TIMEOUT_MS = 5000,
 	NEVER_MS = 1000000000,
 };
@@ -32,17 +31,19 @@ struct peer {
 struct client {
 	uint8_t id[256];
 	size_t size;
+	int64_t released;         /* in which order; 0: it is there */
 };
 
 struct links {
 	void *context, *router, *router_monitor;
 	struct peer peers[PEERS_MAX];
 	int peer_count, monitors;
-	struct client clients[CLIENTS_MAX];
+	struct client clients[CLIENTS_MAX + 1]; /* the last is the one too many */
 	int client_count;
+	int64_t releases;
 	int connections[CONNECTIONS_MAX], connection_count; /* file descriptors of live connections of the router */
 	double emptied_at;        /* when the last connection ended; 0: never, or somebody is connected */
-	int signal_fd;
+	int heartbeat_ms, signal_fd;
 	bool watch_stdin, watch_stdout;
 	char path[128];           /* of the unix socket, to be removed */
 };
@@ -70,7 +71,7 @@ static void keep_memory(bool receives)
 #endif
 }
 
-struct links *links_new(void)
+struct links *links_new(double patience)
 {
 	struct links *l = xcalloc(1, sizeof(*l));
 
@@ -79,6 +80,7 @@ struct links *links_new(void)
 	if (!l->context)
 		die(EXIT_FAIL, "unable to start ZeroMQ: %s", zmq_strerror(errno));
 	l->signal_fd = -1;
+	l->heartbeat_ms = 1000 * (int)MIN(MAX(patience, HEARTBEAT_LEAST), HEARTBEAT_MOST);
 	return l;
 }
 
@@ -165,9 +167,10 @@ static void *open_socket(struct links *l, int type, const char *endpoint)
 	set_int(s, ZMQ_RECONNECT_IVL, NEVER_MS); /* -1 would drop messages that are received but not yet read */
 	set_int(s, ZMQ_CONNECT_TIMEOUT, CONNECT_TIMEOUT_MS);
 	zmq_setsockopt(s, ZMQ_MAXMSGSIZE, &frame_max, sizeof(frame_max));
-	if (strncmp(endpoint, "tcp:", 4) == 0) { /* a lost host is only seen by its silence */
-		set_int(s, ZMQ_HEARTBEAT_IVL, HEARTBEAT_MS);
-		set_int(s, ZMQ_HEARTBEAT_TIMEOUT, HEARTBEAT_TIMEOUT_MS);
+	if (strncmp(endpoint, "tcp:", 4) == 0) { /* a lost host is only seen by its silence; the other side need not ask for heartbeats itself */
+		set_int(s, ZMQ_HEARTBEAT_IVL, MIN(l->heartbeat_ms / 4, 5000));
+		set_int(s, ZMQ_HEARTBEAT_TIMEOUT, l->heartbeat_ms);
+		set_int(s, ZMQ_HEARTBEAT_TTL, l->heartbeat_ms);
 		set_int(s, ZMQ_IPV6, strchr(endpoint, '[') != NULL);
 	}
 	return s;
@@ -441,16 +444,36 @@ static void receive_record(void *socket, struct buffer *header, bool more, struc
 		e->record = r;
 }
 
-static int client_number(struct links *l, const struct buffer *id)
+void links_release_client(struct links *l, int client)
 {
+	l->clients[client].released = ++l->releases;
+}
+
+/* A number for a newcomer: a new one, else that of whoever has been gone the longest; its last records, if any, have come by now. */
+static int free_number(struct links *l)
+{
+	int best = CLIENTS_MAX;
+
+	if (l->client_count < CLIENTS_MAX)
+		return l->client_count++;
+	for (int i = 0; i < CLIENTS_MAX; i++)
+		if (l->clients[i].released && (best == CLIENTS_MAX || l->clients[i].released < l->clients[best].released))
+			best = i;
+	return best;
+}
+
+static int client_number(struct links *l, const struct buffer *id, bool *fresh)
+{
+	int n;
+
 	for (int i = 0; i < l->client_count; i++)
 		if (l->clients[i].size == id->size && memcmp(l->clients[i].id, id->data, id->size) == 0)
 			return i;
-	if (l->client_count == CLIENTS_MAX || id->size > sizeof(l->clients[0].id))
-		return -1;
-	memcpy(l->clients[l->client_count].id, id->data, id->size);
-	l->clients[l->client_count].size = id->size;
-	return l->client_count++;
+	*fresh = true;
+	n = free_number(l);
+	l->clients[n] = (struct client){ .size = MIN(id->size, sizeof(l->clients[n].id)) }; /* ZeroMQ's ids have at most 255 bytes */
+	memcpy(l->clients[n].id, id->data, l->clients[n].size);
+	return n;
 }
 
 static bool receive_from_clients(struct links *l, struct link_event *e)
@@ -461,14 +484,11 @@ static bool receive_from_clients(struct links *l, struct link_event *e)
 	if (!id)
 		return false;
 	e->from_client = true;
-	e->source = client_number(l, id);
+	e->source = client_number(l, id, &e->fresh);
 	buffer_unref(id);
 	header = more ? receive_frame(l->router, &more) : NULL;
-	if (!header || e->source < 0) {
-		buffer_unref(header);
-		drop_rest(l->router, more);
+	if (!header)
 		return false;
-	}
 	receive_record(l->router, header, more, e);
 	return true;
 }

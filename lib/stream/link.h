@@ -8,7 +8,7 @@
  *
  * The caller is one thread; ZeroMQ's own I/O thread moves the bytes.
  *
- *	struct links *l = links_new();
+ *	struct links *l = links_new(60);
  *	int peer = links_connect(l, "ipc:///run/x/s", "");
  *	links_send(l, peer, record);                          record's tensors stay the caller's
  *	while (links_wait(l, -1, &e) == 0 && e.type != LINK_RECORD) ...
@@ -29,9 +29,12 @@ enum link_event_type {
 	LINK_SIGNAL,           /* a signal arrived; reported once a signal */
 };
 
+enum { CLIENTS_MAX = 256 };
+
 struct link_event {
 	enum link_event_type type;
 	bool from_client;      /* source is a client number (server side), else a peer number */
+	bool fresh;            /* the first record of a client: its number may have been another's; CLIENTS_MAX: all are taken */
 	int source;
 	struct record *record;
 };
@@ -40,7 +43,8 @@ struct link_event {
 enum link_reach { LINK_NOWHERE, LINK_REACHED, LINK_GREETED }; /* not at all, to an open port, to a socket that took the handshake */
 
 struct links;
-struct links *links_new(void);
+/* patience: a tcp neighbour that is silent for so many seconds (5 to 60) is taken for dead: a lost host or cable shows in nothing else. */
+struct links *links_new(double patience);
 /* Sends what is queued for at most linger milliseconds, closes everything, removes the socket file. */
 void links_free(struct links *l, int linger);
 
@@ -56,6 +60,8 @@ enum link_reach links_reach(const struct links *l, int peer);
 /* 0, or -1 when the other side is gone or takes nothing more (its event follows or has been seen) or the header is too large. */
 int links_send(struct links *l, int peer, const struct record *r);
 int links_send_client(struct links *l, int client, const struct record *r);
+/* The client has gone: its number may become another's when all others are taken. */
+void links_release_client(struct links *l, int client);
 
 void links_watch_stdin(struct links *l, bool on);
 void links_watch_stdout(struct links *l, bool on);   /* only when it is a pipe */

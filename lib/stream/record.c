@@ -215,6 +215,25 @@ static bool is_fact(const struct scalar *s)
 	return strncmp(s->name, "fact.", 5) == 0;
 }
 
+int record_check_facts(const struct record *r, int most, const char *whose)
+{
+	size_t bytes = 0, room = sizeof(r->texts) / (RECORD_SCALARS + 1) * most;
+	int count = 0;
+
+	for (int i = 0; i < r->scalar_count; i++) {
+		const struct scalar *s = &r->scalars[i];
+
+		count += is_fact(s);
+		if (is_fact(s) && s->type == SCALAR_STR)
+			bytes += strlen(r->texts + s->text) + 1;
+	}
+	if (count > most)
+		return fail("the '%s' stage names %d facts: at most %d are taken over", whose, count, most);
+	if (bytes > room)
+		return fail("the '%s' stage's facts have texts of %zu bytes: at most %zu are taken over", whose, bytes, room);
+	return 0;
+}
+
 void record_copy_facts(struct record *to, const struct record *from)
 {
 	for (int i = 0; i < from->scalar_count; i++) {

@@ -22,6 +22,8 @@ const char *kind_name(enum kind k);
 #define RECORD_TENSORS 64
 #define RECORD_SCALARS 96
 #define RECORD_NAMES 64
+#define RECORD_FACTS 64         /* of a schema */
+#define RECORD_CLIENT_FACTS 12  /* of an open: both and a stage's own scalars fit into one record */
 #define SCALAR_NAME 40
 #define SCALAR_TEXT 1024
 
@@ -82,6 +84,8 @@ char *record_long_text(const struct record *r, const char *name);
 
 /* Run facts are scalars whose names begin with "fact.". */
 void record_copy_facts(struct record *to, const struct record *from);
+/* Checks that a record of another stage, called whose, has at most so many facts, of short enough texts, to be taken over. */
+int record_check_facts(const struct record *r, int most, const char *whose);
 /* Name (without "fact.") of the first fact that both have and that differs, or that from has and a misses; NULL when none. */
 const char *record_facts_differ(const struct record *a, const struct record *from);
 

@@ -8,7 +8,11 @@
 #include <signal.h>
 #include <unistd.h>
 
-enum { LINGER_MS = 3000 }; /* for last words, to neighbours that are alive */
+enum {
+	LINGER_MS = 3000,      /* for last words, to neighbours that are alive */
+	HINT_SECONDS = 1,      /* from a signal to the hint that another one would help; later where the trained stage has spoken */
+	LATE_HINT_SECONDS = 5,
+};
 
 static volatile sig_atomic_t signal_number;
 static int signal_pipe[2] = { -1, -1 };
@@ -17,12 +21,13 @@ static int signal_pipe[2] = { -1, -1 };
 static void on_signal(int n)
 {
 	int error = errno;
+	ssize_t written;
 
 	if (signal_number)
 		_exit(128 + n);
 	signal_number = n;
-	if (write(signal_pipe[1], "", 1) < 0)
-		errno = error;
+	written = write(signal_pipe[1], "", 1); /* a full pipe tells as much */
+	(void)written;
 	errno = error;
 }
 
@@ -109,14 +114,9 @@ struct stage *stage_new(const char *name, const struct stage_options *o, int arg
 	describe_command(s, argc, argv);
 	s->options = *o;
 	s->patience = o->patience;
-	s->links = links_new();
+	s->links = links_new(s->patience);
 	links_watch_signals(s->links, signal_pipe[0]);
 	return s;
-}
-
-const char *stage_command(const struct stage *s)
-{
-	return s->command;
 }
 
 int stage_signal(const struct stage *s)
@@ -145,39 +145,102 @@ static int exit_code(int64_t code)
 	return code >= 1 && code <= 255 ? (int)code : EXIT_FAIL;
 }
 
+static const char *name_of(struct stage *s, const struct link_event *e)
+{
+	return e->from_client ? downstream_name(s, e->source) : upstream_name(s, e->source);
+}
+
+/* A neighbour's last word. Whoever fails says why, and in the fault that it did; what nobody has said is said here. */
+static int take_fault(struct stage *s, struct link_event *e)
+{
+	const char *sentence = record_text(e->record, "sentence", "it gave no reason");
+	int code = exit_code(record_int(e->record, "code", EXIT_FAIL));
+
+	fail_code(code, "the '%s' stage failed: %s", name_of(s, e), sentence);
+	if (!record_bool(e->record, "said", false)) {
+		progress_close();
+		complain(why());
+	}
+	if (e->from_client)
+		downstream_silence(s, e->source);
+	else
+		upstream_silence(s, e->source);
+	if (e->from_client && !s->trained && s->open_clients > 0) { /* its line has ended, the others' go on */
+		record_free(e->record);
+		return 0;
+	}
+	stage_pass(s, code, sentence);
+	record_free(e->record);
+	return -1;
+}
+
+static int refuse_surplus(struct stage *s, struct link_event *e)
+{
+	record_free(e->record);
+	fail("refused a stage: %d are served already", CLIENTS_MAX);
+	return downstream_refuse(s, e->source);
+}
+
+/* A message that breaks the wire's rules, after fail(). */
+static int refuse_message(struct stage *s, const struct link_event *e)
+{
+	fail("%s (sent by the '%s' stage)", why(), name_of(s, e));
+	if (!e->from_client)
+		return -1;
+	return s->clients[e->source].state == CLIENT_DONE ? 0 : downstream_refuse(s, e->source);
+}
+
 static int take_record(struct stage *s, struct link_event *e)
 {
 	int64_t stop = record_int(e->record, "stop", 0);
 
 	if (stop > 0 && stop < 65)
 		s->signal_seen = (int)stop;
-	if (e->record->kind == KIND_FAULT) {
-		if (e->from_client)
-			downstream_silence(s, e->source);
-		else
-			upstream_silence(s, e->source);
-		if (e->from_client && !s->trained && s->open_clients > 0) { /* its line has ended, the others' go on */
-			record_free(e->record);
-			return 0;
-		}
-		stage_pass(s, exit_code(record_int(e->record, "code", EXIT_FAIL)), record_text(e->record, "sentence", "a neighbour failed"));
-		record_free(e->record);
-		return -1;
-	}
+	if (e->record->kind == KIND_FAULT)
+		return take_fault(s, e);
 	return e->from_client ? downstream_record(s, e->source, e->record) : upstream_record(s, e->source, e->record);
+}
+
+bool stage_overdue(struct stage *s, double seconds, int *timeout)
+{
+	double left;
+
+	if (!signal_number)
+		return false;
+	if (s->signal_at == 0)
+		s->signal_at = now();
+	left = s->signal_at + seconds - now();
+	if (left > 0 && (*timeout < 0 || left * 1000 < *timeout))
+		*timeout = (int)(left * 1000) + 1;
+	return left <= 0;
+}
+
+/* A neighbour that hangs would keep us from ending: nothing of the step is lost as long as there is hope for it. */
+static void hint_at_second_signal(struct stage *s, int *timeout)
+{
+	if (s->hinted || !stage_overdue(s, s->trained ? HINT_SECONDS : LATE_HINT_SECONDS, timeout))
+		return;
+	s->hinted = true;
+	progress_close();
+	note(s->trained ? "ends after this step; once more: at once, without saving it" : "ends with its neighbours; once more: at once");
 }
 
 int stage_pump(struct stage *s, int timeout)
 {
 	struct link_event e;
 
+	hint_at_second_signal(s, &timeout);
 	if (links_wait(s->links, timeout, &e) < 0)
 		return -1;
+	if (e.from_client && e.fresh)
+		downstream_meet(s, e.source);
+	if (e.from_client && e.source == CLIENTS_MAX)
+		return refuse_surplus(s, &e);
 	switch (e.type) {
 	case LINK_RECORD:
 		return take_record(s, &e);
 	case LINK_REFUSED:
-		return e.from_client && s->clients[e.source].state != CLIENT_OPEN ? 0 : -1;
+		return refuse_message(s, &e);
 	case LINK_BROKEN:
 		upstream_broken(s, e.source);
 		return 0;
@@ -196,13 +259,15 @@ int stage_pump(struct stage *s, int timeout)
 
 /* --- the end --- */
 
-static void say_farewell(struct stage *s, int result, int code)
+static void say_farewell(struct stage *s, int result, int code, const char *sentence)
 {
 	struct record *word = record_new(result < 0 ? KIND_FAULT : KIND_CLOSE);
 
 	if (result < 0) {
 		record_set_int(word, "code", code);
-		record_set_text(word, "sentence", why());
+		record_set_text(word, "sentence", sentence);
+		record_set_bool(word, "said", true);
+		downstream_await(s);
 		downstream_farewell(s, word);
 	}
 	upstream_farewell(s, word);
@@ -238,7 +303,7 @@ int stage_finish(struct stage *s, int result)
 	progress_close();
 	if (result < 0 && !s->passed)
 		complain(sentence);
-	say_farewell(s, result, code);
+	say_farewell(s, result, code, sentence);
 	if (result < 0 && s->options.serves && !s->ticket_out)
 		downstream_fault_ticket(code, sentence);
 	release(s);

@@ -56,8 +56,6 @@ int stage_refuse(const char *name, bool serves);
 int stage_finish(struct stage *s, int result);
 /* Number of the signal that asks the line to end, here or at another stage; 0: none. */
 int stage_signal(const struct stage *s);
-/* This stage's command line as it stands in lineages. */
-const char *stage_command(const struct stage *s);
 
 /* --- upstream side --- */
 
@@ -68,11 +66,11 @@ const struct record *stage_schema(const struct stage *s);
 /* How many more wants it makes sense to have open now: two a server, one for a trained one. */
 int stage_room(const struct stage *s);
 /* Asks for part of parts of a step; names: a record whose names are asked for. Answers come in the order of the wants. */
-int stage_want(struct stage *s, int64_t step, int part, int parts, const struct record *names);
+void stage_want(struct stage *s, int64_t step, int part, int parts, const struct record *names);
 /* The next answer: 1 and a record (the caller frees it), 0 when upstream has ended, -1. */
 int stage_take(struct stage *s, struct record **answer);
 /* Sends the gradient of the step just taken. */
-int stage_reply(struct stage *s, const struct record *grad);
+void stage_reply(struct stage *s, const struct record *grad);
 
 /* --- downstream side --- */
 

@@ -6,7 +6,7 @@
 #include "lib/stream/stage.h"
 #include "lib/stream/ticket.h"
 
-enum { SERVERS_MAX = 64, CLIENTS_MAX = 256, WANTS_MAX = 64, INBOX_MAX = 256, CREDIT = 2, KEPT_MAX = 256 };
+enum { SERVERS_MAX = 64, WANTS_MAX = 64, INBOX_MAX = 256, CREDIT = 2, KEPT_MAX = 256 };
 
 enum server_state { SERVER_CONNECTING, SERVER_READY, SERVER_DEAD, SERVER_CLOSED };
 
@@ -52,6 +52,8 @@ struct stage {
 	double patience;
 	/* the line's fate */
 	int signal_seen;          /* a signal at another stage, told by its records */
+	double signal_at;         /* when a signal of our own was first seen; 0: none was */
+	bool hinted;              /* that a second one ends at once */
 	bool passed;              /* the failure is a neighbour's and has been said */
 	int end_code;
 	/* upstream */
@@ -68,7 +70,7 @@ struct stage {
 	/* downstream */
 	struct stage_options options;
 	bool serving, trained, ticket_out, stdout_pipe, stdout_closed, had_client, asked;
-	struct client_of_stage clients[CLIENTS_MAX];
+	struct client_of_stage clients[CLIENTS_MAX + 1]; /* the last one is refused: there are too many */
 	int open_clients;
 	bool vanished;            /* the last client went without a goodbye */
 	char vanished_role[32];
@@ -86,7 +88,11 @@ int stage_pass(struct stage *s, int code, const char *sentence);
 /* As fail_code(EXIT_GONE); without a word when silent, or when a signal explains the neighbour's end. */
 int stage_gone(struct stage *s, bool silent, const char *sentence);
 
+/* Whether so many seconds have passed since a signal of our own; *timeout as in upstream_tend(). */
+bool stage_overdue(struct stage *s, double seconds, int *timeout);
+
 int upstream_record(struct stage *s, int peer, struct record *r);
+const char *upstream_name(struct stage *s, int peer);
 /* The neighbour has said its last word: it is not answered. */
 void upstream_silence(struct stage *s, int peer);
 void downstream_silence(struct stage *s, int client);
@@ -98,6 +104,13 @@ int upstream_tend(struct stage *s, int *timeout);
 void upstream_farewell(struct stage *s, const struct record *word);
 
 int downstream_record(struct stage *s, int client, struct record *r);
+const char *downstream_name(const struct stage *s, int client);
+/* A client number belongs to somebody new. */
+void downstream_meet(struct stage *s, int client);
+/* After fail(): says it and tells the client, 0; -1 when nobody else is served, then stage_finish() does both. */
+int downstream_refuse(struct stage *s, int client);
+/* Before a last word: gives the reader of our ticket, who is about to connect, the time to do so. */
+void downstream_await(struct stage *s);
 void downstream_gone(struct stage *s);
 /* Whether the downstream side is over: 0 no, 1 all said goodbye, -1 lost. *timeout as above. */
 int downstream_tend(struct stage *s, int *timeout);

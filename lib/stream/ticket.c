@@ -21,12 +21,13 @@ static int no_ticket(const char *line)
 	return fail_code(EXIT_USAGE, "'%.60s' is no ticket: pipe a stage such as 'augment DATA |' in front, or give --from TICKET", line);
 }
 
-static int parse_fault(struct ticket *t, const char *text)
+static int parse_fault(struct ticket *t, const char *line)
 {
+	const char *text = line + strlen("sprat1 fault ");
 	int n = 0;
 
 	if (sscanf(text, "%d %n", &t->code, &n) != 1 || n == 0 || t->code < 1 || t->code > 255)
-		return no_ticket(text);
+		return no_ticket(line);
 	snprintf(t->sentence, sizeof(t->sentence), "%s", text + n);
 	return 0;
 }
@@ -54,7 +55,7 @@ int ticket_parse(struct ticket *t, const char *line)
 		return no_ticket(line);
 	rest += 7;
 	if (strncmp(rest, "fault ", 6) == 0)
-		return parse_fault(t, line + 13);
+		return parse_fault(t, line);
 	word = strsep(&rest, " ");
 	if (!*word || !rest || format(t->stage, sizeof(t->stage), "%s", word) < 0)
 		return no_ticket(line);

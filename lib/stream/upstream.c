@@ -92,6 +92,13 @@ void upstream_broken(struct stage *s, int peer)
 			want_at(s, i)->server = -1;
 }
 
+const char *upstream_name(struct stage *s, int peer)
+{
+	const struct server *v = server_of(s, peer);
+
+	return v ? v->ticket.stage : "front";
+}
+
 void upstream_silence(struct stage *s, int peer)
 {
 	struct server *v = server_of(s, peer);
@@ -130,30 +137,68 @@ int upstream_stdin(struct stage *s)
 		return 0;
 	s->stdin_open = false;
 	links_watch_stdin(s->links, false);
-	return 0;
+	return s->line_used ? take_stdin(s, "\n", 1) : 0; /* a last line without its end */
 }
 
 /* --- records from servers --- */
 
+/* Scalars that are read somewhere: another type would be taken for an absent value. */
+static int check_types(const struct server *v, const struct record *r)
+{
+	static const struct {
+		const char *name, *kind;
+		enum scalar_type type;
+	} known[] = {
+		{ "incarnation", "an integer", SCALAR_INT },	     { "first_step", "an integer", SCALAR_INT },
+		{ "trained", "a bool", SCALAR_BOOL },		     { "fact.samples", "an integer", SCALAR_INT },
+		{ "fact.size", "an integer", SCALAR_INT },	     { "fact.views", "an integer", SCALAR_INT },
+		{ "fact.batch", "an integer", SCALAR_INT },	     { "fact.steps_per_epoch", "an integer", SCALAR_INT },
+		{ "fact.epochs", "an integer", SCALAR_INT },	     { "fact.steps", "an integer", SCALAR_INT },
+		{ "fact.seed", "an integer", SCALAR_INT },	     { "fact.eval", "a bool", SCALAR_BOOL },
+		{ "fact.mean", "a text", SCALAR_STR },		     { "fact.std", "a text", SCALAR_STR },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(known); i++) {
+		const struct scalar *x = record_scalar(r, known[i].name);
+
+		if (x && x->type != known[i].type)
+			return fail("the '%s' stage gives '%s' as something else than %s", v->ticket.stage, known[i].name, known[i].kind);
+	}
+	return 0;
+}
+
+static int check_schema(const struct stage *s, const struct server *v, const struct record *r)
+{
+	bool trained = record_bool(r, "trained", false);
+	const char *stage = v->ticket.stage, *differs;
+
+	if (record_int(r, "version", 0) != WIRE_VERSION)
+		return fail("the '%s' stage speaks another version of the wire than %d: use programs of one release", stage, WIRE_VERSION);
+	if (check_types(v, r) < 0 || record_check_facts(r, RECORD_FACTS, stage) < 0)
+		return -1;
+	if (trained && s->options.serves)
+		return fail_code(EXIT_USAGE, "the '%s' stage in front is being trained: only a loss can stand behind it", stage);
+	if (trained && (!record_scalar(r, "incarnation") || record_int(r, "first_step", -1) < 0))
+		return fail("the '%s' stage claims to be trained, but gives no 'incarnation' or no 'first_step'", stage);
+	differs = s->schema ? record_facts_differ(s->schema, r) : NULL;
+	if (differs)
+		return fail("refused the '%s' stage at '%s': its %s differs from the first one's", stage, v->ticket.endpoint, differs);
+	return 0;
+}
+
 static int take_schema(struct stage *s, struct server *v, struct record *r)
 {
-	const char *differs;
-
-	if (record_int(r, "version", 0) != WIRE_VERSION) {
+	if (check_schema(s, v, r) < 0) {
 		record_free(r);
-		return fail("the '%s' stage speaks another version of the wire than %d: use programs of one release", v->ticket.stage, WIRE_VERSION);
+		return -1;
 	}
 	v->state = SERVER_READY;
 	v->served = true;
-	if (!s->schema) {
+	if (s->schema)
+		record_free(r);
+	else
 		s->schema = r;
-		return 0;
-	}
-	differs = record_facts_differ(s->schema, r);
-	if (differs)
-		fail("refused the '%s' stage at '%s': its %s differs from the first one's", v->ticket.stage, v->ticket.endpoint, differs);
-	record_free(r);
-	return differs ? -1 : 0;
+	return 0;
 }
 
 /* An answer holds what was asked for, as the schema offered it; only the first dimension may be smaller. */
@@ -172,9 +217,13 @@ static int check_answer(const struct stage *s, const struct server *v, const str
 		like = *offer;
 		if (t->rank > 0 && like.rank > 0 && t->shape[0] >= 1 && t->shape[0] <= like.shape[0])
 			like.shape[0] = t->shape[0];
-		if (!tensor_same_spec(t, &like) || t->shape[0] != record_find(r, w->request->names[0])->shape[0])
+		if (!tensor_same_spec(t, &like))
 			return fail("the '%s' stage sent '%s' as %s, but offered %s", v->ticket.stage, name, tensor_spec(t, a, sizeof(a)),
 				    tensor_spec(offer, b, sizeof(b)));
+		if (t->shape[0] != record_find(r, w->request->names[0])->shape[0])
+			return fail("the '%s' stage sent %lld rows of '%s', but %lld of '%s' in step %lld", v->ticket.stage,
+				    (long long)record_find(r, w->request->names[0])->shape[0], w->request->names[0], (long long)t->shape[0], name,
+				    (long long)w->step + 1);
 	}
 	return 0;
 }
@@ -290,7 +339,7 @@ int stage_room(const struct stage *s)
 	return MAX(1, count_live(s)) * credit(s) - s->want_count;
 }
 
-int stage_want(struct stage *s, int64_t step, int part, int parts, const struct record *names)
+void stage_want(struct stage *s, int64_t step, int part, int parts, const struct record *names)
 {
 	struct want *w = want_at(s, s->want_count);
 
@@ -304,7 +353,6 @@ int stage_want(struct stage *s, int64_t step, int part, int parts, const struct 
 		record_name(w->request, names->names[i]);
 	s->want_count++;
 	assign(s);
-	return 0;
 }
 
 /* --- waiting --- */
@@ -350,6 +398,22 @@ static int give_up(struct stage *s)
 	return stage_gone(s, false, text);
 }
 
+/* Nothing is kept from being saved: no stage in front is there to go on with, or the reader of an evaluation waits. */
+static bool may_leave(const struct stage *s)
+{
+	return count_ready(s) == 0 || (!s->options.serves && !record_bool(s->schema, "trained", false));
+}
+
+static int interrupted(struct stage *s)
+{
+	const struct server *v = &s->servers[s->server_count - 1];
+
+	if (s->server_count > 0)
+		return fail_code(128 + stage_signal(s), "interrupted while it waited for the '%s' stage at '%s'", v->ticket.stage, v->ticket.endpoint);
+	note("interrupted while it waited for a ticket");
+	return stage_pass(s, 128 + stage_signal(s), "interrupted while it waited for a ticket");
+}
+
 static int reconnect(struct stage *s)
 {
 	for (int i = 0; i < s->server_count; i++) {
@@ -368,6 +432,8 @@ int upstream_tend(struct stage *s, int *timeout)
 	double left;
 
 	assign(s);
+	if (may_leave(s) && stage_overdue(s, s->options.serves ? 2 : 1, timeout)) /* in turn: what the stage behind says is enough */
+		return interrupted(s);
 	if (count_ready(s) > 0)
 		s->alone_since = 0;
 	if (count_ready(s) > 0 || (s->server_count == 0 && s->stdin_open))
@@ -377,7 +443,8 @@ int upstream_tend(struct stage *s, int *timeout)
 	left = s->alone_since + s->patience - now();
 	if (left <= 0 || (count_live(s) == 0 && !s->stdin_open && only_unix_sockets(s)))
 		return give_up(s);
-	*timeout = (int)(MIN(left, RETRY_SECONDS) * 1000) + 1;
+	left = MIN(left, RETRY_SECONDS) * 1000 + 1;
+	*timeout = *timeout < 0 ? (int)left : MIN(*timeout, (int)left);
 	return reconnect(s);
 }
 
@@ -413,14 +480,13 @@ int stage_take(struct stage *s, struct record **answer)
 	return 1;
 }
 
-int stage_reply(struct stage *s, const struct record *grad)
+void stage_reply(struct stage *s, const struct record *grad)
 {
 	for (int i = 0; i < s->server_count; i++)
 		if (s->servers[i].state == SERVER_READY) {
 			links_send(s->links, s->servers[i].peer, grad); /* a broken link is reported where we wait next */
-			return 0;
+			return;
 		}
-	return 0;
 }
 
 /* --- beginning and end --- */

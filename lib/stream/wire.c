@@ -94,6 +94,7 @@ struct buffer *wire_pack(const struct record *r)
 
 struct scan {
 	const uint8_t *at, *end;
+	const char *wrong;        /* what it holds that may not be sent; NULL: it is cut short, or nests too deep */
 };
 
 static bool take(struct scan *s, size_t n)
@@ -167,6 +168,8 @@ static bool scan_value(struct scan *s, int depth)
 		return scan_container(s, tag == 0xdc ? 2 : 4, 1, depth);
 	if (tag == 0xde || tag == 0xdf)
 		return scan_container(s, tag == 0xde ? 2 : 4, 2, depth);
+	s->wrong = tag == 0xc0 ? "nil (None in Python)" : tag >= 0xc4 && tag <= 0xc6 ? "a value of type bin (bytes in Python)" :
+		   tag == 0xc1 ? "a byte that is no MessagePack" : "a value of type ext";
 	return false;
 }
 
@@ -174,7 +177,7 @@ static bool scan_value(struct scan *s, int depth)
 
 static int refuse(const char *cause)
 {
-	return fail("refused a message: %s; do both stages come from the same version of sprat?", cause);
+	return fail("refused a message: %s", cause);
 }
 
 static bool is_text(const msgpack_object *o, const char *s)
@@ -212,12 +215,14 @@ static int unpack_scalar(struct record *r, const char *name, const msgpack_objec
 		record_set_real(r, name, v->via.f64);
 		return 0;
 	case MSGPACK_OBJECT_STR:
-		if (copy_text(text, sizeof(text), v) < 0 || r->texts_used + strlen(text) + 1 > sizeof(r->texts))
-			return refuse("a text is too long");
+		if (copy_text(text, sizeof(text), v) < 0)
+			return fail("refused a message: the text of '%s' is longer than %d bytes, or holds NUL", name, SCALAR_TEXT - 1);
+		if (r->texts_used + strlen(text) + 1 > sizeof(r->texts))
+			return fail("refused a message: all its texts are longer than %zu bytes", sizeof(r->texts));
 		record_set_text(r, name, text);
 		return 0;
 	default:
-		return refuse("a scalar that is no number, text or truth value");
+		return fail("refused a message: the scalar '%s' is no number, text or bool", name);
 	}
 }
 
@@ -232,6 +237,8 @@ static int unpack_scalars(struct record *r, const msgpack_object *map)
 
 		if (copy_text(name, sizeof(name), &kv->key) < 0)
 			return refuse("a scalar's name is no short text");
+		if (record_scalar(r, name))
+			return fail("refused a message: the scalar '%s' stands twice", name);
 		if (unpack_scalar(r, name, &kv->val) < 0)
 			return -1;
 	}
@@ -270,8 +277,11 @@ static int unpack_specs(struct tensor *list, int *count, const msgpack_object *s
 		    copy_text(t.name, sizeof(t.name), &spec->via.array.ptr[0]) < 0 ||
 		    copy_text(dtype, sizeof(dtype), &spec->via.array.ptr[1]) < 0)
 			return refuse("a tensor is not described as [name, dtype, shape]");
+		for (int k = 0; k < *count; k++)
+			if (strcmp(list[k].name, t.name) == 0)
+				return fail("refused a message: '%s' stands twice in a list of tensors", t.name);
 		if (dtype_find(dtype) < 0 || dtype_find(dtype) > F32)
-			return refuse("a tensor's dtype is none of u8, i32, i64, f32");
+			return fail("refused a message: '%s' has the dtype '%s', which is none of u8, i32, i64, f32", t.name, dtype);
 		t.dtype = dtype_find(dtype);
 		if (unpack_shape(&t, &spec->via.array.ptr[2]) < 0)
 			return -1;
@@ -289,6 +299,8 @@ static int unpack_names(struct record *r, const msgpack_object *names)
 	for (uint32_t i = 0; i < names->via.array.size; i++) {
 		if (copy_text(name, sizeof(name), &names->via.array.ptr[i]) < 0)
 			return refuse("a name is no short text");
+		if (record_named(r, name))
+			return fail("refused a message: '%s' stands twice in 'names'", name);
 		record_name(r, name);
 	}
 	return 0;
@@ -335,7 +347,7 @@ static int unpack_map(struct record *r, const msgpack_object *map)
 
 int wire_unpack(struct record *r, const void *data, size_t size)
 {
-	struct scan s = { data, (const uint8_t *)data + size };
+	struct scan s = { data, (const uint8_t *)data + size, NULL };
 	msgpack_unpacked u;
 	size_t off = 0;
 	int result;
@@ -343,8 +355,10 @@ int wire_unpack(struct record *r, const void *data, size_t size)
 	record_reset(r, KIND_CLOSE);
 	if (size > WIRE_HEADER_MAX)
 		return refuse("its header is over 64 KiB");
-	if (!scan_value(&s, 0) || s.at != s.end)
-		return refuse("its header is no whole MessagePack value");
+	if (!scan_value(&s, 0))
+		return s.wrong ? fail("refused a message: its header holds %s", s.wrong) : refuse("its header is cut short, or nests too deep");
+	if (s.at != s.end)
+		return fail("refused a message: %td bytes follow the map in its header", s.end - s.at);
 	msgpack_unpacked_init(&u);
 	if (msgpack_unpack_next(&u, data, size, &off) != MSGPACK_UNPACK_SUCCESS)
 		result = refuse("its header is no whole MessagePack value");
