@@ -11,7 +11,7 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static char folder[64];
-static const char *const files[] = { "set.tar", "train-labels-idx1-ubyte", "train-images-idx3-ubyte" };
+static const char *const files[] = { "set.tar", "train-labels-idx1-ubyte", "train-images-idx3-ubyte", "lines" };
 
 static void remove_files(void)
 {
