@@ -89,7 +89,7 @@ void expect_file(const struct dataset *d, const struct sample *s)
 
 bool is_picture_name(const char *name)
 {
-	static const char *const extensions[] = { ".jpg", ".jpeg", ".png", ".webp" };
+	static const char *const extensions[] = { ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp" };
 	const char *dot = strrchr(name, '.');
 
 	for (size_t i = 0; dot && i < ARRAY_SIZE(extensions); i++)
@@ -340,7 +340,6 @@ static int source_open(struct dataset *d, const char *path, bool list)
 static int read_sources(struct dataset *d, char *const *paths, int count, bool list)
 {
 	char text[KINDS_TEXT];
-	bool passed;
 
 	d->sources = xcalloc(count + 1, sizeof(*d->sources));
 	dataset_text(d, ""); /* offset 0: no text */
@@ -351,18 +350,25 @@ static int read_sources(struct dataset *d, char *const *paths, int count, bool l
 	for (int i = 0; i < count; i++)
 		if (source_open(d, paths[i], list) < 0)
 			return -1;
-	passed = kinds_tell(text, d->passed);
 	if (d->count == 0)
 		return fail("found no pictures (.jpg, .jpeg, .png, .webp) in '%s'%s%s%s", paths[0], count > 1 ? " nor in the others" : "",
-			    passed ? ", but " : "", text);
-	if (passed)
-		note("passed over %s", text);
+			    kinds_tell(text, d->passed) ? ", but " : "", text);
 	d->samples_room = d->count; /* nothing will grow any more */
 	d->samples = xrealloc(d->samples, d->samples_room, sizeof(*d->samples));
 	d->names_room = d->names_used;
 	d->names = xrealloc(d->names, d->names_room, 1);
 	sort_samples(d);
 	return 0;
+}
+
+static void note_passed(struct dataset *d)
+{
+	char text[KINDS_TEXT];
+
+	if (d->class_count)
+		kinds_forget_classes(d->passed);
+	if (kinds_tell(text, d->passed))
+		note("passed over %s", text);
 }
 
 struct dataset *dataset_open(char *const *paths, int count, bool list)
@@ -375,6 +381,7 @@ struct dataset *dataset_open(char *const *paths, int count, bool list)
 	}
 	dataset_classify(d);
 	fingerprint(d);
+	note_passed(d);
 	return d;
 }
 

@@ -1,12 +1,13 @@
 #include "lib/image/kinds.h"
 
 /* What to do about a kind; each is said once, behind the kinds that it is for. %s, at its end: the most frequent one's extension. */
-enum advice { CONVERT, CUT, UNPACK, NAME, FOLDER, BINARY, ADVICES };
+enum advice { CONVERT, CUT, UNPACK, NAME, TABLE, FOLDER, BINARY, ADVICES };
 static const char *const advices[ADVICES] = {
 	"to be converted, as by: mogrify -format jpg *%s",
 	"to be cut into pictures, as by: ffmpeg",
 	"to be unpacked",
 	"to be named one by one, as by: augment FOLDER/*%s",
+	"read beside pictures in a tar only: make one, or give --labels",
 	"to be unpacked, and their own folder to be named",
 	"that is the Python version of CIFAR: take the binary version, cifar-10-binary.tar.gz or cifar-100-binary.tar.gz",
 };
@@ -30,10 +31,11 @@ static const struct kind {
 	{ "video", CUT, { ".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm", ".3gp", ".mts", ".wmv" } },
 	{ "archive", UNPACK, { ".zip", ".gz", ".tgz", ".xz", ".bz2", ".zst", ".7z", ".rar" } },
 	{ "tar", NAME, { ".tar" } },
+	{ "class file", TABLE, { ".cls" } },
 	{ "CIFAR batch", FOLDER, { NULL } },
 	{ "Python pickle", BINARY, { NULL } },
 };
-enum { CIFAR = ARRAY_SIZE(kinds) - 2, PYTHON };
+enum { CLASSES = ARRAY_SIZE(kinds) - 3, CIFAR, PYTHON };
 _Static_assert(ARRAY_SIZE(kinds) <= FILE_KINDS, "FILE_KINDS is too small");
 
 static const char *base_of(const char *path)
@@ -73,7 +75,7 @@ int kind_of_name(const char *path)
 
 bool is_side_name(const char *path)
 {
-	static const char *const extensions[] = { ".txt", ".json", ".cls", ".csv", ".tsv", ".xml", ".md", ".db", ".ini", ".DS_Store" };
+	static const char *const extensions[] = { ".txt", ".json", ".csv", ".tsv", ".xml", ".md", ".db", ".ini", ".DS_Store" };
 
 	return ends_in(base_of(path), extensions, ARRAY_SIZE(extensions));
 }
@@ -138,6 +140,11 @@ static void tell_advice(char text[KINDS_TEXT], enum advice advice, const int cou
 		return;
 	append(text, " (%.*s%s)", (int)strcspn(advices[advice], "%"), advices[advice],
 	       strchr(advices[advice], '%') ? most->extensions[0] : "");
+}
+
+void kinds_forget_classes(int counts[FILE_KINDS])
+{
+	counts[CLASSES] = 0;
 }
 
 bool kinds_tell(char text[KINDS_TEXT], const int counts[FILE_KINDS])

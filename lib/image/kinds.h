@@ -10,7 +10,7 @@
  *	if (kinds_tell(text, counts))                         "1 HEIC, 2 GIF (to be converted, as by: mogrify -format jpg *.heic)"
  *		note("passed over %s", text);
  *
- * Texts and leftovers beside pictures (.txt, .json, .cls, Thumbs.db, ...) are none of the table's: nobody misses them.
+ * Texts and leftovers beside pictures (.txt, .json, Thumbs.db, ...) are none of the table's: nobody misses them.
  */
 #ifndef IMAGE_KINDS_H
 #define IMAGE_KINDS_H
@@ -25,6 +25,8 @@ int kind_of_name(const char *path);
 bool is_side_name(const char *path);
 /* What a file is, as its first bytes tell ("HEIC", "a zip archive"); NULL: unknown. */
 const char *kind_of_bytes(const uint8_t *data, size_t size);
+/* Class files count for nothing where all pictures have classes otherwise. */
+void kinds_forget_classes(int counts[FILE_KINDS]);
 /* How many there are of which kind, and what to do about them; false: none. */
 bool kinds_tell(char text[KINDS_TEXT], const int counts[FILE_KINDS]);
 

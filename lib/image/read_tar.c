@@ -199,9 +199,9 @@ static int add_member(struct walk *w, const char *name, uint64_t at, int64_t siz
 	enter_key(w, name);
 	if (read_class(w, name, at, size) < 0)
 		return -1;
-	if (!is_picture_name(base))
+	if (!is_picture_name(base) && !webdataset_rank(name))
 		dataset_pass(w->d, name);
-	else if (dataset_add(w->d, w->source, name, at, size) < 0)
+	else if (is_picture_name(base) && dataset_add(w->d, w->source, name, at, size) < 0)
 		return -1;
 	for (int i = w->key_first; w->key_class && i < w->d->count; i++)
 		w->d->samples[i].class = w->key_class;

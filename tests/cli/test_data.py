@@ -55,6 +55,27 @@ def test_passed_over(d):
     check("what belongs beside pictures is not told of", r.returncode == 0 and not said(r), said(r))
 
 
+def test_classes_lost(d):
+    """A WebDataset that was unpacked: no folder is a class, and .cls files in folders are not read."""
+    images(f"{d}/shards", 6, classes=1)
+    os.rename(f"{d}/shards/class0", f"{d}/unpacked")
+    for name in os.listdir(f"{d}/unpacked"):
+        write(f"{d}/unpacked/{name.replace('.png', '.cls')}", b"1")
+    r = augment(d, "--describe", "unpacked")
+    check("classes that are not read are told of", r.returncode == 0 and b"classes\t0\n" in r.stdout and "6 class file" in said(r) and "--labels" in said(r), said(r))
+    pack(d, "unpacked.tar", "unpacked")
+    r = augment(d, "--describe", "unpacked.tar")
+    check("the same in a tar has them", not said(r) and b"class\tunpacked\t6\t0\n" in r.stdout, f"{said(r)} {r.stdout}")
+
+
+def test_jpeg_names(d):
+    images(f"{d}/saved", 4)
+    for i, e in enumerate(("jpe", "JFIF", "JPG", "jpeg")):
+        os.rename(f"{d}/saved/class{i % 3}/{i:04d}.png", f"{d}/saved/class{i % 3}/{i}.{e}")
+    r = augment(d, "--describe", "saved")
+    check("browsers' other names of a JPEG are read", r.stdout.startswith(b"images\t4\n"), r.stdout)
+
+
 def test_nothing_else(d):
     for what, names, word in (("a phone's photos", ["a.heic", "b.heic"], "2 HEIC (to be converted"), ("shards", ["a.tar", "b.tar"], "FOLDER/*.tar"),
                               ("a download", ["photos.zip"], "to be unpacked"), ("nothing known", ["a.xyz"], "no pictures")):
@@ -102,6 +123,6 @@ def test_cifar(d):
 
 if __name__ == "__main__":
     with folder() as d:
-        for test in (test_passed_over, test_nothing_else, test_true_kind, test_cifar):
+        for test in (test_passed_over, test_classes_lost, test_jpeg_names, test_nothing_else, test_true_kind, test_cifar):
             test(d)
     lines.done()
