@@ -1,6 +1,7 @@
 #include "lib/stream/link.h"
 
 #include "lib/base/progress.h"
+#include "lib/stream/endpoint.h"
 #include "lib/stream/wire.h"
 
 #include <errno.h>
@@ -45,7 +46,7 @@ struct links {
 	double emptied_at;        /* when the last connection ended; 0: never, or somebody is connected */
 	int heartbeat_ms, signal_fd;
 	bool watch_stdin, watch_stdout;
-	char path[128];           /* of the unix socket, to be removed */
+	struct endpoint endpoint; /* of the router */
 };
 
 /* A received frame: the buffer's memory is the message's own. */
@@ -80,6 +81,7 @@ struct links *links_new(double patience)
 	if (!l->context)
 		die(EXIT_FAIL, "unable to start ZeroMQ: %s", zmq_strerror(errno));
 	l->signal_fd = -1;
+	l->endpoint.lock = -1;
 	l->heartbeat_ms = 1000 * (int)MIN(MAX(patience, HEARTBEAT_LEAST), HEARTBEAT_MOST);
 	return l;
 }
@@ -101,17 +103,6 @@ static void close_peer(struct peer *p, int linger)
 	close_socket(&p->monitor, 0);
 }
 
-static void remove_socket_file(struct links *l)
-{
-	char *slash = strrchr(l->path, '/');
-
-	if (!slash)
-		return;
-	unlink(l->path);
-	*slash = '\0';
-	rmdir(l->path);
-}
-
 void links_free(struct links *l, int linger)
 {
 	if (!l)
@@ -124,7 +115,7 @@ void links_free(struct links *l, int linger)
 	close_socket(&l->router_monitor, 0);
 	while (zmq_ctx_term(l->context) < 0 && errno == EINTR)
 		;
-	remove_socket_file(l);
+	endpoint_release(&l->endpoint);
 	free(l);
 }
 
@@ -176,51 +167,6 @@ static void *open_socket(struct links *l, int type, const char *endpoint)
 	return s;
 }
 
-/* A unix socket's path may have 107 bytes: take the first folder that is short enough. */
-static int private_endpoint(struct links *l, char *endpoint)
-{
-	const char *folders[] = { getenv("XDG_RUNTIME_DIR"), getenv("TMPDIR"), "/tmp" };
-
-	for (size_t i = 0; i < ARRAY_SIZE(folders); i++) {
-		char folder[100];
-
-		if (!folders[i] || folders[i][0] != '/' || format(folder, sizeof(folder), "%s/sprat-XXXXXX", folders[i]) < 0)
-			continue;
-		if (!mkdtemp(folder))
-			continue;
-		snprintf(l->path, sizeof(l->path), "%s/s", folder);
-		snprintf(endpoint, 256, "ipc://%s", l->path);
-		return 0;
-	}
-	return fail("unable to make a folder for a socket below XDG_RUNTIME_DIR, TMPDIR or /tmp:");
-}
-
-/* Under ssh the reader of our ticket is on another host: third word of SSH_CONNECTION is the address it reached us by. */
-static void ssh_endpoint(char *endpoint)
-{
-	char address[128] = "";
-
-	if (sscanf(getenv("SSH_CONNECTION"), "%*s %*s %100s", address) != 1)
-		strcpy(address, "127.0.0.1");
-	snprintf(endpoint, 256, strchr(address, ':') ? "tcp://[%s]:*" : "tcp://%s:*", address);
-}
-
-static int choose_endpoint(struct links *l, const char *where, char *endpoint)
-{
-	if (*where) {
-		if (strncmp(where, "tcp://", 6) != 0 && strncmp(where, "ipc://", 6) != 0)
-			return fail_code(EXIT_USAGE, "unable to bind '%s': write tcp://HOST:PORT (PORT may be *) or ipc://PATH", where);
-		if (format(endpoint, 256, "%s", where) < 0)
-			return fail_code(EXIT_USAGE, "unable to bind '%.40s...': it is too long", where);
-		return 0;
-	}
-	if (getenv("SSH_CONNECTION")) {
-		ssh_endpoint(endpoint);
-		return 0;
-	}
-	return private_endpoint(l, endpoint);
-}
-
 static int secure_server(void *socket, char *curve)
 {
 	char secret[41];
@@ -233,26 +179,29 @@ static int secure_server(void *socket, char *curve)
 	return 0;
 }
 
+static int bind_router(struct links *l, const char *where, char *endpoint)
+{
+	size_t size = ENDPOINT_MAX;
+
+	l->router_monitor = monitor(l, l->router, -1);
+	if (!l->router_monitor || zmq_bind(l->router, where) < 0 || zmq_getsockopt(l->router, ZMQ_LAST_ENDPOINT, endpoint, &size) < 0)
+		return fail_code(errno == EINVAL || errno == ENODEV ? EXIT_USAGE : EXIT_FAIL, "unable to bind '%s': %s%s", where, zmq_strerror(errno),
+				 errno == EINVAL || errno == ENODEV ? ": write tcp://HOST:PORT, HOST an address of this host" : "");
+	return endpoint_publish(endpoint);
+}
+
 int links_bind(struct links *l, const char *where, bool insecure, char *endpoint, char *curve)
 {
-	char wanted[256];
-	size_t size = 256;
-
 	curve[0] = '\0';
-	if (choose_endpoint(l, where, wanted) < 0)
+	if (endpoint_choose(&l->endpoint, where) < 0)
 		return -1;
-	l->router = open_socket(l, ZMQ_ROUTER, wanted);
+	l->router = open_socket(l, ZMQ_ROUTER, l->endpoint.bind);
 	if (!l->router)
 		return fail("unable to open a socket: %s", zmq_strerror(errno));
 	set_int(l->router, ZMQ_ROUTER_MANDATORY, 1);
-	if (strncmp(wanted, "tcp:", 4) == 0 && !insecure && secure_server(l->router, curve) < 0)
+	if (strncmp(l->endpoint.bind, "tcp:", 4) == 0 && !insecure && secure_server(l->router, curve) < 0)
 		return -1;
-	l->router_monitor = monitor(l, l->router, -1);
-	if (!l->router_monitor || zmq_bind(l->router, wanted) < 0)
-		return fail("unable to bind '%s': %s", wanted, zmq_strerror(errno));
-	if (zmq_getsockopt(l->router, ZMQ_LAST_ENDPOINT, endpoint, &size) < 0)
-		return fail("unable to bind '%s': %s", wanted, zmq_strerror(errno));
-	return 0;
+	return bind_router(l, l->endpoint.bind, endpoint);
 }
 
 static int secure_client(void *socket, const char *curve)

@@ -49,7 +49,7 @@ struct links *links_new(double patience);
 void links_free(struct links *l, int linger);
 
 /* Binds the server side: "" picks a unix socket in a fresh 0700 folder, or under ssh a tcp port of this host; otherwise
- * tcp://HOST:PORT (PORT may be *). tcp is encrypted with a fresh CURVE key unless insecure.
+ * tcp://HOST:PORT (HOST and PORT may be *) or ipc://PATH. tcp is encrypted with a fresh CURVE key unless insecure.
  * endpoint: what a client has to connect to (256 bytes); curve: the public key or "" (41 bytes). */
 int links_bind(struct links *l, const char *where, bool insecure, char *endpoint, char *curve);
 /* Opens a link to a server: its number, or -1 after fail(). A number is used again once disconnected. */
