@@ -160,6 +160,8 @@ static int prepare(struct training *r)
 	result = run_open(&r->run, r->o->out, r->o->fresh, &r->t, r->schema, text);
 	free(text);
 	record_free(lineage);
+	if (result == 0 && !r->o->out)
+		note("nothing of this run is kept: -o DIR would save it");
 	return result;
 }
 

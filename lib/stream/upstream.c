@@ -391,7 +391,7 @@ static int give_up(struct stage *s)
 	char text[512];
 
 	if (s->server_count == 0)
-		return stage_gone(s, false, "no ticket came on stdin: the stage in front ended before it served");
+		return stage_gone(s, false, "no ticket came on stdin: no stage is in front, as in 'augment DATA | ...', or it ended before it served");
 	if (is_live(v))
 		v->reach = MAX(v->reach, links_reach(s->links, v->peer));
 	describe_loss(s, v, text, sizeof(text));

@@ -97,6 +97,20 @@ def test_words():
               "no.safetensors" in missing.words[0] and missing.code in (1, 2), f"{missing.codes} {missing.stderr}")
 
 
+def test_alone():
+    """Stages with nothing in front, and a run that is kept nowhere."""
+    with folder() as d:
+        for command in (ENCODE, LOSS, ["probe", "-q", "knn"]):
+            line = Line(command, cwd=d).wait(20)
+            check(f"{command[0]} with no stage in front", line.code == 3 and len(line.words) == 1 and "no stage is in front" in line.words[0], f"{line.codes} {line.stderr}")
+        images(f"{d}/data", 24)
+        kept = [w for w in ENCODE if w != "-q"]
+        for words, told in ((kept, False), (kept[:-2], True)):
+            line = Line(AUGMENT + ["-e1", "data"], words, LOSS, cwd=d).wait(40)
+            check(f"a run with{'out' if told else ''} -o: {'its loss is' if told else 'nothing is'} told of", line.code == 0 and ("nothing of this run is kept" in line.stderr) == told,
+                  f"{line.codes} {line.stderr}")
+
+
 # --- the folder of the run ---
 
 
@@ -323,6 +337,7 @@ def test_loss_cannot_write(b):
 if __name__ == "__main__":
     test_data()
     test_words()
+    test_alone()
     with folder() as d:
         b = Begun(d)
         for test in (test_interrupt, test_killed, test_killed_evaluation, test_finished, test_damaged, test_full_disk, test_permission, test_loss_cannot_write, test_two_runs):
