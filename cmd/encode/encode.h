@@ -25,6 +25,18 @@ int configure(struct net_config *c, const struct options *o, const struct record
 /* Passes on how the first stage was told its classes and hold-out: no facts, but a model says it to augment --like. */
 void copy_origin(struct record *to, const struct record *from);
 
+/* --- frozen.c: a network that is not trained --- */
+
+struct frozen {
+	struct net *net;
+	float *params, *buffers;
+	const char *head;           /* what the head's output is called: "q" or --as; NULL where there is no head */
+};
+
+/* With the weights of -w, or at random initialisation, which is said. 0 or -1 after fail(); to be released either way. */
+int frozen_load(struct frozen *w, const struct options *o, const struct record *schema);
+void frozen_release(struct frozen *w);
+
 /* Whether there is a q to give at all. */
 bool has_head(const struct net_config *c);
 

@@ -1,8 +1,6 @@
 /* serve.c - a frozen network: what it answers is a pure function of the request */
 #include "cmd/encode/encode.h"
 
-#include "lib/nn/adopt.h"
-
 enum { AHEAD = 2 };  /* requests whose views are asked for upstream before the first is answered */
 
 struct pending {
@@ -15,10 +13,8 @@ struct pending {
 struct server {
 	struct stage *s;
 	const struct options *o;
-	const char *head;            /* what the head's output is called: "q" or --as; NULL where there is no head */
 	int views, batch;
-	struct net *net;
-	float *params, *buffers;
+	struct frozen w;
 	struct factors *factors;     /* of the weights, which stay as they are */
 	struct pass *pass;           /* for room rows: as many as were ever asked for at once, at most --microbatch */
 	int room;
@@ -27,48 +23,7 @@ struct server {
 	int count;
 };
 
-/* --- the weights --- */
-
-/* A head that the file lacks is not made up: without it there is only the feature to serve. */
-static int load_weights(struct server *v, const struct tensors *file)
-{
-	int head = adopt(v->net, file, v->o->weights, v->params, v->buffers);
-
-	if (head < 0)
-		return -1;
-	if (head == 0)
-		v->head = NULL;
-	if (head == 0 && (v->o->as || v->o->head))
-		note("'%s' has no head: %s0 and the like are not given, only feature0 and the like", v->o->weights, v->o->as ? v->o->as : "q");
-	return 0;
-}
-
-static int load(struct server *v)
-{
-	const struct record *up = stage_schema(v->s);
-	struct net_config c = { 0 };
-	struct tensors file = { 0 };
-	int r;
-
-	if (v->o->weights && tensors_open(&file, v->o->weights) < 0)
-		return -1;
-	r = configure(&c, v->o, up, v->o->weights ? &file : NULL);
-	if (v->o->calibrate)
-		c.bn_momentum = 1; /* the statistics of each batch, averaged below */
-	v->net = r == 0 ? net_new(&c) : NULL;
-	if (v->net) {
-		v->params = xaligned(net_params(v->net) * sizeof(float));
-		v->buffers = xaligned(net_buffers(v->net) * sizeof(float));
-		net_init(v->net, (uint64_t)record_int(up, "fact.seed", 0), v->params, v->buffers);
-		v->head = !has_head(&c) ? NULL : v->o->as ? v->o->as : "q";
-		if (v->o->weights)
-			r = load_weights(v, &file);
-		else
-			note("no -w: the network is served as it is at random initialisation");
-	}
-	tensors_close(&file);
-	return v->net && r >= 0 ? 0 : -1;
-}
+/* --- the statistics --- */
 
 static void make_room(struct server *v, int rows)
 {
@@ -76,8 +31,8 @@ static void make_room(struct server *v, int rows)
 		return;
 	pass_free(v->pass);
 	if (!v->factors)
-		v->factors = factors_new(v->net, false);
-	v->pass = pass_new(v->net, rows, false);
+		v->factors = factors_new(v->w.net, false);
+	v->pass = pass_new(v->w.net, rows, false);
 	pass_share(v->pass, v->factors);
 	v->room = rows;
 }
@@ -98,8 +53,8 @@ static int keep_training_rows(const struct record *batch, uint8_t *rows, size_t 
  * features mean anything. */
 static int calibrate(struct server *v)
 {
-	int64_t n = net_buffers(v->net), steps = record_int(stage_schema(v->s), "fact.steps", 0), used = 0;
-	size_t row_bytes = 3 * (size_t)net_configuration(v->net)->height * net_configuration(v->net)->width;
+	int64_t n = net_buffers(v->w.net), steps = record_int(stage_schema(v->s), "fact.steps", 0), used = 0;
+	size_t row_bytes = 3 * (size_t)net_configuration(v->w.net)->height * net_configuration(v->w.net)->width;
 	double *sum = xcalloc(n, sizeof(*sum));
 	uint8_t *rows = xmalloc(v->batch * row_bytes);
 	struct record *names = record_new(KIND_WANT), *batch;
@@ -113,16 +68,16 @@ static int calibrate(struct server *v)
 			stage_want(v->s, asked++, 0, 1, names);
 		r = stage_take(v->s, &batch);
 		if (r > 0 && keep_training_rows(batch, rows, row_bytes) == v->batch) { /* short batches would weigh too much */
-			net_forward(v->net, v->pass, v->params, v->buffers, rows, NULL, v->batch, NET_KEY);
+			net_forward(v->w.net, v->pass, v->w.params, v->w.buffers, rows, NULL, v->batch, NET_KEY);
 			used++;
 			for (int64_t i = 0; i < n; i++)
-				sum[i] += v->buffers[i];
+				sum[i] += v->w.buffers[i];
 		}
 		if (r > 0)
 			record_free(batch);
 	}
 	for (int64_t i = 0; used && i < n; i++)
-		v->buffers[i] = (float)(sum[i] / (double)used);
+		v->w.buffers[i] = (float)(sum[i] / (double)used);
 	free(rows);
 	free(sum);
 	record_free(names);
@@ -148,11 +103,11 @@ static void describe(struct server *v)
 		record_add(schema, tensor_share(classes));
 	for (int i = 0; i < v->views; i++) { /* before the others': a name that two make means ours */
 		snprintf(name, sizeof(name), "feature%d", i);
-		record_offer(schema, name, F32, 2, (int64_t[]){ v->batch, net_feature_dim(v->net) });
-		if (!v->head)
+		record_offer(schema, name, F32, 2, (int64_t[]){ v->batch, net_feature_dim(v->w.net) });
+		if (!v->w.head)
 			continue;
-		snprintf(name, sizeof(name), "%s%d", v->head, i);
-		record_offer(schema, name, F32, 2, (int64_t[]){ v->batch, net_configuration(v->net)->dim });
+		snprintf(name, sizeof(name), "%s%d", v->w.head, i);
+		record_offer(schema, name, F32, 2, (int64_t[]){ v->batch, net_configuration(v->w.net)->dim });
 	}
 	for (int i = 0; i < up->offer_count; i++)
 		record_offer(schema, up->offers[i].name, up->offers[i].dtype, up->offers[i].rank, up->offers[i].shape);
@@ -193,7 +148,7 @@ static struct record *needed(const struct server *v, const struct record *want, 
 
 		if (record_find(answer, name))
 			continue;
-		if (view_name(name, "feature", v->views, &i) || (v->head && view_name(name, v->head, v->views, &i))) {
+		if (view_name(name, "feature", v->views, &i) || (v->w.head && view_name(name, v->w.head, v->views, &i))) {
 			snprintf(view, sizeof(view), "view%d", i);
 			name = view;
 		}
@@ -265,15 +220,15 @@ static float *add_output(const char *prefix, int view, int64_t rows, int64_t wid
 static void encode_view(struct server *v, const struct tensor *x, int view, const struct record *names, struct record *answer)
 {
 	int64_t rows = x->shape[0], slice = v->o->microbatch > 0 ? MIN(v->o->microbatch, rows) : rows, row_bytes = tensor_bytes(x) / rows;
-	int64_t width = net_feature_dim(v->net), dim = net_configuration(v->net)->dim;
+	int64_t width = net_feature_dim(v->w.net), dim = net_configuration(v->w.net)->dim;
 	float *features = add_output("feature", view, rows, width, names, answer);
-	float *heads = v->head ? add_output(v->head, view, rows, dim, names, answer) : NULL;
+	float *heads = v->w.head ? add_output(v->w.head, view, rows, dim, names, answer) : NULL;
 
 	make_room(v, (int)slice);
 	for (int64_t row = 0; (features || heads) && row < rows; row += slice) {
 		int64_t n = MIN(slice, rows - row);
 
-		net_forward(v->net, v->pass, v->params, v->buffers, tensor_u8(x) + row * row_bytes, NULL, (int)n, NET_EVAL);
+		net_forward(v->w.net, v->pass, v->w.params, v->w.buffers, tensor_u8(x) + row * row_bytes, NULL, (int)n, NET_EVAL);
 		if (features)
 			memcpy(features + row * width, pass_feature(v->pass), n * width * sizeof(float));
 		if (heads)
@@ -384,9 +339,7 @@ static void release(struct server *v)
 	record_free(v->schema);
 	pass_free(v->pass);
 	factors_free(v->factors);
-	free(v->params);
-	free(v->buffers);
-	net_free(v->net);
+	frozen_release(&v->w);
 }
 
 int serve(struct stage *s, const struct options *o)
@@ -398,7 +351,7 @@ int serve(struct stage *s, const struct options *o)
 		return -1;
 	v.views = (int)record_int(stage_schema(s), "fact.views", 1);
 	v.batch = (int)record_int(stage_schema(s), "fact.batch", 1);
-	r = load(&v);
+	r = frozen_load(&v.w, o, stage_schema(s));
 	if (r == 0 && o->calibrate)
 		r = calibrate(&v);
 	if (r == 0) {

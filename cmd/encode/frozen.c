@@ -1,0 +1,56 @@
+/* frozen.c - a network that is not trained: its weights, and whether it has a head to serve */
+#include "cmd/encode/encode.h"
+
+#include "lib/nn/adopt.h"
+
+/* A head that the file lacks is not made up: without it there is only the feature to serve. */
+static int load_weights(struct frozen *w, const struct options *o, const struct tensors *file)
+{
+	int head = adopt(w->net, file, o->weights, w->params, w->buffers);
+
+	if (head == 0 && (o->as || o->head))
+		note("'%s' has no head: %s0 and the like are not given, only feature0 and the like", o->weights, o->as ? o->as : "q");
+	if (head == 0)
+		w->head = NULL;
+	return head < 0 ? -1 : 0;
+}
+
+static int make(struct frozen *w, const struct options *o, const struct record *schema, const struct tensors *file)
+{
+	struct net_config c = { 0 };
+
+	if (configure(&c, o, schema, file) < 0)
+		return -1;
+	if (o->calibrate)
+		c.bn_momentum = 1;   /* the statistics of each batch, which are averaged */
+	w->net = net_new(&c);
+	if (!w->net)
+		return -1;
+	w->head = !has_head(&c) ? NULL : o->as ? o->as : "q";
+	w->params = xaligned(net_params(w->net) * sizeof(float));
+	w->buffers = xaligned(net_buffers(w->net) * sizeof(float));
+	net_init(w->net, (uint64_t)record_int(schema, "fact.seed", 0), w->params, w->buffers);
+	if (file)
+		return load_weights(w, o, file);
+	note("no -w: the network is served as it is at random initialisation");
+	return 0;
+}
+
+int frozen_load(struct frozen *w, const struct options *o, const struct record *schema)
+{
+	struct tensors file = { 0 };
+	int r;
+
+	if (o->weights && tensors_open(&file, o->weights) < 0)
+		return -1;
+	r = make(w, o, schema, o->weights ? &file : NULL);
+	tensors_close(&file);
+	return r;
+}
+
+void frozen_release(struct frozen *w)
+{
+	free(w->params);
+	free(w->buffers);
+	net_free(w->net);
+}
