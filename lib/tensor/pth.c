@@ -270,7 +270,7 @@ static int read_tree(struct reader *r)
 		if (strcmp(r->f->tensors[i - 1].name, r->f->tensors[i].name) == 0)
 			return fail("unable to read '%s': two of its tensors are called '%s'", r->path, r->f->tensors[i].name);
 	if (r->odd)
-		note("'%s': %d tensors are passed over, of types (complex, int8, ...) or names that are not read", r->path, r->odd);
+		note("'%s': passed over, for types (complex, int8, ...) or names that are not read: %d of its tensors", r->path, r->odd);
 	return 0;
 }
 

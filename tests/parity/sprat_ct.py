@@ -21,7 +21,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 
 def _load():
     path = os.path.join(os.environ.get("B", os.path.join(ROOT, "build/release")), "libparity.so")
-    if path.split("/")[-2].endswith("-san") and "LD_PRELOAD" not in os.environ:
+    if "-san" in path.split("/")[-2] and "LD_PRELOAD" not in os.environ:
         runtime = subprocess.check_output(["gcc", "-print-file-name=libasan.so"], text=True).strip()
         environment = dict(os.environ, LD_PRELOAD=runtime, ASAN_OPTIONS="detect_leaks=0")
         os.execve(sys.executable, [sys.executable] + sys.argv, environment)
