@@ -284,7 +284,8 @@ int dataset_keep(struct dataset *d, const char *split)
 static int unknown_kind(const char *path, const struct stat *st, const uint8_t *head)
 {
 	const char *kind = kind_of_bytes(head, 512);
-	int counts[FILE_KINDS] = { 0 }, named = kind_of_name(path);
+	const char *dot = strrchr(path, '.');
+	int counts[FILE_KINDS] = { 0 }, named = dot && strcasecmp(dot, ".tar") == 0 ? -1 : kind_of_name(path);
 	char text[KINDS_TEXT];
 
 	if (S_ISREG(st->st_mode) && st->st_size == 0)

@@ -44,7 +44,7 @@ struct dataset {
 	int count;
 	char **classes;              /* name of each label */
 	int class_count;
-	int passed[FILE_KINDS];           /* files that were passed over, by kind; the set says so once it is open */
+	int passed[FILE_KINDS];      /* files that were passed over, by kind; the set says so once it is open */
 	char fingerprint[40];        /* "count:hash" of sorted names and sizes */
 	char holdout[40];            /* the same of the held-out names; "" without */
 	char labels[40];             /* "classes:hash" of the classes' names and each sample's label */

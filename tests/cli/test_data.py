@@ -99,6 +99,14 @@ def test_true_kind(d):
         check(f"a bad file is named with its true kind: {kind}", len(row) == 1 and kind in row[0].split("\t")[2], row)
 
 
+def test_no_data_set(d):
+    for name, data, word in (("page.tar", b"<!DOCTYPE html>" * 90, "an HTML page, neither"), ("noise.tar", b"noise" * 300, "it is neither"), ("photos.zip", b"PK\3\4" * 99, "unpacked"),
+                             ("one.gif", b"GIF89a" * 99, "1 GIF"), ("one.jpg", HEIC, "its folder")):
+        write(f"{d}/single/{name}", data)
+        r = augment(d, "--describe", f"single/{name}")
+        check(f"{name} in place of a data set: what it is", r.returncode == 1 and said(r).count("\n") == 1 and word in said(r), said(r))
+
+
 def test_cifar(d):
     """torchvision leaves the Python version behind; its users give what they have."""
     for n in ("data_batch_1", "data_batch_2", "test_batch"):
@@ -123,6 +131,6 @@ def test_cifar(d):
 
 if __name__ == "__main__":
     with folder() as d:
-        for test in (test_passed_over, test_classes_lost, test_jpeg_names, test_nothing_else, test_true_kind, test_cifar):
+        for test in (test_passed_over, test_classes_lost, test_jpeg_names, test_nothing_else, test_true_kind, test_no_data_set, test_cifar):
             test(d)
     lines.done()
