@@ -161,22 +161,34 @@ int check_schema(const struct record *schema)
 	return 0;
 }
 
+/* A file with a head has its width; another one asked for would be passed over. */
+static int choose_dim(struct net_config *c, const struct options *o, const struct tensors *file)
+{
+	const char *made = file ? tensors_meta(file, "dim") : NULL;
+	int64_t dim = o->dim ? o->dim : 128;
+
+	if (made && (parse_int(made, &dim) < 0 || dim < 1 || dim > DIM_MOST))
+		return fail("'%s' says that its head is '%s' wide", o->weights, made);
+	if (o->dim && dim != o->dim && strcmp(c->head, "none") != 0)
+		return fail_code(EXIT_USAGE, "'%s' has a head of width %s, not %lld: leave --dim out", o->weights, made, (long long)o->dim);
+	c->dim = (int)dim;
+	return 0;
+}
+
 int configure(struct net_config *c, const struct options *o, const struct record *schema, const struct tensors *file)
 {
-	const char *small = file ? tensors_meta(file, "small") : NULL, *dim = file ? tensors_meta(file, "dim") : NULL;
+	const char *small = file ? tensors_meta(file, "small") : NULL;
 	const struct tensor *view = record_offered(schema, "view0");
-	int64_t d = o->dim;
 
 	if (choose_arch(c, o, file) < 0)
 		return -1;
 	if (strcmp(o->precision, "f32") != 0 && strcmp(o->precision, "bf16") != 0)
 		return fail_code(EXIT_USAGE, "no precision '%s': choose f32 or bf16", o->precision);
 	c->bf16 = strcmp(o->precision, "bf16") == 0;
-	if (dim)
-		parse_int(dim, &d);
 	c->small = o->small || (small && strcmp(small, "yes") == 0);
 	c->head = choose_head(o, file);
-	c->dim = (int)d;
+	if (choose_dim(c, o, file) < 0)
+		return -1;
 	c->height = (int)view->shape[1];
 	c->width = (int)view->shape[2];
 	c->bn_splits = 1;

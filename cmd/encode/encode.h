@@ -5,6 +5,8 @@
 #include "lib/nn/trainer.h"
 #include "lib/stream/stage.h"
 
+enum { DIM_MOST = 65536 };
+
 struct options {
 	struct stage_options stage;
 	struct choice arch, optim, schedule;

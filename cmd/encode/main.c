@@ -7,7 +7,7 @@ static const struct option_row rows[] = {
 	{ 'a', "arch", OPT_CHOICE, offsetof(struct options, arch), 0, 0, "ARCH", "network; from -w when left out", &arch_table },
 	{ 0, "small", OPT_FLAG, offsetof(struct options, small), 0, 0, NULL, "small images: stride 1 in front, no max-pool", NULL },
 	{ 0, "head", OPT_TEXT, offsetof(struct options, head), 0, 0, "KIND", "none, linear, simple, wide or deep", NULL },
-	{ 0, "dim", OPT_INT, offsetof(struct options, dim), 1, 65536, "N", "width of the head's output", NULL },
+	{ 0, "dim", OPT_INT, offsetof(struct options, dim), 0, DIM_MOST, "N", "width of the head's output; 0: that of -w, or 128", NULL },
 	{ 'w', "weights", OPT_TEXT, offsetof(struct options, weights), 0, 0, "FILE", "start from (or serve) these weights", NULL },
 	{ 0, "frozen", OPT_FLAG, offsetof(struct options, frozen), 0, 0, NULL, "serve, do not train: a teacher", NULL },
 	{ 0, "eval", OPT_FLAG, offsetof(struct options, eval), 0, 0, NULL, "serve an evaluation stream", NULL },
@@ -55,7 +55,6 @@ int main(int argc, char **argv)
 		.stage = STAGE_SERVER_OPTIONS_INIT,
 		.optim.spelling = "sgd",
 		.schedule.spelling = "cosine",
-		.dim = 128,
 		.ema = 0.999,
 	};
 	struct stage *s;

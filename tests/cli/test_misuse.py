@@ -79,7 +79,7 @@ def test_words():
             ("an unknown option of loss", augment, ENCODE, LOSS + ["--nonsense"], "loss", ["--nonsense"]),
             ("an option without its value", augment, ENCODE + ["--dim"], LOSS, "encode", ["--dim"]),
             ("a number that is none", augment, ENCODE + ["--dim", "wide"], LOSS, "encode", ["wide"]),
-            ("a number out of range", augment, ENCODE + ["--dim", "0"], LOSS, "encode", ["0"]),
+            ("a number out of range", augment, ENCODE + ["--dim", "-1"], LOSS, "encode", ["-1"]),
             ("two losses", augment, ENCODE, LOSS + ["moco"], "loss", []),
             ("a loss behind a network without a head", augment, ENCODE + ["--head", "none"], LOSS, "loss", ["q0"]),
             ("no loss", augment, ENCODE, ["loss"], "loss", ["list"]),

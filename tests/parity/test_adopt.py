@@ -195,6 +195,12 @@ def test_headless(d):
     trained = Line(AUGMENT + ["32", "--recipe", "moco-cifar", "--epochs", "1", "data"], ["encode", "-w", "plain.pth", *net, "--dim", "16", "-o", "run"],
                    ["loss", "-q", "moco:k=64"], cwd=d).wait()
     check("a trained head starts at random, with a note", trained.codes == [0] * 3 and "has no head: it starts at random" in trained.stderr, trained.stderr)
+    run = ("--mean", "0.485,0.456,0.406", "--std", "0.229,0.224,0.225")
+    for dim, good in ((16, True), (8, False)):
+        served = Line(["augment", "-q", "-j1", *run, "--batch", "8", "--size", "32", "--eval", "--holdout", "8", "data"],
+                     ["encode", "-q", "-j1", "--eval", "-w", "run/model.safetensors", "--dim", str(dim)], ["probe", "-q", "--on", "q", "metrics"], cwd=d).wait()
+        check(f"--dim {dim} {'is that of the file' if good else 'where the file has 16 is refused'}",
+              served.code == 0 if good else served.code == 2 and "16" in served.stderr and "--dim" in served.stderr, f"{served.codes} {served.stderr}")
 
 
 def main():
