@@ -9,7 +9,7 @@ SAN     ?=
 PREFIX  ?= /usr/local
 PYTHON  ?= /usr/bin/python3
 CC      ?= gcc
-OPT     ?= -O2 -g
+OPT     ?= $(if $(SAN),-O1,-O2) -g
 
 # Variants never share objects: every knob and another compiler have a part in the folder's name. POINTS: the stopping points of the
 # kill tests.
@@ -47,11 +47,13 @@ probe-WINGS   = probe stream tensor base
 probe-LIBS    = $(LINK) -lopenblas $(ONEDNN) -ljansson -lm
 ALL_LIBS      = $(LINK) -ljpeg -lpng -lwebpdemux -lwebp -lz -lopenblas $(ONEDNN) -ljansson -lm
 
+# Sanitised loops would take minutes to compile at -O3.
+O3 = $(if $(SAN),,-O3)
 # Pixels must equal Pillow's: fused multiply-add would change them.
-image-CFLAGS = -O3 -ffp-contract=off
-nn-CFLAGS    = -O3 $(if $(findstring clang,$(OTHER_CC)),,-fno-unswitch-loops)
-loss-CFLAGS  = -O3
-probe-CFLAGS = -O3
+image-CFLAGS = $(O3) -ffp-contract=off
+nn-CFLAGS    = $(O3) $(if $(findstring clang,$(OTHER_CC)),,-fno-unswitch-loops)
+loss-CFLAGS  = $(O3)
+probe-CFLAGS = $(O3)
 
 .PHONY: run-tests all units-built tests-built check check-fast check-variants check-all bench demo clean install lint help points fuzz
 .SECONDARY:

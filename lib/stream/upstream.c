@@ -385,12 +385,17 @@ static void describe_loss(const struct stage *s, const struct server *v, char *t
 			 where, s->patience);
 }
 
+static struct server *last_server(struct stage *s)
+{
+	return s->server_count > 0 ? &s->servers[s->server_count - 1] : NULL;
+}
+
 static int give_up(struct stage *s)
 {
-	struct server *v = &s->servers[s->server_count - 1];
+	struct server *v = last_server(s);
 	char text[512];
 
-	if (s->server_count == 0)
+	if (v == NULL)
 		return stage_gone(s, false, "no ticket came on stdin: no stage is in front, as in 'augment DATA | ...', or it ended before it served");
 	if (is_live(v))
 		v->reach = MAX(v->reach, links_reach(s->links, v->peer));
@@ -406,9 +411,9 @@ static bool may_leave(const struct stage *s)
 
 static int interrupted(struct stage *s)
 {
-	const struct server *v = &s->servers[s->server_count - 1];
+	const struct server *v = last_server(s);
 
-	if (s->server_count > 0)
+	if (v != NULL)
 		return fail_code(128 + stage_signal(s), "interrupted while it waited for the '%s' stage at '%s'", v->ticket.stage, v->ticket.endpoint);
 	note("interrupted while it waited for a ticket");
 	return stage_pass(s, 128 + stage_signal(s), "interrupted while it waited for a ticket");

@@ -272,7 +272,7 @@ def test_bad_clients_of_augment(d):
 def refused_by_encode(name, d, play, code, part):
     """play(client) brings encode to refuse; its checkpoint of the step before must stay."""
     line, ticket = start(d, AUGMENT + ["data"], ENCODE + [name.replace(" ", "-")])
-    client = Client(ticket, "loss", patience=5)
+    client = Client(ticket, "loss", patience=30)
     client.open(loss="test")
     fault = fault_of(lambda: play(client))
     client.socket.close(linger=0)
