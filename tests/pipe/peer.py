@@ -15,6 +15,8 @@ import msgpack
 import numpy as np
 import zmq
 
+PATIENCE = float(os.environ.get("PEER_PATIENCE") or 10)   # seconds a client waits: longer for programs that sanitisers slow down
+
 VERSION = 1
 HEADER_MOST, SCALARS_MOST, TENSORS_MOST, NAMES_MOST, RANK_MOST = 65536, 96, 64, 64, 8
 DEPTH_MOST = 6
@@ -236,7 +238,7 @@ class Server:
 class Client:
     """One link to the server of a ticket (text or Ticket)."""
 
-    def __init__(self, ticket, role, patience=10):
+    def __init__(self, ticket, role, patience=PATIENCE):
         self.ticket = ticket if isinstance(ticket, Ticket) else Ticket.parse(ticket.rstrip("\n") + "\n")
         self.role, self.patience, self.schema, self.asked = role, patience, None, []
         self.socket = zmq.Context.instance().socket(zmq.DEALER)
