@@ -128,6 +128,7 @@ int main(int argc, char **argv)
 		return stage_refuse(manual.name, true);
 
 	/* prepare */
+	memory_keep(false);
 	s = stage_new(manual.name, &o.stage, argc, argv);
 	prepared = prepare(&o);
 	schema = describe(s, &o, prepared);

@@ -89,6 +89,7 @@ int main(int argc, char **argv)
 
 	if (options_parse(&manual, &o, argc, argv) < 0)
 		return stage_refuse(manual.name, false);
+	memory_keep(true);
 	s = stage_new(manual.name, &o.stage, argc, argv);
 	r = stage_connect(s, NULL);
 	if (r == 0)

@@ -239,6 +239,7 @@ int main(int argc, char **argv)
 
 	/* prepare */
 	mallopt(M_MMAP_THRESHOLD, MAP_FROM); /* fixed: else each giant that is freed raises it, and the heap keeps the next */
+	memory_keep(false);
 	s = stage_new(manual.name, &o.stage, argc, argv);
 	if (nice(NICENESS) < 0)
 		note("unable to run at a lower priority"); /* the trained stage should come first on shared cores */

@@ -71,6 +71,7 @@ int main(int argc, char **argv)
 		return stage_refuse(manual.name, true);
 
 	/* train or serve */
+	memory_keep(true);
 	s = stage_new(manual.name, &o.stage, argc, argv);
 	r = o.eval || o.frozen ? serve(s, &o) : train(s, &o);
 

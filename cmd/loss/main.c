@@ -172,6 +172,7 @@ int main(int argc, char **argv)
 		return stage_refuse("loss", false);
 
 	/* prepare */
+	memory_keep(true);
 	w.stage = stage_new("loss", &o.stage, argc, argv);
 	w.names = record_new(KIND_WANT);
 	w.grad = record_new(KIND_GRAD);

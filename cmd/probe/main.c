@@ -166,6 +166,7 @@ int main(int argc, char **argv)
 		return stage_refuse("probe", false);
 
 	/* prepare */
+	memory_keep(true);
 	w.stage = stage_new("probe", &o.stage, argc, argv);
 	w.names = record_new(KIND_WANT);
 	r = stage_connect(w.stage, NULL);

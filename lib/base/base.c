@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -168,6 +169,21 @@ void *xaligned(size_t size)
 	if (unit == LARGE_PAGE)
 		madvise(p, padded, MADV_HUGEPAGE);
 	return memset(p, 0, padded);
+}
+
+/* Giving a large record's memory back to the system and faulting it in again for the next one costs many times what moving its
+ * bytes costs (64 MB: 0.2 against 5 GB/s on a virtual machine). A thread that receives shares the main heap, since one of its own
+ * cannot hold blocks beyond 64 MB. */
+void memory_keep(bool receives)
+{
+#ifdef M_ARENA_MAX
+	mallopt(M_MMAP_MAX, 0);
+	mallopt(M_TRIM_THRESHOLD, -1);
+	if (receives)
+		mallopt(M_ARENA_MAX, 1);
+#else
+	(void)receives;
+#endif
 }
 
 /* --- text --- */

@@ -74,6 +74,8 @@ char *xstrdup(const char *s);
 char *xasprintf(const char *fmt, ...) PRINTF(1, 2);
 /* 64-byte aligned, zeroed, freed with free(). For everything SIMD code reads. */
 void *xaligned(size_t size);
+/* Keeps freed memory for the next large record. receives: another thread, of ZeroMQ, will allocate it. Before the first thread, by main. */
+void memory_keep(bool receives);
 
 /* --- text --- */
 /* snprintf that reports truncation: 0, or -1 when dst is too small (dst then holds what fits). */

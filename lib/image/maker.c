@@ -255,7 +255,7 @@ int maker_make(struct maker *m, int64_t step, int part, int parts, const char *c
 	int rows, r;
 
 	if (step < 0 || step >= m->facts.steps || parts < 1 || part < 0 || part >= parts)
-		return fail("unable to give part %d of %d of step %lld: the run has %lld steps", part, parts, (long long)step,
+		return fail("unable to give part %d of %d of step %lld: the run has %lld steps", part, parts, (long long)step + 1,
 			    (long long)m->facts.steps);
 	span = sampler_span(m->facts.samples, (int)m->facts.batch, m->facts.eval, step, part, parts);
 	rows = (int)(span.end - span.begin);

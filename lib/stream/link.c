@@ -6,7 +6,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <malloc.h>
 #include <unistd.h>
 #include <zmq.h>
 
@@ -57,26 +56,10 @@ struct frame {
 
 /* --- life cycle --- */
 
-/* Giving a large record's memory back to the system and faulting it in again for the next one costs many times what moving its
- * bytes costs (64 MB: 0.2 against 5 GB/s on a virtual machine), so freed memory is kept. ZeroMQ's thread allocates what it receives:
- * it shares the main heap, since a thread's own cannot hold blocks beyond 64 MB. */
-static void keep_memory(bool receives)
-{
-#ifdef M_ARENA_MAX
-	mallopt(M_MMAP_MAX, 0);
-	mallopt(M_TRIM_THRESHOLD, -1);
-	if (receives)
-		mallopt(M_ARENA_MAX, 1);
-#else
-	(void)receives;
-#endif
-}
-
 struct links *links_new(double patience)
 {
 	struct links *l = xcalloc(1, sizeof(*l));
 
-	keep_memory(false);
 	l->context = zmq_ctx_new();
 	if (!l->context)
 		die(EXIT_FAIL, "unable to start ZeroMQ: %s", zmq_strerror(errno));
@@ -222,7 +205,6 @@ int links_connect(struct links *l, const char *endpoint, const char *curve)
 	int number = 0;
 	struct peer *p;
 
-	keep_memory(true);
 	while (number < l->peer_count && l->peers[number].socket)
 		number++;
 	if (number == PEERS_MAX)

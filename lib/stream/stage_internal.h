@@ -1,4 +1,4 @@
-/* stage_internal.h - the state that stage.c, upstream.c and downstream.c share; nobody else includes it */
+/* stage_internal.h - the state that stage.c, upstream.c, wants.c, downstream.c and answers.c share; nobody else includes it */
 #ifndef STREAM_STAGE_INTERNAL_H
 #define STREAM_STAGE_INTERNAL_H
 
@@ -97,11 +97,22 @@ const char *upstream_name(struct stage *s, int peer);
 void upstream_silence(struct stage *s, int peer);
 void downstream_silence(struct stage *s, int client);
 
+/* Servers that are connected or about to be. */
+int upstream_live(const struct stage *s);
+/* Waits while the caller lacks something from upstream. 0, or -1. */
+int upstream_wait(struct stage *s);
 void upstream_broken(struct stage *s, int peer);
 int upstream_stdin(struct stage *s);
 /* Reconnects, gives up: called before every wait. *timeout: when it wants to be called again, in milliseconds (-1: never). */
 int upstream_tend(struct stage *s, int *timeout);
 void upstream_farewell(struct stage *s, const struct record *word);
+
+/* Sends what waits for a server to those that have room. */
+void wants_assign(struct stage *s);
+/* A server is gone: what it has not answered goes to another. */
+void wants_return(struct stage *s, const struct server *v);
+/* Takes over a batch. 0, or -1 after fail(): it is not what the server was asked for. */
+int wants_answer(struct stage *s, struct server *v, struct record *r);
 
 int downstream_record(struct stage *s, int client, struct record *r);
 const char *downstream_name(const struct stage *s, int client);

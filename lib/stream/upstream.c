@@ -1,4 +1,4 @@
-/* upstream.c - the side of a stage that asks: tickets, servers, wants */
+/* upstream.c - the side of a stage that asks: tickets and servers */
 #include "lib/stream/stage_internal.h"
 
 #include "lib/base/progress.h"
@@ -9,17 +9,12 @@
 
 enum { RETRY_SECONDS = 1 };
 
-static struct want *want_at(struct stage *s, int i)
-{
-	return &s->wants[(s->want_head + i) % WANTS_MAX];
-}
-
 static bool is_live(const struct server *v)
 {
 	return v->state == SERVER_CONNECTING || v->state == SERVER_READY;
 }
 
-static int count_live(const struct stage *s)
+int upstream_live(const struct stage *s)
 {
 	int n = 0;
 
@@ -87,9 +82,7 @@ void upstream_broken(struct stage *s, int peer)
 		return;
 	v->state = SERVER_DEAD;
 	v->retry_at = now() + RETRY_SECONDS;
-	for (int i = 0; i < s->want_count; i++) /* the answers are pure functions of the wants: any other server may give them */
-		if (want_at(s, i)->server == v - s->servers && !want_at(s, i)->answer)
-			want_at(s, i)->server = -1;
+	wants_return(s, v);
 }
 
 const char *upstream_name(struct stage *s, int peer)
@@ -201,76 +194,6 @@ static int take_schema(struct stage *s, struct server *v, struct record *r)
 	return 0;
 }
 
-/* An answer holds what was asked for, as the schema offered it; only the first dimension may be smaller. */
-static int check_answer(const struct stage *s, const struct server *v, const struct want *w, const struct record *r)
-{
-	for (int i = 0; i < w->request->name_count; i++) {
-		const char *name = w->request->names[i];
-		const struct tensor *t = record_find(r, name), *offer = record_offered(s->schema, name);
-		struct tensor like;
-		char a[128], b[128];
-
-		if (!t)
-			return fail("the '%s' stage sent no '%s' in step %lld", v->ticket.stage, name, (long long)w->step + 1);
-		if (!offer)
-			continue;
-		like = *offer;
-		if (t->rank > 0 && like.rank > 0 && t->shape[0] >= 1 && t->shape[0] <= like.shape[0])
-			like.shape[0] = t->shape[0];
-		if (!tensor_same_spec(t, &like))
-			return fail("the '%s' stage sent '%s' as %s, but offered %s", v->ticket.stage, name, tensor_spec(t, a, sizeof(a)),
-				    tensor_spec(offer, b, sizeof(b)));
-		if (t->shape[0] != record_find(r, w->request->names[0])->shape[0])
-			return fail("the '%s' stage sent %lld rows of '%s', but %lld of '%s' in step %lld", v->ticket.stage,
-				    (long long)record_find(r, w->request->names[0])->shape[0], w->request->names[0], (long long)t->shape[0], name,
-				    (long long)w->step + 1);
-	}
-	return 0;
-}
-
-/* What a server has to answer next: the want that was sent to it first, which a dead worker's need not be, however early its step. */
-static struct want *due_want(struct stage *s, const struct server *v)
-{
-	struct want *due = NULL;
-
-	for (int i = 0; i < s->want_count; i++) {
-		struct want *w = want_at(s, i);
-
-		if (w->server == v - s->servers && !w->answer && (!due || w->turn < due->turn))
-			due = w;
-	}
-	return due;
-}
-
-static int check_place(const struct server *v, const struct want *w, const struct record *r)
-{
-	const struct scalar *step = record_scalar(r, "step");
-	long long n = record_int(r, "step", -1) + 1;
-
-	if (!step || step->type != SCALAR_INT)
-		return fail("the '%s' stage sent a batch without 'step' as an integer", v->ticket.stage);
-	if (!w)
-		return fail("the '%s' stage answered step %lld, but no want was open: each is answered once", v->ticket.stage, n);
-	if (record_int(r, "step", -1) != w->step)
-		return fail("the '%s' stage answered step %lld, but step %lld was its next want", v->ticket.stage, n, (long long)w->step + 1);
-	if (record_int(r, "part", 0) != w->part || record_int(r, "parts", 1) != w->parts)
-		return fail("the '%s' stage answered another part of step %lld than %d of %d, its next want", v->ticket.stage, n, w->part, w->parts);
-	return 0;
-}
-
-static int take_answer(struct stage *s, struct server *v, struct record *r)
-{
-	struct want *w = due_want(s, v);
-
-	if (check_place(v, w, r) < 0 || check_answer(s, v, w, r) < 0) {
-		record_free(r);
-		return -1;
-	}
-	w->answer = r;
-	v->open_wants--;
-	return 0;
-}
-
 int upstream_record(struct stage *s, int peer, struct record *r)
 {
 	struct server *v = server_of(s, peer);
@@ -278,7 +201,7 @@ int upstream_record(struct stage *s, int peer, struct record *r)
 	if (v && r->kind == KIND_SCHEMA && v->state == SERVER_CONNECTING)
 		return take_schema(s, v, r);
 	if (v && r->kind == KIND_BATCH && v->state == SERVER_READY)
-		return take_answer(s, v, r);
+		return wants_answer(s, v, r);
 	if (v && r->kind == KIND_END) {
 		upstream_silence(s, peer);
 		s->ended = true;
@@ -293,66 +216,6 @@ int upstream_record(struct stage *s, int peer, struct record *r)
 	}
 	record_free(r);
 	return 0;
-}
-
-/* --- wants --- */
-
-static int credit(const struct stage *s)
-{
-	return s->schema && record_bool(s->schema, "trained", false) ? 1 : CREDIT;
-}
-
-static struct server *least_busy(struct stage *s)
-{
-	struct server *best = NULL;
-
-	for (int i = 0; i < s->server_count; i++) {
-		struct server *v = &s->servers[i];
-
-		if (v->state == SERVER_READY && v->open_wants < credit(s) && (!best || v->open_wants < best->open_wants))
-			best = v;
-	}
-	return best;
-}
-
-static void assign(struct stage *s)
-{
-	for (int i = 0; i < s->want_count; i++) {
-		struct want *w = want_at(s, i);
-		struct server *v;
-
-		if (w->server >= 0)
-			continue;
-		v = least_busy(s);
-		if (!v)
-			return;
-		if (links_send(s->links, v->peer, w->request) < 0)
-			return; /* its end is about to be reported */
-		w->server = (int)(v - s->servers);
-		w->turn = s->turns++;
-		v->open_wants++;
-	}
-}
-
-int stage_room(const struct stage *s)
-{
-	return MAX(1, count_live(s)) * credit(s) - s->want_count;
-}
-
-void stage_want(struct stage *s, int64_t step, int part, int parts, const struct record *names)
-{
-	struct want *w = want_at(s, s->want_count);
-
-	if (s->want_count == WANTS_MAX)
-		bug("more than %d wants are open", WANTS_MAX);
-	*w = (struct want){ .step = step, .part = part, .parts = parts, .server = -1, .request = record_new(KIND_WANT) };
-	record_set_int(w->request, "step", step);
-	record_set_int(w->request, "part", part);
-	record_set_int(w->request, "parts", parts);
-	for (int i = 0; i < names->name_count; i++)
-		record_name(w->request, names->names[i]);
-	s->want_count++;
-	assign(s);
 }
 
 /* --- waiting --- */
@@ -436,7 +299,7 @@ int upstream_tend(struct stage *s, int *timeout)
 {
 	double left;
 
-	assign(s);
+	wants_assign(s);
 	if (may_leave(s) && stage_overdue(s, s->options.serves ? 2 : 1, timeout)) /* in turn: what the stage behind says is enough */
 		return interrupted(s);
 	if (count_ready(s) > 0)
@@ -446,15 +309,14 @@ int upstream_tend(struct stage *s, int *timeout)
 	if (s->alone_since == 0)
 		s->alone_since = now();
 	left = s->alone_since + s->patience - now();
-	if (left <= 0 || (count_live(s) == 0 && !s->stdin_open && only_unix_sockets(s)))
+	if (left <= 0 || (upstream_live(s) == 0 && !s->stdin_open && only_unix_sockets(s)))
 		return give_up(s);
 	left = MIN(left, RETRY_SECONDS) * 1000 + 1;
 	*timeout = *timeout < 0 ? (int)left : MIN(*timeout, (int)left);
 	return reconnect(s);
 }
 
-/* Waits while the caller lacks something from upstream. 0, or -1. */
-static int wait_upstream(struct stage *s)
+int upstream_wait(struct stage *s)
 {
 	int timeout = -1, other = -1;
 
@@ -465,24 +327,6 @@ static int wait_upstream(struct stage *s)
 	if (other >= 0 && (timeout < 0 || other < timeout))
 		timeout = other;
 	return stage_pump(s, timeout);
-}
-
-int stage_take(struct stage *s, struct record **answer)
-{
-	if (s->want_count == 0)
-		bug("stage_take without a want");
-	while (!want_at(s, 0)->answer) {
-		if (s->ended)
-			return 0;
-		if (wait_upstream(s) < 0)
-			return -1;
-	}
-	*answer = want_at(s, 0)->answer;
-	record_free(want_at(s, 0)->request);
-	s->want_head = (s->want_head + 1) % WANTS_MAX;
-	s->want_count--;
-	assign(s);
-	return 1;
 }
 
 void stage_reply(struct stage *s, const struct record *grad)
@@ -527,7 +371,7 @@ int stage_connect(struct stage *s, const struct record *open)
 		links_watch_stdin(s->links, true);
 	}
 	while (!s->schema && !s->ended)
-		if (wait_upstream(s) < 0)
+		if (upstream_wait(s) < 0)
 			return -1;
 	return s->schema ? 0 : fail_code(EXIT_GONE, "the stage in front ended before it served");
 }
