@@ -166,6 +166,7 @@ check-variants:
 check-all:
 	@FULL=1 TEST_TIMEOUT=3600 $(MAKE) --no-print-directory check
 	@tests/variants/run --all
+	@tests/fresh
 
 ## fuzz: run every libFuzzer target for FUZZ_SECONDS (20; 0: only what is known already, once); needs clang
 fuzz: $(patsubst tests/fuzz/%.c,build/fuzz/bin/%,$(wildcard tests/fuzz/fuzz_*.c))
