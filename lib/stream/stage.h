@@ -67,7 +67,8 @@ const struct record *stage_schema(const struct stage *s);
 int stage_room(const struct stage *s);
 /* Asks for part of parts of a step; names: a record whose names are asked for. Answers come in the order of the wants. */
 void stage_want(struct stage *s, int64_t step, int part, int parts, const struct record *names);
-/* The next answer: 1 and a record (the caller frees it), 0 when upstream has ended, -1. */
+/* The next answer: 1 and a record (the caller frees it), 0 when upstream has ended, -1; also -1 soon after a signal, where no trained
+ * stage's step depends on the answer. */
 int stage_take(struct stage *s, struct record **answer);
 /* Sends the gradient of the step just taken. */
 void stage_reply(struct stage *s, const struct record *grad);
