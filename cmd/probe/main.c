@@ -32,6 +32,7 @@ struct work {
 	int task_count;
 	struct features features;
 	struct record *names;
+	bool export;                   /* a task wants names, and features as they came */
 	int64_t steps, samples;
 };
 
@@ -57,7 +58,7 @@ static int parse(int argc, char **argv, struct options *o, struct work *w)
 }
 
 /* How many views of what is probed the tasks have a use for, of those that are served; 0 when none is. */
-static int count_views(struct work *w, const char *on, bool *names)
+static int count_views(struct work *w, const char *on)
 {
 	int useful = 1, views = 0;
 	char name[40];
@@ -66,7 +67,7 @@ static int count_views(struct work *w, const char *on, bool *names)
 		const struct probe *p = (const struct probe *)w->tasks[i].entry;
 
 		useful = MAX(useful, p->views);
-		*names = *names || p->names;
+		w->export = w->export || p->names;
 	}
 	while (views < useful) {
 		snprintf(name, sizeof(name), "%s%d", on, views);
@@ -85,8 +86,7 @@ static int prepare(struct work *w, const char *on)
 	const struct tensor *x, *name = record_offered(schema, "name");
 	static const char *const columns[] = { "label", "split", "index" };
 	char first[40];
-	bool names = false;
-	int views = count_views(w, on, &names);
+	int views = count_views(w, on);
 
 	if (!record_bool(schema, "fact.eval", false))
 		return fail_code(EXIT_USAGE, "probe reads an evaluation: give augment the option --eval");
@@ -95,13 +95,13 @@ static int prepare(struct work *w, const char *on)
 				 " a run has one), or choose another --on", on);
 	for (size_t i = 0; i < ARRAY_SIZE(columns); i++)
 		record_name(w->names, columns[i]);
-	if (names && name)
+	if (w->export && name)
 		record_name(w->names, "name");
 	snprintf(first, sizeof(first), "%s0", on);
 	x = record_offered(schema, first);
 	if (x->rank < 2 || x->shape[0] < 1)
 		return fail("'%s' has no samples or no features", first);
-	features_init(&w->features, on, tensor_count(x) / x->shape[0], views, names && name ? (int)name->shape[1] : 0);
+	features_init(&w->features, on, tensor_count(x) / x->shape[0], views, w->export && name ? (int)name->shape[1] : 0);
 	w->steps = record_int(schema, "fact.steps", 0);
 	w->samples = record_int(schema, "fact.samples", 0);
 	return features_fit(&w->features, w->samples);
@@ -142,8 +142,10 @@ static int collect(struct work *w)
 	return 0;
 }
 
-static int run_tasks(const struct work *w)
+static int run_tasks(struct work *w)
 {
+	if (!w->export)
+		features_fold(&w->features);
 	for (int i = 0; i < w->task_count; i++) {
 		if (stage_signal(w->stage))
 			return interrupted(w);

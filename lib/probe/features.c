@@ -1,5 +1,6 @@
 #include "lib/probe/features.h"
 
+#include <math.h>
 #include <unistd.h>
 
 enum { CLASSES_MAX = 1 << 20 };
@@ -80,8 +81,6 @@ static int find_views(const struct features *f, const struct tensor *batch, int 
 		    tensor_count(x[v]) != x[0]->shape[0] * f->dim)
 			return fail("'%s' is %s: %lld values a sample are expected", name, tensor_spec(x[v], spec, sizeof(spec)),
 				    (long long)f->dim);
-		if (x[v]->dtype == F32 && count_nonfinite(tensor_f32(x[v]), tensor_count(x[v])))
-			return fail("'%s' holds values that are not finite", name);
 	}
 	return 0;
 }
@@ -97,6 +96,19 @@ static int find_columns(const struct features *f, const struct tensor *batch, in
 		if (column[c]->dtype != columns[c].dtype || column[c]->rank != columns[c].rank || column[c]->shape[0] != rows ||
 		    (c == NAME && column[c]->shape[1] != f->name_size))
 			return fail("'%s' is of a wrong type or shape", columns[c].name);
+	}
+	return 0;
+}
+
+/* Refuses NaN and infinity by the number of the first sample that has one. */
+static int check_finite(const struct features *f, const struct tensor *x, const struct tensor *index)
+{
+	for (int64_t i = 0; x->dtype == F32 && i < x->shape[0]; i++) {
+		int64_t n = count_nonfinite(tensor_f32(x) + i * f->dim, f->dim);
+
+		if (n > 0)
+			return fail("%lld of %lld values of '%s' are not finite for image %lld (row %lld of its batch): the network in front gives no"
+				    " numbers there", (long long)n, (long long)f->dim, x->name, (long long)tensor_i64(index)[i], (long long)i);
 	}
 	return 0;
 }
@@ -121,6 +133,9 @@ int features_add(struct features *f, const struct tensor *batch, int count)
 	rows = x[0]->shape[0];
 	if (find_columns(f, batch, count, rows, column) < 0)
 		return -1;
+	for (int v = 0; v < f->views; v++)
+		if (check_finite(f, x[v], column[INDEX]) < 0)
+			return -1;
 	for (int64_t i = 0; i < rows; i++) {
 		int32_t split = tensor_i32(column[SPLIT])[i];
 		struct samples *set;
@@ -139,6 +154,82 @@ int features_add(struct features *f, const struct tensor *batch, int count)
 	}
 	return 0;
 }
+
+/* --- equal columns --- */
+
+struct column {
+	uint64_t hash;                 /* of its values in all samples and views */
+	int64_t at;
+};
+
+static int by_hash(const void *a, const void *b)
+{
+	const struct column *x = a, *y = b;
+
+	return x->hash != y->hash ? (x->hash > y->hash) - (x->hash < y->hash) : (x->at > y->at) - (x->at < y->at);
+}
+
+static void hash_columns(const struct features *f, struct column *all)
+{
+	enum { BLOCK = 64 };
+
+#pragma omp parallel for
+	for (int64_t from = 0; from < f->dim; from += BLOCK)
+		for (int part = 0; part < SPLITS * f->views; part++) {
+			const struct samples *set = &f->set[part / f->views];
+			const float *x = set->x[part % f->views];
+
+			for (int64_t i = 0; i < set->count; i++)
+				for (int64_t d = from; d < MIN(f->dim, from + BLOCK); d++) {
+					uint32_t bits;
+
+					memcpy(&bits, x + i * f->dim + d, sizeof(bits));
+					all[d].hash = (all[d].hash ^ bits) * 0x9e3779b97f4a7c15ULL;
+					all[d].hash ^= all[d].hash >> 32;
+				}
+		}
+}
+
+/* times[d]: how many columns the first of them, d, stands for; 0: another one stands for it. Returns how many stand for some. */
+static int64_t count_equal(struct features *f, float *times)
+{
+	struct column *all = xcalloc(f->dim, sizeof(*all));
+	int64_t left = 0, first = 0;
+
+	for (int64_t d = 0; d < f->dim; d++)
+		all[d].at = d;
+	hash_columns(f, all);
+	qsort(all, f->dim, sizeof(*all), by_hash);
+	for (int64_t d = 0; d < f->dim; d++) {
+		if (d == 0 || all[d].hash != all[d - 1].hash) {
+			first = all[d].at;
+			left++;
+		}
+		times[first]++;
+	}
+	free(all);
+	return left;
+}
+
+void features_fold(struct features *f)
+{
+	float *times = xaligned(f->dim * sizeof(*times));
+	int64_t left = count_equal(f, times);
+
+	for (int part = 0; left < f->dim && part < SPLITS * f->views; part++) {
+		const struct samples *set = &f->set[part / f->views];
+		float *x = set->x[part % f->views], *to = x;
+
+		for (int64_t i = 0; i < set->count; i++)
+			for (int64_t d = 0; d < f->dim; d++)
+				if (times[d] > 0)
+					*to++ = x[i * f->dim + d] * sqrtf(times[d]);
+	}
+	f->dim = left;
+	free(times);
+}
+
+/* --- what a classifier reads --- */
 
 static int check_labels(const struct samples *set, const char *split, const char *probe, int32_t *highest)
 {

@@ -41,6 +41,10 @@ int features_fit(const struct features *f, int64_t samples);
  * missing tensors, other shapes, a split that is neither 0 nor 1, or values that are not finite. */
 int features_add(struct features *f, const struct tensor *batch, int count);
 
+/* Columns that are equal in all samples and views become one, times the root of their number: products of rows, and so distances
+ * and penalties, stay as they are. A grey picture of three channels is then a third as wide. Not before an export. */
+void features_fold(struct features *f);
+
 /* Two sets as a classifier reads them: borrowed. */
 struct labelled {
 	const float *train;            /* (train_count, dim) */

@@ -13,9 +13,9 @@ enum {
 	ODD = KNN_BEST / 2 + 1,        /* k = 1, 3, .. KNN_BEST */
 };
 
-/* What all tiles read. Rows that lie close together, as those of a nearly collapsed network do, differ in the last digits of products of
- * their whole lengths; so all products are of rows less the centre m, the mean of the training samples. With d = (q - m).(x - m) and
- * e = (q - m).m, what ranks like the distance, reversed, is
+/* What all tiles read. Rows that lie close together, as those of a nearly collapsed network do, differ in the last digits of
+ * products of their whole lengths; so all products are of rows less the centre m, the mean of the training samples. With
+ * d = (q - m).(x - m) and e = (q - m).m, what ranks like the distance, reversed, is
  *	2 d - |x - m|^2
  * and like the cosine, (q.x) / |x| less what is the same for all x:
  *	d / |x| + (m.x / |x| - its mean) + e (1 / |x| - its mean) */

@@ -5,11 +5,11 @@
  * instance discrimination", section 3.4). The class with the largest sum wins, the lower number when two are equal; a class
  * without a vote is never among the first five.
  * best-NN (Shi et al. 2022): Euclidean distance on the raw features, one vote a neighbour, every odd k of 1..101; the best k's
- * accuracy is reported (of the smallest such k), which is chosen on the test samples and so a little optimistic; that of a fixed k
- * stands beside it. Equal votes go to the lower class number. Equally near samples: the earlier one is nearer.
+ * accuracy is reported (of the smallest such k), which is chosen on the test samples and so a little optimistic; that of a fixed
+ * k stands beside it. Equal votes go to the lower class number. Equally near samples: the earlier one is nearer.
  *
- * Both read the same dot products, of rows less the training samples' mean, so that rows that nearly coincide keep their digits: blocks
- * of products, made by gemm and dropped once the block's queries have seen them.
+ * Both read the same dot products, of rows less the training samples' mean, so that rows that nearly coincide keep their digits:
+ * blocks of products, made by gemm and dropped once the block's queries have seen them.
  * Room: some megabytes a thread, whatever the number of samples. Results do not depend on the number of threads.
  *
  *	struct labelled sets = { train, 50000, train_label, test, 10000, test_label, 512, 10 };

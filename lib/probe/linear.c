@@ -10,11 +10,11 @@ enum {
 	CHUNKS = 16,                   /* of the training samples: gradients are summed in this order on any number of threads */
 	ROWS = 64,                     /* samples of a product */
 	FOLDS = 5,
-	SMALL = 10000,                 /* up to so many samples, and ... */
+	SMALL = 10000,                 /* samples that the path is walked on, at most; of so many, and ... */
 	LIGHT = 100000000,             /* ... so many products a pass, every fold is scored */
 	BASIS = 8192,                  /* samples that the covariance is estimated from, at most */
 	ITERATIONS = 60,               /* of the solver, for one lambda of the path */
-	FINAL_ITERATIONS = 300,        /* for the lambda that the path has chosen */
+	FINAL_ITERATIONS = 100,        /* for the lambda that the path has chosen */
 	PATIENCE = 3,                  /* lambdas without progress that end the path */
 };
 #define TOLERANCE 2e-5   /* looser fits along the path cost two points on features of a briefly trained network */
@@ -363,24 +363,68 @@ static void test(const struct fit *f, struct linear_result *r)
 	r->top5 = 100.0 * top5 / sets->test_count;
 }
 
-void linear_run(const struct labelled *sets, double lambda, struct linear_result *r)
+/* SMALL training samples, drawn by key from all; the copies are the caller's to free. */
+static void draw_few(const struct labelled *sets, struct labelled *few, float **x, int32_t **label)
+{
+	*x = xaligned(SMALL * sets->dim * sizeof(float));
+	*label = xcalloc(SMALL, sizeof(**label));
+	for (uint32_t i = 0; i < SMALL; i++) {
+		uint32_t at = rng_permute(0, 0, RNG_PROBE, (uint32_t)sets->train_count, i);
+
+		memcpy(*x + i * sets->dim, sets->train + at * sets->dim, sets->dim * sizeof(float));
+		(*label)[i] = sets->train_label[at];
+	}
+	*few = *sets;
+	few->train = *x;
+	few->train_label = *label;
+	few->train_count = SMALL;
+}
+
+/* best (params) receives weights to start the last fit from. */
+static void choose_on(const struct labelled *sets, int folds, float *best, struct linear_result *r)
+{
+	struct fit f;
+	float *w;
+
+	fit_init(&f, sets);
+	w = xaligned(folds * f.params * sizeof(float));
+	choose(&f, folds, w, best, r);
+	free(w);
+	fit_release(&f);
+}
+
+/* On many samples lambda is chosen on a few; their number times lambda, scikit-learn's 1/C, is what carries over. */
+static void choose_lambda(const struct labelled *sets, float *best, struct linear_result *r)
 {
 	int64_t products = sets->train_count * sets->dim * sets->classes;
-	int folds = sets->train_count <= SMALL && products <= LIGHT ? FOLDS : 1;
-	float *w, *best;
+	struct labelled few;
+	int32_t *label;
+	float *x;
+
+	if (sets->train_count <= SMALL) {
+		choose_on(sets, products <= LIGHT ? FOLDS : 1, best, r);
+		return;
+	}
+	draw_few(sets, &few, &x, &label);
+	choose_on(&few, 1, best, r);
+	r->lambda *= (double)SMALL / sets->train_count;
+	free(x);
+	free(label);
+}
+
+void linear_run(const struct labelled *sets, double lambda, struct linear_result *r)
+{
+	float *best = xaligned((sets->dim + 1) * sets->classes * sizeof(float));
 	struct fit f;
 
 	*r = (struct linear_result){ .lambda = lambda };
-	fit_init(&f, sets);
-	w = xaligned(folds * f.params * sizeof(float));
-	best = xaligned(f.params * sizeof(float));
 	if (lambda == 0)
-		choose(&f, folds, w, best, r);
+		choose_lambda(sets, best, r);
+	fit_init(&f, sets);
 	fit_one(&f, best, r->lambda, -1);
 	make_raw(&f, best);
 	test(&f, r);
 	r->c = 1 / (r->lambda * sets->train_count * (double)f.scale * f.scale);
-	free(w);
 	free(best);
 	fit_release(&f);
 }

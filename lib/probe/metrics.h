@@ -3,7 +3,7 @@
  *
  * D is the evaluation picture of a sample (view 0), SD its augmented ones (views 1 and 2). Features are scaled to unit length.
  *
- * alignment                mean_i |x_i - y_i|^2, which is 2 - 2 mean_i <x_i, y_i>: D-SD (views 0, 1) and SD-SD (views 1, 2). Lower: closer.
+ * alignment                mean_i |x_i - y_i|^2: D-SD (views 0, 1) and SD-SD (views 1, 2). Lower: closer.
  * intra-class alignment    for each class the mean over all pairs i < j of |x_i - x_j|^2, then the mean over classes with a pair.
  * uniformity               log of the mean over pairs i < j of exp(-2 |x_i - x_j|^2), in each of three disjoint sets of 128
  *                          samples, then the mean of the three. Set s holds samples rng_permute(0, 0, RNG_PROBE, n, 128 s + i),

@@ -18,7 +18,7 @@
 struct probe {
 	struct entry entry;
 	int views;                     /* how many it has a use for */
-	bool names;                    /* whether it wants the samples' names */
+	bool names;                    /* whether it wants the samples' names, and features as they came, not folded */
 	/* Prints the members of the object behind "on". 0, or -1. */
 	int (*run)(const struct choice *c, const struct features *f, FILE *out);
 	/* Refuses parameters that cannot be right, before any work. NULL: none can be wrong. */

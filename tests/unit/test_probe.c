@@ -141,6 +141,40 @@ static void test_features(void)
 	features_release(&f);
 }
 
+/* Columns 0, 2 and 3 are equal: one of them stays, sqrt(3) times as large, and products of rows are what they were. */
+static void test_fold(void)
+{
+	float x[3 * 4] = { 1, 5, 1, 1, 2, -1, 2, 2, -4, 3, -4, -4 };
+	int32_t label[3] = { 0, 1, 0 }, split[3] = { 0, 0, 1 };
+	int64_t index[3] = { 7, 8, 9 };
+	struct tensor batch[] = {
+		tensor_borrow("feature0", F32, 2, (int64_t[]){ 3, 4 }, x),
+		tensor_borrow("label", I32, 1, (int64_t[]){ 3 }, label),
+		tensor_borrow("split", I32, 1, (int64_t[]){ 3 }, split),
+		tensor_borrow("index", I64, 1, (int64_t[]){ 3 }, index),
+	};
+	struct features f;
+	const float *a, *b;
+
+	features_init(&f, "feature", 4, 1, 0);
+	features_add(&f, batch, 4);
+	features_fold(&f);
+	a = f.set[TRAIN].x[0];
+	b = f.set[TEST].x[0];
+	check("equal columns become one", f.dim == 2, "%d are left", (int)f.dim);
+	check("and products stay", fabsf(a[2] * b[0] + a[3] * b[1] - -27) < 1e-5f && fabsf(a[0] * a[2] + a[1] * a[3] - 1) < 1e-5f, "%g %g",
+	      a[2] * b[0] + a[3] * b[1], a[0] * a[2] + a[1] * a[3]);
+	features_fold(&f);
+	check("what has no equal stays as it is", f.dim == 2 && a[1] == 5, "%d", (int)f.dim);
+	x[9] = NAN;
+	index[2] = 4711;
+	features_release(&f);
+	features_init(&f, "feature", 4, 1, 0);
+	check("what is not finite is refused by the image's number", features_add(&f, batch, 4) < 0 && strstr(why(), "'feature0'") &&
+	      strstr(why(), "image 4711 (row 2"), "%s", why());
+	features_release(&f);
+}
+
 int main(void)
 {
 	test_nearest(1, 5);
@@ -151,5 +185,6 @@ int main(void)
 	test_solve(200, 10);
 	test_lbfgs();
 	test_features();
+	test_fold();
 	return check_done();
 }
