@@ -19,8 +19,9 @@ enum {
 };
 #define TOLERANCE 2e-5   /* looser fits along the path cost two points on features of a briefly trained network */
 #define LAMBDA_FIRST 1e-1
-#define LAMBDA_LAST 1e-11
+#define LAMBDA_LAST 0.9e-11
 #define LAMBDA_STEP 0.31622776601683794
+#define LAMBDA_STRIDE 0.1 /* where one fold alone is scored, and so no finer choice is sure */
 
 struct score {
 	int64_t hits, count;
@@ -311,10 +312,10 @@ static struct score fit_one(struct fit *f, float *w, double lambda, int left_out
 /* Walks the path; w (folds, params) holds each fold's weights, best (params) receives the first fold's at the best lambda. */
 static void choose(struct fit *f, int folds, float *w, float *best, struct linear_result *r)
 {
-	double loss = INFINITY, hits = -1;
+	double loss = INFINITY, hits = -1, step = folds > 1 ? LAMBDA_STEP : LAMBDA_STRIDE;
 	int stale = 0;
 
-	for (double lambda = LAMBDA_FIRST; lambda > LAMBDA_LAST && stale < PATIENCE; lambda *= LAMBDA_STEP) {
+	for (double lambda = LAMBDA_FIRST; lambda > LAMBDA_LAST && stale < PATIENCE; lambda *= step) {
 		struct score s = { 0 };
 
 		for (int k = 0; k < folds; k++) {
