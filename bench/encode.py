@@ -28,6 +28,7 @@ FLOORS = {  # of the time, in the order of ARCHS
 }
 MEMORY_FLOORS = {"f32": 2, "bf16": 2.5}
 CLEARLY = 1.1  # slower by this in the trial: hopeless
+NATIVE = ("avx512_bf16", "amx_bf16")  # without them PyTorch computes bf16 value by value: minutes a step
 AVX2 = "DNNL_MAX_CPU_ISA=AVX2 OPENBLAS_CORETYPE=Haswell"
 
 
@@ -104,7 +105,8 @@ def group(o, arch, size, batch):
     try:
         for p in o.precisions:
             mine.update((p, c) for c in begin([ours(o, arch, size, batch, p)]))
-        precisions = sorted({"f32", *mine})
+        precisions = sorted({"f32", *mine} - ({"bf16"} if o.emulated else set()))
+        rivals = dict.fromkeys(mine, [])
         ways = screen(o, arch, size, batch, precisions) if mine else []
         for p in precisions:
             started = begin(theirs(o, arch, size, batch, p, ways))
@@ -122,22 +124,61 @@ def group(o, arch, size, batch):
             c.end()
 
 
+def words(text):
+    return text.replace(",", " ").split()
+
+
+def architectures(text):
+    known = [line.split()[0] for line in subprocess.run(["encode", "-a", "list"], capture_output=True, text=True).stdout.splitlines()
+             if line[:1].strip()]
+    unknown = [name for name in words(text) if name not in known]
+    if unknown or not words(text):
+        raise argparse.ArgumentTypeError(f"'{(unknown or [text])[0]}' names no architecture: give some of {', '.join(known)}")
+    return words(text)
+
+
+def sizes(text):
+    try:
+        cells = [tuple(int(n) for n in word.split(":")) for word in words(text)]
+    except ValueError:
+        cells = []
+    if not cells or any(len(c) != 2 or min(c) < 1 for c in cells):
+        raise argparse.ArgumentTypeError(f"'{text}' is no list of sizes: give pixels and batch, as in 224:32,32:256")
+    return cells
+
+
+def emulated():
+    """Whether this processor has no instructions for bf16, and PyTorch's is left out."""
+    with open("/proc/cpuinfo") as f:
+        flags = next((set(line.split()) for line in f if line.startswith("flags")), set())
+    if not flags.isdisjoint(NATIVE):
+        return False
+    print(f"# PyTorch's bf16 is left out: this processor has neither {' nor '.join(NATIVE)}, and without them it takes minutes a step",
+          file=sys.stderr)
+    return True
+
+
 def arguments():
     p = argparse.ArgumentParser()
+    p.print_usage = lambda file=None: None
     p.add_argument("--theirs", required=True)
     p.add_argument("--blas")
-    p.add_argument("--archs", type=lambda s: s.split(","), default=ARCHS)
-    p.add_argument("--sizes", type=lambda s: [tuple(map(int, x.split(":"))) for x in s.split(",")], default=[(224, 32), (32, 256)])
-    p.add_argument("--precisions", type=lambda s: s.split(","), default=["f32", "bf16"])
+    p.add_argument("--archs", type=architectures, default=ARCHS)
+    p.add_argument("--sizes", type=sizes, default=[(224, 32), (32, 256)])
+    p.add_argument("--precisions", type=words, default=["f32", "bf16"])
     p.add_argument("--queue", type=int, default=65536)
     p.add_argument("--turns", type=int, default=2)
     p.add_argument("--lines", type=int, default=4)
     p.add_argument("--patience", type=float, default=180)
     p.add_argument("--avx2", action="store_true")
+    p.add_argument("--check", action="store_true", help="say nothing but whether the lists can be read")
     p.set_defaults(one_core=False, peak=["encode", "python3"])
     o = p.parse_args()
+    if o.check:
+        sys.exit(0)
     if o.avx2:
         o.precisions = ["f32"]
+    o.emulated = "bf16" in o.precisions and emulated()
     return o
 
 
