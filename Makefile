@@ -40,11 +40,11 @@ LINK     = -lzmq -l$(MSGPACK:msgpack=msgpackc)
 augment-WINGS = image stream tensor base
 augment-LIBS  = $(LINK) -ljpeg -lpng -lwebpdemux -lwebp -lz -ljansson -lm
 encode-WINGS  = nn stream tensor base
-encode-LIBS   = $(LINK) -lopenblas $(ONEDNN) -ljansson -lm
+encode-LIBS   = $(LINK) -lopenblas $(ONEDNN) -ljansson -lz -lm
 loss-WINGS    = loss stream tensor base
-loss-LIBS     = $(LINK) -lopenblas $(ONEDNN) -ljansson -lm
+loss-LIBS     = $(LINK) -lopenblas $(ONEDNN) -ljansson -lz -lm
 probe-WINGS   = probe stream tensor base
-probe-LIBS    = $(LINK) -lopenblas $(ONEDNN) -ljansson -lm
+probe-LIBS    = $(LINK) -lopenblas $(ONEDNN) -ljansson -lz -lm
 ALL_LIBS      = $(LINK) -ljpeg -lpng -lwebpdemux -lwebp -lz -lopenblas $(ONEDNN) -ljansson -lm
 
 # Sanitised loops would take minutes to compile at -O3.

@@ -336,7 +336,19 @@ static void sync_folder(const char *path)
 	free(folder);
 }
 
-static int write_beside(const char *path, int (*emit)(int fd, void *arg), void *arg)
+/* The new file takes the old one's place; the old one takes kept's first. */
+static int move_in(const char *temporary, const char *path, const char *kept)
+{
+	if (kept && rename(path, kept) < 0 && errno != ENOENT)
+		return fail("unable to rename '%s' to '%s':", path, kept);
+	test_point("between-renames");
+	if (rename(temporary, path) < 0)
+		return fail("unable to rename '%s' to '%s':", temporary, path);
+	sync_folder(path);
+	return 0;
+}
+
+static int write_beside(const char *path, const char *kept, int (*emit)(int fd, void *arg), void *arg)
 {
 	char *temporary = xasprintf("%s.tmp", path);
 	int fd, r = 0;
@@ -353,11 +365,9 @@ static int write_beside(const char *path, int (*emit)(int fd, void *arg), void *
 	if (fd >= 0 && close(fd) < 0 && r == 0)
 		r = fail("unable to write '%s':", temporary);
 	test_point("before-rename");
-	if (r == 0 && rename(temporary, path) < 0)
-		r = fail("unable to rename '%s' to '%s':", temporary, path);
 	if (r == 0)
-		sync_folder(path);
-	else if (fd >= 0)
+		r = move_in(temporary, path, kept);
+	if (r < 0 && fd >= 0)
 		unlink(temporary);
 	free(temporary);
 	return r;
@@ -377,11 +387,16 @@ static int write_through(const char *path, int (*emit)(int fd, void *arg), void 
 
 int write_whole(const char *path, int (*emit)(int fd, void *arg), void *arg)
 {
+	return write_keeping(path, NULL, emit, arg);
+}
+
+int write_keeping(const char *path, const char *kept, int (*emit)(int fd, void *arg), void *arg)
+{
 	struct stat st;
 	char *real = lstat(path, &st) == 0 && S_ISLNK(st.st_mode) ? realpath(path, NULL) : NULL;
 	const char *to = real ? real : path;
 	bool device = stat(to, &st) == 0 && !S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode);
-	int r = device ? write_through(to, emit, arg) : write_beside(to, emit, arg);
+	int r = device ? write_through(to, emit, arg) : write_beside(to, real ? NULL : kept, emit, arg);
 
 	free(real);
 	return r;

@@ -1,12 +1,61 @@
 #include "lib/tensor/safetensors.h"
 
 #include <jansson.h>
+#include <zlib.h>
 
 enum { HEADER_MAX = 100000000 }; /* the format's limit */
 
 static const char *const spellings[DTYPES] = {
 	[U8] = "U8", [I32] = "I32", [I64] = "I64", [F32] = "F32", [F16] = "F16", [BF16] = "BF16", [F64] = "F64",
 };
+
+/* --- the checksum --- */
+
+/* Two keys tell of it: one flipped byte cannot hide that a file has one. */
+#define SUM_KEY "sprat.crc32"
+#define SUM_OF_KEY "sprat.crc32_of"
+static const char sum_of[] = "the file with 00000000 for " SUM_KEY, no_sum[] = "00000000";
+enum { SUM_DIGITS = sizeof(no_sum) - 1 };
+
+/* Offset of its digits in a header's text, 0: there are none. Quotes within a text are escaped, so this is no part of one. */
+static size_t find_sum(const char *header, size_t size)
+{
+	static const char front[] = "\"" SUM_KEY "\":\"";
+	const char *p = memmem(header, size, front, sizeof(front) - 1);
+	size_t at = p ? (size_t)(p - header) + sizeof(front) - 1 : 0;
+
+	return p && at + SUM_DIGITS < size && header[at + SUM_DIGITS] == '"' ? at : 0;
+}
+
+static void show_sum(uLong sum, char digits[SUM_DIGITS + 1])
+{
+	snprintf(digits, SUM_DIGITS + 1, "%08lx", sum & 0xffffffff);
+}
+
+/* Of a file that has its digits at an offset. */
+static uLong sum_around(const uint8_t *file, size_t size, size_t at)
+{
+	uLong sum = crc32_z(0, file, at);
+
+	sum = crc32_z(sum, (const uint8_t *)no_sum, SUM_DIGITS);
+	return crc32_z(sum, file + at + SUM_DIGITS, size - at - SUM_DIGITS);
+}
+
+static int check_sum(const char *path, const struct tensors *f, size_t header_size)
+{
+	const char *header = (const char *)f->map + 8;
+	char digits[SUM_DIGITS + 1];
+	size_t at;
+
+	if (!tensors_meta(f, SUM_KEY) && !tensors_meta(f, SUM_OF_KEY))
+		return 0;
+	at = find_sum(header, header_size);
+	if (at > 0)
+		show_sum(sum_around(f->map, f->map_size, 8 + at), digits);
+	if (at == 0 || memcmp(header + at, digits, SUM_DIGITS) != 0)
+		return fail("unable to read '%s': its checksum does not fit: it is damaged", path);
+	return 0;
+}
 
 /* --- reading --- */
 
@@ -166,7 +215,7 @@ int safetensors_parse(struct tensors *f, const char *path)
 	}
 	r = read_header(path, f, header, map + 8 + n, f->map_size - 8 - n);
 	json_decref(header);
-	return r;
+	return r < 0 ? -1 : check_sum(path, f, n);
 }
 
 int safetensors_open(struct tensors *f, const char *path)
@@ -224,20 +273,32 @@ static int check_names(const char *path, const struct file *file)
 	return r;
 }
 
+static bool add_texts(json_t *texts, const struct metadata *meta, int count)
+{
+	bool good = true;
+
+	if (count > 0) {
+		json_object_set_new(texts, SUM_KEY, json_string(no_sum));
+		json_object_set_new(texts, SUM_OF_KEY, json_string(sum_of));
+	}
+	for (int i = 0; i < count; i++)
+		good &= json_object_set_new(texts, meta[i].key, json_string(meta[i].value)) == 0;
+	return good;
+}
+
 /* Header text padded to a multiple of 8 with spaces; NULL after fail(). */
 static char *compose(const char *path, const struct file *file, const struct metadata *meta, int meta_count)
 {
 	json_t *header, *texts;
 	int64_t offset = 0;
 	char *text = NULL, *padded;
-	bool good = true;
+	bool good;
 
 	if (check_names(path, file) < 0)
 		return NULL;
 	header = json_object();
 	texts = json_object();
-	for (int i = 0; i < meta_count; i++)
-		good &= json_object_set_new(texts, meta[i].key, json_string(meta[i].value)) == 0;
+	good = add_texts(texts, meta, meta_count);
 	if (meta_count > 0)
 		json_object_set(header, "__metadata__", texts);
 	for (int i = 0; i < file->count; i++) {
@@ -257,6 +318,25 @@ static char *compose(const char *path, const struct file *file, const struct met
 	return padded;
 }
 
+/* Puts the checksum into the header, which is complete but for it. */
+static void seal(struct file *file)
+{
+	uint64_t n = strlen(file->header);
+	size_t at = find_sum(file->header, n);
+	char digits[SUM_DIGITS + 1];
+	uLong sum;
+
+	if (at == 0)
+		return;
+	sum = crc32_z(0, (const uint8_t *)&n, 8);
+	sum = crc32_z(sum, (const uint8_t *)file->header, n);
+	for (int i = 0; i < file->count; i++)
+		if (tensor_bytes(file->order[i]) > 0) /* NULL would begin anew */
+			sum = crc32_z(sum, file->order[i]->data, tensor_bytes(file->order[i]));
+	show_sum(sum, digits);
+	memcpy(file->header + at, digits, SUM_DIGITS);
+}
+
 static int emit(int fd, void *arg)
 {
 	const struct file *file = arg;
@@ -272,6 +352,12 @@ static int emit(int fd, void *arg)
 
 int safetensors_write(const char *path, const struct tensor *tensors, int count, const struct metadata *meta, int meta_count)
 {
+	return safetensors_replace(path, NULL, tensors, count, meta, meta_count);
+}
+
+int safetensors_replace(const char *path, const char *kept, const struct tensor *tensors, int count, const struct metadata *meta,
+			int meta_count)
+{
 	struct file file = { .path = path, .order = xcalloc(count, sizeof(*file.order)), .count = count };
 	int r;
 
@@ -279,7 +365,9 @@ int safetensors_write(const char *path, const struct tensor *tensors, int count,
 		file.order[i] = &tensors[i];
 	qsort(file.order, count, sizeof(*file.order), by_alignment);
 	file.header = compose(path, &file, meta, meta_count);
-	r = file.header ? write_whole(path, emit, &file) : -1;
+	if (file.header)
+		seal(&file);
+	r = file.header ? write_keeping(path, kept, emit, &file) : -1;
 	free(file.header);
 	free(file.order);
 	return r;

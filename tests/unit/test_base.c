@@ -318,6 +318,25 @@ static void test_special(const char *path)
 	close(fd);
 }
 
+/* What was there is kept, by a writer that is done, and only then. */
+static void test_keeping(const char *path)
+{
+	char kept[PATH_MAX];
+	int r;
+
+	snprintf(kept, sizeof(kept), "%s/kept", folder);
+	unlink(path);
+	r = write_keeping(path, kept, emit_content, &(struct content){ .fill = 'g', .size = 100 });
+	check("where nothing was, nothing is kept", r == 0 && letter_of(path, 100) == 'g' && letter_of(kept, 100) == 0, "%d \"%s\"", r, why());
+	r = write_keeping(path, kept, emit_content, &(struct content){ .fill = 'h', .size = 100 });
+	check("the old file is kept", r == 0 && letter_of(path, 100) == 'h' && letter_of(kept, 100) == 'g', "%d \"%s\"", r, why());
+	r = write_keeping(path, kept, emit_content, &(struct content){ .fill = 'i', .size = 100, .failing = true });
+	check("a writer that gives up leaves both", r == -1 && letter_of(path, 100) == 'h' && letter_of(kept, 100) == 'g', "%d", r);
+	r = write_keeping(path, kept, emit_content, &(struct content){ .fill = 'j', .size = 100 });
+	check("what was kept before makes room", r == 0 && letter_of(path, 100) == 'j' && letter_of(kept, 100) == 'h', "%d \"%s\"", r, why());
+	write_letter(path, 'a', 50000);
+}
+
 static void test_death(const char *path)
 {
 	pid_t child;
@@ -402,6 +421,7 @@ int main(void)
 	check("a file appears", write_letter(path, 'a', 50000) == 0 && letter_of(path, 50000) == 'a' && !left_over(path),
 	      "\"%s\"", why());
 	test_failures(path);
+	test_keeping(path);
 	test_death(path);
 	test_special(path);
 	test_readers(path);

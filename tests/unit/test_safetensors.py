@@ -9,6 +9,7 @@ import os
 import random
 import sys
 import tempfile
+import zlib
 from ctypes import c_char_p, c_int, c_void_p
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../parity"))
@@ -70,6 +71,7 @@ def samples():
     return {f"{np.dtype(t).name}.{'x'.join(map(str, s))}": draw.integers(0, 100, s).astype(t) for t in TYPES for s in shapes}
 
 
+SUM = ("sprat.crc32", "sprat.crc32_of")
 META = {"arch": "resnet18", "empty": "", "text": "tab\t quote\" back\\slash newline\n", "ünï": "ĉodé 日本"}
 
 
@@ -80,7 +82,10 @@ def test_ours_by_numpy(path):
     check("we write", our_write(path, [(n.encode(), a) for n, a in rows], meta) == 0, why())
     raw = open(path, "rb").read()
     tensors, read_meta = safetensors_read(path)
+    sum_of = [read_meta.pop(k) for k in SUM]
     check("numpy reads what we write", same(tensors, dict(rows)) and read_meta == META, "it differs")
+    zeros = raw.replace(b'"sprat.crc32":"' + sum_of[0].encode(), b'"sprat.crc32":"00000000')
+    check("the checksum is zlib's", len(zeros) == len(raw) and sum_of[0] == f"{zlib.crc32(zeros):08x}", sum_of)
     header = json.loads(raw[8:8 + int.from_bytes(raw[:8], "little")])
     spans = sorted(e["data_offsets"] for n, e in header.items() if n != "__metadata__")
     contiguous = spans[0][0] == 0 and all(a[1] == b[0] for a, b in zip(spans, spans[1:]))
@@ -90,6 +95,7 @@ def test_ours_by_numpy(path):
     our_write(path, [(n.encode(), a) for n, a in reversed(rows)], meta)
     check("the order given does not matter", open(path, "rb").read() == raw, "the bytes differ")
     tensors, read_meta = our_read(path)
+    read_meta = {k: v for k, v in read_meta.items() if k not in SUM}
     check("we read what we write", same(tensors, dict(rows)) and read_meta == META, "it differs")
     check("tensors are sorted by name", list(tensors) == sorted(tensors), "they are not")
     empty = our_write(path, []) == 0 and our_read(path) == ({}, {}) and safetensors_read(path) == ({}, {})
@@ -207,6 +213,28 @@ def test_damaged(path):
         check(f"refused: {label}", in_child(lambda: opened(other)) == 0, "it is not, or in silence")
 
 
+def test_checksum(path):
+    """A file that has a checksum is refused whatever byte of it changes, and however it is cut."""
+    rows = [(b"a", np.arange(5, dtype=np.float32)), (b"none", np.zeros(0, np.float32)), (b"b", np.arange(3, dtype=np.uint8))]
+    our_write(path, rows, [(b"step", b"10"), (b"text", b'a quoted "sprat.crc32":"12345678" is no checksum')])
+    good, accepted = open(path, "rb").read(), []
+    check("a whole file is read", our_read(path) is not None, why())
+    for at in range(len(good)):
+        for bit in (1, 2, 32, 128):
+            with open(path, "wb") as f:
+                f.write(good[:at] + bytes([good[at] ^ bit]) + good[at + 1:])
+            accepted += [(at, bit)] * (our_read(path) is not None or path not in why())
+    check("a flipped bit anywhere is refused", not accepted, f"{len(accepted)} of {4 * len(good)}: {accepted[:5]}")
+    cut = []
+    for size in range(len(good)):
+        with open(path, "wb") as f:
+            f.write(good[:size])
+        cut += [size] * (our_read(path) is not None)
+    check("a cut file is refused", not cut, cut[:5])
+    safetensors_write(path, {"a": np.zeros(2, np.float32)}, {"step": "10", "crc32": "another's"})
+    check("a file without checksum is read", our_read(path) is not None, why())
+
+
 def test_mutations(path):
     """Random damage to a good file: refused or read, never a crash."""
     names = [n for n in samples() if n.endswith((".7", ".5x3", "."))]
@@ -237,6 +265,7 @@ def main():
         test_numpy_by_us(path)
         test_refused_writing(path)
         test_damaged(path)
+        test_checksum(path)
         test_mutations(path)
     return done()
 
