@@ -205,6 +205,14 @@ int configure(struct net_config *c, const struct options *o, const struct record
 	return check_input(o, file, schema);
 }
 
+double unsettled(const struct tensors *file)
+{
+	const char *text = tensors_meta(file, "bn_unsettled");
+	double share = 0;
+
+	return text && parse_real(text, &share) == 0 ? share : 0;
+}
+
 bool has_head(const struct net_config *c)
 {
 	return strcmp(c->head, "none") != 0;

@@ -39,6 +39,11 @@ struct frozen {
 int frozen_load(struct frozen *w, const struct options *o, const struct record *schema);
 void frozen_release(struct frozen *w);
 
+/* Share of the running statistics that is not of the training images, as a file of weights says it; 0 when it does not. Beyond this
+ * evaluation without --calibrate is far off. */
+double unsettled(const struct tensors *file);
+#define UNSETTLED 0.1
+
 /* Whether there is a q to give at all. */
 bool has_head(const struct net_config *c);
 
@@ -50,26 +55,43 @@ bool view_name(const char *name, const char *prefix, int views, int *view);
 /* Answers with a fault that says which option would make a name that nobody gives. */
 int refuse_name(const char *name);
 
-/* --- run.c: the folder of a run --- */
+/* --- run.c, resume.c: the folder of a run --- */
+
+#define RUN_CHECKPOINT "checkpoint.safetensors"
+#define RUN_PREVIOUS "checkpoint.previous.safetensors"
 
 struct run {
 	const char *dir;            /* NULL: nothing is saved */
 	int lock;
 	int64_t step;               /* steps done: the next one's number */
+	int64_t saved;              /* steps done in the checkpoint, 0: there is none */
+	bool whole;                 /* the checkpoint is this run's and good: the next one keeps it as the previous one */
+	bool fresh;                 /* what lies in the folder is another run's */
 	struct record *facts;       /* all facts of the run, of every stage */
+	struct record *loss;        /* those of the checkpoint that the loss has to name again */
 	struct record *state;       /* the loss's saved state, empty for a new run */
+	struct record *brings;      /* names of its tensors in the last save */
 	char *lineage;
 	struct tensor *tensors;
 	float *staging;
 };
 
 /* Locks the folder (made when missing) and reads its checkpoint into t, unless fresh. facts: of this line; those of the
- * checkpoint must be the same. */
+ * checkpoint must be the same. A damaged checkpoint is named, and the one before it taken. */
 int run_open(struct run *u, const char *dir, bool fresh, struct trainer *t, const struct record *facts, const char *lineage);
-/* The facts of a stage that connects later (the loss): refused when the checkpoint's differ. */
-int run_check(struct run *u, const struct record *facts);
-/* Writes checkpoint.safetensors, then model.safetensors. grad: brings the loss's state. */
+/* The open of a stage that connects later (the loss): refused when it has other facts than the checkpoint, or lacks some of them. */
+int run_check(struct run *u, const struct record *open);
+/* Refuses a gradient to be saved that lacks state which the last save had. */
+int run_expect(const struct run *u, const struct record *grad);
+/* Writes checkpoint.safetensors, the one before it becoming checkpoint.previous.safetensors, then model.safetensors. grad: brings the
+ * loss's state. */
 int run_save(struct run *u, struct trainer *t, const struct record *grad);
+/* Puts the previous checkpoint in the place of one that turned out to be of no use; whether there was one. */
+bool run_step_back(struct run *u);
 void run_close(struct run *u);
+
+/* The pieces of run_open(). A path is freed by the caller; 1 when a checkpoint was read, 0 when there is none, -1. */
+char *run_path(const struct run *u, const char *file);
+int run_resume(struct run *u, struct trainer *t);
 
 #endif

@@ -1,4 +1,4 @@
-/* run.c - the folder of a run: lock, checkpoint.safetensors (everything), model.safetensors (what others load) */
+/* run.c - the folder of a run: lock, checkpoint.safetensors (everything) and the one before it, model.safetensors (what others load) */
 #include "cmd/encode/encode.h"
 
 #include "lib/base/progress.h"
@@ -51,85 +51,9 @@ static int lock_folder(const char *dir)
 	return fd;
 }
 
-/* --- reading --- */
-
-static char *path_of(const struct run *u, const char *file)
+char *run_path(const struct run *u, const char *file)
 {
 	return xasprintf("%s/%s", u->dir, file);
-}
-
-/* Compares the facts that both name; the checkpoint keeps them as texts. */
-static int check_facts(const char *path, const struct tensors *f, const struct record *facts)
-{
-	for (int i = 0; i < facts->scalar_count; i++) {
-		const struct scalar *s = &facts->scalars[i];
-		const char *saved = tensors_meta(f, s->name);
-		char value[SCALAR_TEXT];
-
-		if (strncmp(s->name, "fact.", 5) != 0 || !saved)
-			continue;
-		if (strcmp(saved, record_show(facts, s, value, sizeof(value))) != 0)
-			return fail_code(EXIT_USAGE, "'%s' was made with %s '%s', this line has '%s': repeat its line, or give --fresh or another -o",
-					 path, s->name + 5, saved, value);
-	}
-	return 0;
-}
-
-static void keep_facts(struct run *u, const struct tensors *f)
-{
-	for (int i = 0; i < f->meta_count; i++)
-		if (strncmp(f->meta[i].key, "fact.", 5) == 0 && !record_scalar(u->facts, f->meta[i].key))
-			record_set_text(u->facts, f->meta[i].key, f->meta[i].value);
-}
-
-static void keep_state(struct run *u, const struct tensors *f)
-{
-	for (int i = 0; i < f->count; i++) {
-		const struct tensor *t = &f->tensors[i];
-		struct tensor copy;
-
-		if (strncmp(t->name, "loss.", 5) != 0)
-			continue;
-		copy = tensor_new(t->name, t->dtype, t->rank, t->shape);
-		memcpy(copy.data, t->data, tensor_bytes(t));
-		record_add(u->state, copy);
-	}
-}
-
-static void note_changes(const struct tensors *f, const struct record *facts)
-{
-	static const char *const names[] = { "made.backend", "made.isa", "made.threads" };
-
-	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
-		const char *then = tensors_meta(f, names[i]), *here = record_text(facts, names[i], "");
-
-		if (then && strcmp(then, here) != 0)
-			note("the run was made with %s '%s', now '%s': it goes on, but not byte for byte", names[i] + 5, then, here);
-	}
-}
-
-static int read_checkpoint(struct run *u, const char *path, struct trainer *t)
-{
-	struct tensors f;
-	const char *step;
-	int r;
-
-	if (safetensors_open(&f, path) < 0)
-		return -1;
-	r = check_facts(path, &f, u->facts);
-	step = tensors_meta(&f, "step");
-	if (r == 0 && (!step || parse_int(step, &u->step) < 0))
-		r = fail("'%s' has no step: it is no checkpoint", path);
-	if (r == 0)
-		r = trainer_load(t, &f, path);
-	if (r == 0) {
-		note_changes(&f, u->facts);
-		keep_facts(u, &f);
-		keep_state(u, &f);
-		note("'%s' goes on after step %lld", u->dir, (long long)u->step);
-	}
-	tensors_close(&f);
-	return r;
 }
 
 /* --- writing --- */
@@ -147,6 +71,8 @@ static int metadata(const struct run *u, const struct trainer *t, struct metadat
 	m[n++] = (struct metadata){ (char *)"head", (char *)c->head };
 	snprintf(values[n], SCALAR_TEXT, "%d", c->dim);
 	m[n].key = (char *)"dim", m[n].value = values[n], n++;
+	snprintf(values[n], SCALAR_TEXT, "%.4f", trainer_unsettled(t, u->step));
+	m[n].key = (char *)"bn_unsettled", m[n].value = values[n], n++;
 	m[n++] = (struct metadata){ (char *)"format", (char *)"pt" }; /* what Python's safetensors library expects to find */
 	m[n++] = (struct metadata){ (char *)"sprat", (char *)SPRAT_VERSION };
 	m[n++] = (struct metadata){ (char *)"lineage", u->lineage };
@@ -199,7 +125,7 @@ static int write_model(struct run *u, struct trainer *t)
 	static char values[META_MAX][SCALAR_TEXT];
 	struct metadata meta[META_MAX];
 	int64_t steps = u->step;
-	char *path = path_of(u, "model.safetensors");
+	char *path = run_path(u, "model.safetensors");
 	int n = model_collect(t->net, "", t->params, t->buffers, u->staging, u->tensors), m = metadata(u, t, meta, values), r;
 
 	n = add_counters(u->tensors, n, &steps);
@@ -213,15 +139,47 @@ static int write_checkpoint(struct run *u, struct trainer *t, const struct recor
 {
 	static char values[META_MAX][SCALAR_TEXT];
 	struct metadata meta[META_MAX];
-	char *path = path_of(u, "checkpoint.safetensors");
+	char *path = run_path(u, RUN_CHECKPOINT), *previous = run_path(u, RUN_PREVIOUS);
 	int n = trainer_collect(t, u->staging, u->tensors), m = metadata(u, t, meta, values), r;
 
 	for (int i = 0; i < grad->tensor_count; i++)
 		if (strncmp(grad->tensors[i].name, "loss.", 5) == 0)
 			u->tensors[n++] = grad->tensors[i];
-	r = safetensors_write(path, u->tensors, n, meta, m);
+	if (u->fresh)
+		unlink(previous); /* another run's: it must not be gone on from */
+	r = safetensors_replace(path, u->whole ? previous : NULL, u->tensors, n, meta, m);
 	free(path);
+	free(previous);
 	return r;
+}
+
+int run_expect(const struct run *u, const struct record *grad)
+{
+	for (int i = 0; i < u->brings->name_count; i++)
+		if (!record_find(grad, u->brings->names[i]))
+			return fail("the loss sent no '%s' to be saved in step %lld, which the checkpoint has: nothing is saved, the checkpoint stays"
+				    " as it was", u->brings->names[i], (long long)u->step + 1);
+	return 0;
+}
+
+static void remember_names(struct run *u, const struct record *grad)
+{
+	record_reset(u->brings, KIND_WANT);
+	for (int i = 0; i < grad->tensor_count; i++)
+		if (strncmp(grad->tensors[i].name, "loss.", 5) == 0)
+			record_name(u->brings, grad->tensors[i].name);
+}
+
+static int refuse_save(const struct run *u)
+{
+	char *cause = xstrdup(why());
+
+	if (u->saved > 0)
+		fail("%s; the run is saved up to step %lld: the same line goes on from there", cause, (long long)u->saved);
+	else
+		fail("%s; nothing of the run is saved", cause);
+	free(cause);
+	return -1;
 }
 
 int run_save(struct run *u, struct trainer *t, const struct record *grad)
@@ -229,15 +187,29 @@ int run_save(struct run *u, struct trainer *t, const struct record *grad)
 	if (!u->dir)
 		return 0;
 	if (write_checkpoint(u, t, grad) < 0)
-		return -1;
+		return refuse_save(u);
+	u->whole = true;
+	u->fresh = false;
+	u->saved = u->step;
+	remember_names(u, grad);
 	test_point("between-files");
-	return write_model(u, t);
+	return write_model(u, t) < 0 ? refuse_save(u) : 0;
+}
+
+bool run_step_back(struct run *u)
+{
+	char *path = run_path(u, RUN_CHECKPOINT), *previous = run_path(u, RUN_PREVIOUS);
+	bool done = u->whole && rename(previous, path) == 0;
+
+	free(path);
+	free(previous);
+	return done;
 }
 
 /* A process killed between the two files leaves an older model: write it again from the checkpoint. */
 static int refresh_model(struct run *u, struct trainer *t)
 {
-	char *path = path_of(u, "model.safetensors");
+	char *path = run_path(u, "model.safetensors");
 	struct tensors f;
 	bool current = false;
 	int64_t step = -1;
@@ -256,10 +228,10 @@ static int refresh_model(struct run *u, struct trainer *t)
 
 int run_open(struct run *u, const char *dir, bool fresh, struct trainer *t, const struct record *facts, const char *lineage)
 {
-	char *path;
-	int r = 0;
+	int r;
 
-	*u = (struct run){ .dir = dir, .lock = -1, .facts = record_new(KIND_SCHEMA), .state = record_new(KIND_SCHEMA) };
+	*u = (struct run){ .dir = dir, .lock = -1, .fresh = fresh, .facts = record_new(KIND_SCHEMA), .loss = record_new(KIND_SCHEMA),
+			   .state = record_new(KIND_SCHEMA), .brings = record_new(KIND_WANT) };
 	u->lineage = xstrdup(lineage);
 	u->tensors = xcalloc(trainer_count(t) + RECORD_TENSORS, sizeof(*u->tensors));
 	for (int i = 0; i < facts->scalar_count; i++) /* also made.*, which is no fact */
@@ -272,30 +244,8 @@ int run_open(struct run *u, const char *dir, bool fresh, struct trainer *t, cons
 	u->lock = lock_folder(dir);
 	if (u->lock < 0)
 		return -1;
-	path = path_of(u, "checkpoint.safetensors");
-	if (!fresh && access(path, F_OK) == 0) {
-		r = read_checkpoint(u, path, t);
-		if (r == 0)
-			r = refresh_model(u, t);
-	}
-	free(path);
-	return r;
-}
-
-int run_check(struct run *u, const struct record *facts)
-{
-	char *path = u->dir ? path_of(u, "checkpoint.safetensors") : NULL;
-	struct tensors f;
-	int r = 0;
-
-	if (u->step > 0 && path && safetensors_open(&f, path) == 0) {
-		r = check_facts(path, &f, facts);
-		tensors_close(&f);
-	}
-	if (r == 0)
-		record_copy_facts(u->facts, facts);
-	free(path);
-	return r;
+	r = fresh ? 0 : run_resume(u, t);
+	return r > 0 ? refresh_model(u, t) : r;
 }
 
 void run_close(struct run *u)
@@ -303,7 +253,9 @@ void run_close(struct run *u)
 	if (u->lock >= 0)
 		close(u->lock);
 	record_free(u->facts);
+	record_free(u->loss);
 	record_free(u->state);
+	record_free(u->brings);
 	free(u->lineage);
 	free(u->tensors);
 	free(u->staging);

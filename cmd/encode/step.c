@@ -68,6 +68,44 @@ static void pass_on(const struct training *r)
 	}
 }
 
+/* Adds to the sentence who led there: a loss whose gradients no network can follow, or the rate. */
+static int blame(const struct training *r)
+{
+	static const float absurd = 1e6f; /* of a mean over a batch it is well below 1 */
+	char *cause = xstrdup(why());
+
+	if (r->steepest > absurd)
+		fail("%s: the loss sent gradients as large as %.1e in step %lld", cause, r->steepest, (long long)r->steepest_step + 1);
+	else
+		fail("%s: try a smaller lr, a longer warm-up or a higher temperature", cause);
+	free(cause);
+	return -1;
+}
+
+/* Embeddings whose squares no f32 holds are the end of a run. Of its first step since a save they tell that the save is of no use. */
+static int check_query(struct training *r, const float *q, int64_t n)
+{
+	static const float most = 1e18f;
+	bool good = true, saved = r->run.step > 0 && r->run.saved == r->run.step;
+	char *cause;
+
+	for (int64_t i = 0; i < n; i++)
+		good &= fabsf(q[i]) <= most;
+	if (good)
+		return 0;
+	fail("the embeddings of step %lld are not finite", (long long)r->run.step + 1);
+	blame(r);
+	if (!saved)
+		return -1;
+	cause = xstrdup(why());
+	if (run_step_back(&r->run))
+		fail("%s; the checkpoint before it has taken the place of the last one, which is of no use: the same line goes on from there", cause);
+	else
+		fail("%s; the checkpoint is of no use: give --fresh to start over", cause);
+	free(cause);
+	return -1;
+}
+
 static int embed_part(struct training *r, int part)
 {
 	int row = part_start(r->batch, part, r->parts), rows = part_rows(r->batch, part, r->parts), taken = feed_part(r, FOR_QUERIES, part);
@@ -80,6 +118,8 @@ static int embed_part(struct training *r, int part)
 		if (!r->trains[i] && !r->features[i])
 			continue;
 		q = trainer_query(&r->t, i, part, feed_rows(r, i, row), rows);
+		if (r->trains[i] && check_query(r, q, (int64_t)rows * r->t.c.net.dim) < 0)
+			return -1;
 		if (r->trains[i])
 			put_own(r, "q", i, row, rows, q);
 		if (r->features[i])
@@ -199,8 +239,19 @@ static int check_loss(const struct record *grad, int64_t step)
 	return 0;
 }
 
+static void note_steepest(struct training *r, const struct tensor *d, int64_t step)
+{
+	if (step > r->steepest_step + r->save_every)
+		r->steepest = 0;
+	for (int64_t i = 0; i < tensor_count(d); i++)
+		if (fabsf(tensor_f32(d)[i]) > r->steepest) {
+			r->steepest = fabsf(tensor_f32(d)[i]);
+			r->steepest_step = step;
+		}
+}
+
 /* The gradient of a view's query; NULL after fail(). */
-static const struct tensor *find_gradient(const struct training *r, const struct record *grad, int view, int64_t step)
+static const struct tensor *find_gradient(struct training *r, const struct record *grad, int view, int64_t step)
 {
 	char name[TENSOR_NAME], query[TENSOR_NAME], a[128], b[128];
 	const struct tensor *d, *q;
@@ -219,6 +270,7 @@ static const struct tensor *find_gradient(const struct training *r, const struct
 		     tensor_spec(q, b, sizeof(b)));
 		return NULL;
 	}
+	note_steepest(r, d, step);
 	bad = count_nonfinite(tensor_f32(d), tensor_count(d));
 	if (bad > 0)
 		fail("the loss sent %lld value%s in '%s' of step %lld that %s not finite", (long long)bad, bad == 1 ? "" : "s", name,
@@ -262,7 +314,7 @@ static int apply(struct training *r, const struct record *grad, int64_t step)
 			trainer_backward(&r->t, i, part, tensor_f32(d[i]) + (size_t)row * r->t.c.net.dim);
 		}
 	}
-	return trainer_update(&r->t, step);
+	return trainer_update(&r->t, step) < 0 ? blame(r) : 0;
 }
 
 /* --- the step --- */
@@ -277,6 +329,19 @@ static int step_init(struct training *r, const struct record *want)
 		if (r->keys[i] && key_cells(r->batch, r->parts) > 1)
 			r->gathered[i] = xmalloc(view * key_most(r->batch, r->parts));
 	return 0;
+}
+
+static int save_step(struct training *r, const struct record *grad)
+{
+	char *cause;
+
+	if (trainer_check(&r->t) < 0) {
+		cause = xstrdup(why());
+		fail("step %lld is not saved: %s", (long long)r->run.step, cause);
+		free(cause);
+		return blame(r);
+	}
+	return run_save(&r->run, &r->t, grad);
 }
 
 int train_step(struct training *r, const struct request *q)
@@ -303,10 +368,10 @@ int train_step(struct training *r, const struct request *q)
 	meter_spent(r->t.meter, METER_LOSS);
 	if (result <= 0)
 		return result < 0 ? -1 : fail_code(EXIT_GONE, "the loss ended before the run did");
-	if (check_grad(r, &g, step) < 0 || apply(r, g.record, step) < 0)
+	if (check_grad(r, &g, step) < 0 || (save && run_expect(&r->run, g.record) < 0) || apply(r, g.record, step) < 0)
 		return -1;
 	r->run.step = step + 1;
-	if (save && run_save(&r->run, &r->t, g.record) < 0)
+	if (save && save_step(r, g.record) < 0)
 		return -1;
 	meter_step(r->t.meter);
 	return 0;

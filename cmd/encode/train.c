@@ -60,6 +60,7 @@ static int load_weights(struct training *r, const struct tensors *file)
 {
 	int head = adopt(r->t.net, file, r->o->weights, r->t.params, r->t.buffers);
 
+	r->t.unsettled = unsettled(file);
 	if (head == 0 && has_head(&r->t.c.net))
 		note("'%s' has no head: it starts at random", r->o->weights);
 	return head < 0 ? -1 : 0;
@@ -212,6 +213,16 @@ static int nothing_to_do(struct training *r)
 	return run_check(&r->run, q.record) < 0 ? -1 : stage_answer(r->s, &q, r->schema);
 }
 
+/* A network of a slow momentum, evaluated after a short run, is normalised by the statistics that it was born with. */
+static void note_unsettled(const struct training *r)
+{
+	double share = trainer_unsettled(&r->t, r->run.step), m = trainer_bn_momentum(&r->t);
+
+	if (r->run.dir && share > UNSETTLED)
+		note("after %lld steps with BN momentum %g the running statistics are still %.0f %% those of the start: evaluate with encode --eval"
+		     " --calibrate%s", (long long)r->run.step, m, 100 * share, m < 0.1 ? ", or train with --bn-momentum 0.1" : "");
+}
+
 static int run_line(struct training *r)
 {
 	int result = prepare(r);
@@ -224,8 +235,10 @@ static int run_line(struct training *r)
 	if (stage_serve(r->s, true) < 0)
 		return -1;
 	result = r->run.step >= r->end ? nothing_to_do(r) : run_steps(r);
-	if (result == 0)
+	if (result == 0) {
 		stage_end(r->s, EXIT_OK);
+		note_unsettled(r);
+	}
 	return result;
 }
 

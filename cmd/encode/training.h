@@ -30,6 +30,10 @@ struct training {
 	int ask_count;
 	bool trains[TRAINER_VIEWS], features[TRAINER_VIEWS], keys[TRAINER_VIEWS];   /* whose q, feature, k it gets */
 
+	/* the steepest gradient that the loss has sent of late: who is to blame, should the weights go astray */
+	float steepest;
+	int64_t steepest_step;
+
 	/* the step in hand */
 	int64_t asked, taken;                   /* asks of all steps: number n is asks[n % ask_count] of step n / ask_count */
 	struct record *held;                    /* the answer to the last ask taken, rows from held_row on */

@@ -26,6 +26,7 @@ int trainer_init(struct trainer *t, const struct trainer_config *c)
 
 	memset(t, 0, sizeof(*t));
 	t->c = *c;
+	t->unsettled = 1;
 	if (schedule_check(&c->schedule) < 0)
 		return -1;
 	t->net = part_net(&c->net);
@@ -73,11 +74,23 @@ void trainer_release(struct trainer *t)
 
 /* --- running statistics --- */
 
+double trainer_bn_momentum(const struct trainer *t)
+{
+	const struct net_config *c = &t->c.net;
+
+	return c->bn_momentum > 0 ? c->bn_momentum : c->arch->bn_momentum;
+}
+
+double trainer_unsettled(const struct trainer *t, int64_t step)
+{
+	return net_buffers(t->net) > 0 ? t->unsettled * pow(1 - trainer_bn_momentum(t), (double)step) : 0;
+}
+
 /* Those of one more part; after the last one the running ones move by the mean over the parts, once a step and view. */
 static void add_statistics(struct trainer *t, double **sum, int part, float *running)
 {
 	const struct net_config *c = &t->c.net;
-	double m = c->bn_momentum > 0 ? c->bn_momentum : c->arch->bn_momentum;
+	double m = trainer_bn_momentum(t);
 	int64_t n = net_buffers(t->net);
 
 	if (!*sum)
@@ -195,12 +208,40 @@ int trainer_update(struct trainer *t, int64_t step)
 
 	meter_spent(t->meter, METER_REST);
 	if (!isfinite(optimiser_step(&t->optim, trainer_rate(t, step), step, t->params, t->grads)))
-		return fail("%lld of %lld gradients are not finite at step %lld: try a smaller lr, a longer warm-up or a higher temperature",
-			    (long long)count_nonfinite(t->grads, n), (long long)n, (long long)step + 1);
+		return fail("%lld of %lld gradients are not finite at step %lld", (long long)count_nonfinite(t->grads, n), (long long)n,
+			    (long long)step + 1);
 	factors_renew(t->factors);
 	memset(t->grads, 0, n * sizeof(float));
 	meter_spent(t->meter, METER_OPTIMISER);
 	return 0;
+}
+
+/* Of all magnitudes; infinite where a number is not finite. */
+static float greatest(const float *x, int64_t count)
+{
+	int64_t n = x ? count : 0;
+	float most = 0;
+
+#pragma omp parallel for schedule(static) reduction(max : most)
+	for (int64_t i = 0; i < n; i++)
+		most = MAX(most, isfinite(x[i]) ? fabsf(x[i]) : INFINITY);
+	return most;
+}
+
+int trainer_check(const struct trainer *t)
+{
+	static const float absurd = 1e9f; /* a hundred thousand times what training leads to, but products of them still hold */
+	int64_t n = net_params(t->net), m = net_buffers(t->net);
+	float weights = MAX(greatest(t->params, n), greatest(t->key_params, n));
+	float rest = MAX(greatest(t->buffers, m), greatest(t->key_buffers, m));
+
+	for (int i = 0; i < OPTIM_SLOTS; i++)
+		rest = MAX(rest, greatest(t->optim.slots[i], n));
+	if (isinf(weights))
+		return fail("some weights are not finite");
+	if (isinf(rest))
+		return fail("some running statistics, or some of the optimiser's numbers, are not finite");
+	return weights <= absurd ? 0 : fail("some weights are as large as %.1e", weights);
 }
 
 /* --- the state as named tensors --- */

@@ -52,6 +52,7 @@ struct trainer {
 	float *statistics;                  /* BN's, of the part in hand */
 	int64_t step;                       /* in hand */
 	double *sums[2][TRAINER_VIEWS];     /* and summed over the parts: of queries, of keys */
+	double unsettled;                   /* trainer_unsettled() before the first step: 1, unless weights are loaded */
 };
 
 /* Compiles the network and draws its weights from the seed. -1 after fail(). */
@@ -75,6 +76,12 @@ void trainer_backward(struct trainer *t, int view, int part, const float *d_q);
 double trainer_rate(const struct trainer *t, int64_t step);
 /* Optimiser step with the summed gradients, which are cleared. -1 when they are not finite: nothing has moved then. */
 int trainer_update(struct trainer *t, int64_t step);
+/* In force: the network's own unless another is given. */
+double trainer_bn_momentum(const struct trainer *t);
+/* Share that the values before training still have in the running statistics after so many steps of one view; 0 without any. */
+double trainer_unsettled(const struct trainer *t, int64_t step);
+/* Refuses a state that nothing can go on from: numbers that are not finite, or weights beyond 1e9. */
+int trainer_check(const struct trainer *t);
 
 /* All tensors of the state: model.*, key.*, optim.SLOT.*; at most trainer_count(). staging: trainer_staging() bytes. */
 int trainer_count(const struct trainer *t);

@@ -23,7 +23,7 @@ DEIT = ["-a", "deit_tiny", "--drop-path", "0.2"]
 ADAMW = ["--dropout", "0.2", "--optim", "adamw:lr=1e-3,nodecay=1", "--clip", "0.5", "--schedule", "cosine:warmup=1,by=step"]
 LOSS = ["loss", "-q", "-j1", "moco:k=64"]
 STAGES = ("augment", "encode", "loss")
-FILES = ("checkpoint.safetensors", "model.safetensors")
+FILES = ("checkpoint.safetensors", "checkpoint.previous.safetensors", "model.safetensors")
 TRIES = 4
 
 
@@ -135,6 +135,7 @@ def cases(whole):
     saves = 2 * -(-STEPS // EVERY)  # a checkpoint and a model each
     for name in ("before-write", "before-fsync", "before-rename"):
         yield from ((point_case, f"{name}:{k}") for k in (1, 2, saves - 1, saves))
+    yield from ((point_case, f"between-renames:{k}") for k in (1, 3, saves - 1))
     yield from ((point_case, f"between-files:{k}") for k in (1, saves // 2))
 
 

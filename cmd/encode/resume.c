@@ -1,0 +1,212 @@
+/* resume.c - how a run goes on: the checkpoint that is taken, and whether this line is the line that made it */
+#include "cmd/encode/encode.h"
+
+#include <errno.h>
+#include <unistd.h>
+
+/* --- facts --- */
+
+static bool is_fact(const char *name)
+{
+	return strncmp(name, "fact.", 5) == 0;
+}
+
+/* The schedule of the rate is laid over all epochs: a run of more is no longer run of the same kind. */
+static int refuse_length(const struct run *u, const char *path, const char *saved, const char *value)
+{
+	return fail_code(EXIT_USAGE, "'%s' is of a run of %s epochs, this line asks for %s, and the rate follows the whole schedule: give augment"
+			 " --epochs %s to go on with it, or start a run of %s from its weights: encode -w %s/model.safetensors and another -o", path,
+			 saved, value, saved, value, u->dir);
+}
+
+static int refuse_fact(const struct run *u, const char *path, const char *name, const char *saved, const char *value)
+{
+	if (strcmp(name, "epochs") == 0)
+		return refuse_length(u, path, saved, value);
+	return fail_code(EXIT_USAGE, "'%s' was made with %s '%s', this line has '%s': repeat its line, or give --fresh or another -o", path, name,
+			 saved, value);
+}
+
+/* Compares the facts that both name; the checkpoint keeps them as texts. */
+static int check_facts(const struct run *u, const char *path, const struct tensors *f)
+{
+	for (int i = 0; i < u->facts->scalar_count; i++) {
+		const struct scalar *s = &u->facts->scalars[i];
+		const char *saved = is_fact(s->name) ? tensors_meta(f, s->name) : NULL;
+		char value[SCALAR_TEXT];
+
+		if (saved && strcmp(saved, record_show(u->facts, s, value, sizeof(value))) != 0)
+			return refuse_fact(u, path, s->name + 5, saved, value);
+	}
+	return 0;
+}
+
+/* What no stage in front names was the loss's: it has yet to come, and name it. */
+static int keep_facts(struct run *u, const char *path, const struct tensors *f)
+{
+	for (int i = 0; i < f->meta_count; i++)
+		if (is_fact(f->meta[i].key) && strlen(f->meta[i].key) < SCALAR_NAME && !record_scalar(u->facts, f->meta[i].key) &&
+		    u->loss->scalar_count <= RECORD_CLIENT_FACTS)
+			record_set_text(u->loss, f->meta[i].key, f->meta[i].value);
+	if (record_check_facts(u->loss, RECORD_CLIENT_FACTS, "checkpoint's loss") < 0)
+		return fail("'%s' has too many facts that no stage of this line names: it is no checkpoint of this line", path);
+	record_copy_facts(u->facts, u->loss);
+	return 0;
+}
+
+static int check_loss_fact(const struct run *u, const struct record *open, const struct scalar *s, const char *path)
+{
+	const struct scalar *named = record_scalar(open, s->name);
+	char saved[SCALAR_TEXT], value[SCALAR_TEXT] = "";
+
+	record_show(u->loss, s, saved, sizeof(saved));
+	if (named)
+		record_show(open, named, value, sizeof(value));
+	else if (strcmp(s->name, "fact.loss") != 0)
+		return fail_code(EXIT_USAGE, "'%s' was made with %s '%s', which no stage of this line names: repeat its line, or give --fresh or"
+				 " another -o", path, s->name + 5, saved);
+	return strcmp(saved, value) == 0 ? 0 : refuse_fact(u, path, s->name + 5, saved, value);
+}
+
+/* The loss may not say otherwise of what the stages in front have fixed. */
+static int check_agreement(const struct run *u, const struct record *open)
+{
+	for (int i = 0; i < open->scalar_count; i++) {
+		const struct scalar *s = &open->scalars[i], *fixed = is_fact(s->name) ? record_scalar(u->facts, s->name) : NULL;
+		char saved[SCALAR_TEXT], value[SCALAR_TEXT];
+
+		if (!fixed)
+			continue;
+		record_show(u->facts, fixed, saved, sizeof(saved));
+		if (strcmp(saved, record_show(open, s, value, sizeof(value))) != 0)
+			return fail_code(EXIT_USAGE, "the loss says %s '%s', but the stages in front '%s'", s->name + 5, value, saved);
+	}
+	return 0;
+}
+
+int run_check(struct run *u, const struct record *open)
+{
+	char *path = u->dir ? run_path(u, RUN_CHECKPOINT) : NULL;
+	int r = 0;
+
+	for (int i = 0; r == 0 && i < u->loss->scalar_count; i++)
+		r = check_loss_fact(u, open, &u->loss->scalars[i], path);
+	if (r == 0)
+		r = check_agreement(u, open);
+	if (r == 0) {
+		record_copy_facts(u->facts, open);
+		if (!record_scalar(u->facts, "fact.loss")) /* one that gives no name has the empty one */
+			record_set_text(u->facts, "fact.loss", "");
+	}
+	free(path);
+	return r;
+}
+
+/* --- the checkpoint --- */
+
+enum found { ABSENT, TAKEN, DAMAGED, REFUSED };
+
+static int keep_state(struct run *u, const char *path, const struct tensors *f)
+{
+	for (int i = 0; i < f->count; i++) {
+		const struct tensor *t = &f->tensors[i];
+		struct tensor copy;
+
+		if (strncmp(t->name, "loss.", 5) != 0)
+			continue;
+		if (u->state->tensor_count == RECORD_TENSORS - 1)
+			return fail("'%s' has more state of a loss than a message holds", path);
+		copy = tensor_new(t->name, t->dtype, t->rank, t->shape);
+		memcpy(copy.data, t->data, tensor_bytes(t));
+		record_add(u->state, copy);
+		record_name(u->brings, t->name);
+	}
+	return 0;
+}
+
+static void note_changes(const struct tensors *f, const struct record *facts)
+{
+	static const char *const names[] = { "made.backend", "made.isa", "made.threads" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+		const char *then = tensors_meta(f, names[i]), *here = record_text(facts, names[i], "");
+
+		if (then && strcmp(then, here) != 0)
+			note("the run was made with %s '%s', now '%s': it goes on, but not byte for byte", names[i] + 5, then, here);
+	}
+}
+
+static enum found take(struct run *u, const char *path, const struct tensors *f, struct trainer *t)
+{
+	const char *text = tensors_meta(f, "step");
+	int64_t step;
+
+	if (!text || parse_int(text, &step) < 0 || step < 1) {
+		fail("'%s' has no step: it is no checkpoint", path);
+		return DAMAGED;
+	}
+	if (check_facts(u, path, f) < 0 || trainer_load(t, f, path) < 0)
+		return REFUSED;
+	if (trainer_check(t) < 0) {
+		char *cause = xstrdup(why());
+
+		fail("'%s' is of no use: %s", path, cause);
+		free(cause);
+		return DAMAGED;
+	}
+	if (keep_facts(u, path, f) < 0 || keep_state(u, path, f) < 0)
+		return REFUSED;
+	u->step = u->saved = step;
+	note_changes(f, u->facts);
+	return TAKEN;
+}
+
+static enum found read_checkpoint(struct run *u, const char *path, struct trainer *t)
+{
+	struct tensors f;
+	enum found r;
+
+	if (access(path, R_OK) < 0) {
+		fail("unable to open '%s':", path);
+		return errno == ENOENT ? ABSENT : REFUSED;
+	}
+	if (safetensors_open(&f, path) < 0)
+		return DAMAGED;
+	r = take(u, path, &f, t);
+	tensors_close(&f);
+	return r;
+}
+
+/* Of a checkpoint that is no use, or is not there: cause says why. */
+static enum found read_previous(struct run *u, const char *cause, struct trainer *t)
+{
+	char *path = run_path(u, RUN_PREVIOUS);
+	enum found r = read_checkpoint(u, path, t);
+
+	if (r == TAKEN)
+		note("%s: '%s' is taken in its place", cause, path);
+	else if (r == ABSENT)
+		fail("%s, and there is none before it: put a copy in its place, or give --fresh to start over", cause);
+	else if (r == DAMAGED)
+		fail("%s, and '%s' is damaged, too: put a copy in its place, or give --fresh to start over", cause, path);
+	free(path);
+	return r;
+}
+
+int run_resume(struct run *u, struct trainer *t)
+{
+	char *path = run_path(u, RUN_CHECKPOINT), *previous = run_path(u, RUN_PREVIOUS), *cause;
+	enum found r = read_checkpoint(u, path, t);
+
+	u->whole = r == TAKEN;
+	if (r == DAMAGED || (r == ABSENT && access(previous, F_OK) == 0)) {
+		cause = xstrdup(why());
+		r = read_previous(u, cause, t) == TAKEN ? TAKEN : REFUSED;
+		free(cause);
+	}
+	if (r == TAKEN)
+		note("'%s' goes on after step %lld", u->dir, (long long)u->step);
+	free(path);
+	free(previous);
+	return r == TAKEN ? 1 : r == ABSENT ? 0 : -1;
+}
