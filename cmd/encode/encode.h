@@ -38,6 +38,10 @@ struct frozen {
 /* With the weights of -w, or at random initialisation, which is said. 0 or -1 after fail(); to be released either way. */
 int frozen_load(struct frozen *w, const struct options *o, const struct record *schema);
 void frozen_release(struct frozen *w);
+/* Takes the running statistics from the training images of an evaluation, as many at a time as a batch has rows, each group weighing
+ * the same (a last short one would weigh too much): what a network at random initialisation, or one that was trained for a short time,
+ * needs before its features mean anything. pass: of batch rows. */
+int calibrate(struct stage *s, struct frozen *w, struct pass *pass, int batch);
 
 /* Share of the running statistics that is not of the training images, as a file of weights says it; 0 when it does not. Beyond this
  * evaluation without --calibrate is far off. */

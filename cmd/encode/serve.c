@@ -23,67 +23,17 @@ struct server {
 	int count;
 };
 
-/* --- the statistics --- */
-
-static void make_room(struct server *v, int rows)
+static struct pass *make_room(struct server *v, int rows)
 {
 	if (rows <= v->room)
-		return;
+		return v->pass;
 	pass_free(v->pass);
 	if (!v->factors)
 		v->factors = factors_new(v->w.net, false);
 	v->pass = pass_new(v->w.net, rows, false);
 	pass_share(v->pass, v->factors);
 	v->room = rows;
-}
-
-/* Rows of the training split moved to the front of a batch's views; how many. */
-static int keep_training_rows(const struct record *batch, uint8_t *rows, size_t row_bytes)
-{
-	const struct tensor *views = record_find(batch, "view0"), *split = record_find(batch, "split");
-	int n = 0;
-
-	for (int64_t i = 0; i < views->shape[0]; i++)
-		if (tensor_i32(split)[i] == 0)
-			memcpy(rows + (size_t)n++ * row_bytes, tensor_u8(views) + (size_t)i * row_bytes, row_bytes);
-	return n;
-}
-
-/* BN statistics of the whole training split, each batch weighing the same: what a network at random initialisation needs before its
- * features mean anything. */
-static int calibrate(struct server *v)
-{
-	int64_t n = net_buffers(v->w.net), steps = record_int(stage_schema(v->s), "fact.steps", 0), used = 0;
-	size_t row_bytes = 3 * (size_t)net_configuration(v->w.net)->height * net_configuration(v->w.net)->width;
-	double *sum = xcalloc(n, sizeof(*sum));
-	uint8_t *rows = xmalloc(v->batch * row_bytes);
-	struct record *names = record_new(KIND_WANT), *batch;
-	int r = 1;
-
-	make_room(v, v->batch);
-	record_name(names, "view0");
-	record_name(names, "split");
-	for (int64_t asked = 0, step = 0; r > 0 && step < steps; step++) {
-		while (asked < steps && stage_room(v->s) > 0)
-			stage_want(v->s, asked++, 0, 1, names);
-		r = stage_take(v->s, &batch);
-		if (r > 0 && keep_training_rows(batch, rows, row_bytes) == v->batch) { /* short batches would weigh too much */
-			net_forward(v->w.net, v->pass, v->w.params, v->w.buffers, rows, NULL, v->batch, NET_KEY);
-			used++;
-			for (int64_t i = 0; i < n; i++)
-				sum[i] += v->w.buffers[i];
-		}
-		if (r > 0)
-			record_free(batch);
-	}
-	for (int64_t i = 0; used && i < n; i++)
-		v->w.buffers[i] = (float)(sum[i] / (double)used);
-	free(rows);
-	free(sum);
-	record_free(names);
-	if (r > 0 && !used)
-		return fail_code(EXIT_USAGE, "--calibrate found no full batch of training images: use a smaller --batch");
-	return r > 0 ? 0 : -1;
+	return v->pass;
 }
 
 /* --- what can be asked for --- */
@@ -353,7 +303,7 @@ int serve(struct stage *s, const struct options *o)
 	v.batch = (int)record_int(stage_schema(s), "fact.batch", 1);
 	r = frozen_load(&v.w, o, stage_schema(s));
 	if (r == 0 && o->calibrate)
-		r = calibrate(&v);
+		r = calibrate(s, &v.w, make_room(&v, v.batch), v.batch);
 	if (r == 0) {
 		describe(&v);
 		r = stage_serve(s, false);
