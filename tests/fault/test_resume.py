@@ -100,12 +100,12 @@ def kill_case(d, whole, which, moment, wait):
     """moment: steps the loss has printed, or None: some time after the start; wait: seconds after it."""
     names = " and ".join(STAGES[i] for i in which)
     when = f"{wait:.2f} s after the start" if moment is None else f"{1000 * wait:.0f} ms after step {moment}"
-    for n in range(TRIES):  # on a busy machine a run may be over before we strike
+    for n in range(TRIES):  # on a machine that was busier before a run may be over before we strike: sooner the next time
         run = Run(d, f"{'-'.join(map(str, which))}-{moment}-{wait:.3f}-{n}", whole.options)
         line = run.start()
         if moment is not None:
             until(lambda: line.steps() >= moment or line[-1].poll() is not None)
-        time.sleep(wait)
+        time.sleep(wait / 4**n)
         line.kill(*which)
         run.finish(line)
         if moment == STEPS or all(line.codes[i] == -9 for i in which):
