@@ -135,7 +135,7 @@ const char *choice_spell(const struct choice *c, char *dst, size_t size)
 
 /* --- parsing --- */
 
-enum { LONG_BASE = 256 }; /* getopt values of rows: LONG_BASE + row number */
+enum { LONG_BASE = 256, OPTIONS_MOST = 96 }; /* LONG_BASE + row number: getopt's value of a row */
 
 static int set_number(const struct option_row *row, const char *value, void *at)
 {
@@ -213,6 +213,8 @@ static int build_getopt(const struct manual *m, struct option *longs, char *shor
 	for (; m->rows[n].name; n++) {
 		const struct option_row *row = &m->rows[n];
 
+		if (n == OPTIONS_MOST)
+			bug("%s has more than %d options", m->name, OPTIONS_MOST);
 		longs[n] = (struct option){ row->name, row->arg ? required_argument : no_argument, NULL, LONG_BASE + n };
 		if (row->letter) {
 			*shorts++ = row->letter;
@@ -250,8 +252,8 @@ static int misuse(const struct manual *m, int c, const char *word)
 
 int options_parse(const struct manual *m, void *options, int argc, char **argv)
 {
-	struct option longs[80];
-	char shorts[200];
+	struct option longs[OPTIONS_MOST + 3];   /* and --help, --version, the end */
+	char shorts[2 * OPTIONS_MOST + 4];
 	int c;
 
 	build_getopt(m, longs, shorts);

@@ -13,6 +13,7 @@ TABLES(base);
 TABLES(avx2);
 TABLES(avx512);
 TABLES(avx512bf16);
+TABLES(amx);
 
 static bool has_avx2(void)
 {
@@ -29,18 +30,9 @@ static bool has_avx512bf16(void)
 	return has_avx512() && __builtin_cpu_supports("avx512bf16");
 }
 
-/* Its loops are those of avx512bf16. */
-static struct kernels kernels_f32_amx, kernels_bf16_amx;
-
 static bool has_amx(void)
 {
-	if (!has_avx512bf16() || !tiles_here())
-		return false;
-	kernels_f32_amx = kernels_f32_avx512bf16;
-	kernels_bf16_amx = kernels_bf16_avx512bf16;
-	kernels_f32_amx.name = kernels_bf16_amx.name = "amx";
-	kernels_f32_amx.tiles = kernels_bf16_amx.tiles = true;
-	return true;
+	return has_avx512bf16() && tiles_here();
 }
 #endif
 

@@ -71,10 +71,11 @@ void meter_free(struct meter *m)
 
 void meter_spent(struct meter *m, enum meter_row row)
 {
-	double t = now();
+	double t;
 
 	if (!m)
 		return;
+	t = now();
 	m->outside[row] += t - m->last;
 	m->last = t;
 }

@@ -124,7 +124,7 @@ static int by_start(const void *a, const void *b)
 {
 	const struct piece *x = a, *y = b;
 
-	return x->start != y->start ? x->start - y->start : x->size < y->size ? 1 : -1;
+	return x->start != y->start ? x->start - y->start : (x->size < y->size) - (x->size > y->size);
 }
 
 static void plan_arena(struct pass *p)
@@ -210,7 +210,8 @@ static void plan_threads(struct pass *p)
 		const struct node *x = &net->nodes[i];
 
 		p->scratch_size = MAX(p->scratch_size, ops[x->op]->scratch(x, &net->nodes[x->in[0]], p->grad));
-		p->scratch_size = MAX(p->scratch_size, (size_t)x->w * x->ld);   /* copy_output() */
+		if (x->output) /* copy_output() */
+			p->scratch_size = MAX(p->scratch_size, (size_t)x->w * x->ld * sizeof(float));
 		p->partial_size = MAX(p->partial_size, (size_t)x->weights + x->ld);
 		p->ldmax = MAX(p->ldmax, x->ld);
 	}
