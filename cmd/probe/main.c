@@ -79,6 +79,23 @@ static int count_views(struct work *w, const char *on)
 	return views;
 }
 
+/* Says what --on could be: whatever is offered with a number behind it. */
+static int refuse_on(const struct record *schema, const char *on)
+{
+	char names[256] = "";
+	size_t n = 0;
+
+	for (int i = 0; i < schema->offer_count; i++) {
+		const char *name = schema->offers[i].name;
+		size_t length = strlen(name);
+
+		if (length > 1 && name[length - 1] == '0' && schema->offers[i].rank >= 2 && n + length + 3 < sizeof(names))
+			n += sprintf(names + n, "%s%.*s", n ? ", " : "", (int)length - 1, name);
+	}
+	return fail_code(EXIT_USAGE, "nobody upstream gives '%s0': put 'encode --eval -w MODEL' in front (for q of a MODEL with a head: that of"
+			 " a run has one), or choose another --on: %s", on, n ? names : "there is none");
+}
+
 /* From the schema: what to ask for, and room for it. */
 static int prepare(struct work *w, const char *on)
 {
@@ -91,10 +108,13 @@ static int prepare(struct work *w, const char *on)
 	if (!record_bool(schema, "fact.eval", false))
 		return fail_code(EXIT_USAGE, "probe reads an evaluation: give augment the option --eval");
 	if (views == 0)
-		return fail_code(EXIT_USAGE, "nobody upstream gives '%s0': put 'encode --eval -w MODEL' in front (for q of a MODEL with a head: that of"
-				 " a run has one), or choose another --on", on);
-	for (size_t i = 0; i < ARRAY_SIZE(columns); i++)
+		return refuse_on(schema, on);
+	for (size_t i = 0; i < ARRAY_SIZE(columns); i++) {
+		if (!record_offered(schema, columns[i]))
+			return fail_code(EXIT_USAGE, "the stage in front gives no '%s': probe needs label, split and index beside '%s0'",
+					 columns[i], on);
 		record_name(w->names, columns[i]);
+	}
 	if (w->export && name)
 		record_name(w->names, "name");
 	snprintf(first, sizeof(first), "%s0", on);

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 enum { CLASSES_MAX = 1 << 20 };
+#define LARGEST 1e15f
 
 void features_init(struct features *f, const char *on, int64_t dim, int views, int name_size)
 {
@@ -100,15 +101,20 @@ static int find_columns(const struct features *f, const struct tensor *batch, in
 	return 0;
 }
 
-/* Refuses NaN and infinity by the number of the first sample that has one. */
+/* Refuses NaN, infinity and what is as good as that, its square being beyond single precision, by the number of the first sample
+ * that has one. */
 static int check_finite(const struct features *f, const struct tensor *x, const struct tensor *index)
 {
 	for (int64_t i = 0; x->dtype == F32 && i < x->shape[0]; i++) {
-		int64_t n = count_nonfinite(tensor_f32(x) + i * f->dim, f->dim);
+		const float *row = tensor_f32(x) + i * f->dim;
+		int64_t n = 0;
 
+		for (int64_t d = 0; d < f->dim; d++)
+			n += !(fabsf(row[d]) < LARGEST);
 		if (n > 0)
-			return fail("%lld of %lld values of '%s' are not finite for image %lld (row %lld of its batch): the network in front gives no"
-				    " numbers there", (long long)n, (long long)f->dim, x->name, (long long)tensor_i64(index)[i], (long long)i);
+			return fail("%lld of %lld values of '%s' are not finite, or beyond %g, for image %lld (row %lld of its batch): the network in"
+				    " front is broken there", (long long)n, (long long)f->dim, x->name, LARGEST, (long long)tensor_i64(index)[i],
+				    (long long)i);
 	}
 	return 0;
 }
@@ -245,6 +251,23 @@ static int check_labels(const struct samples *set, const char *split, const char
 	return 0;
 }
 
+/* Whether all rows of a set are the first one. */
+static bool all_equal(const struct samples *set, int64_t dim)
+{
+	for (int64_t i = 1; i < set->count; i++)
+		if (memcmp(set->x[0], set->x[0] + i * dim, dim * sizeof(float)) != 0)
+			return false;
+	return true;
+}
+
+static bool one_class(const struct samples *set)
+{
+	for (int64_t i = 1; i < set->count; i++)
+		if (set->label[i] != set->label[0])
+			return false;
+	return true;
+}
+
 int features_labelled(const struct features *f, const char *probe, struct labelled *sets)
 {
 	const struct samples *train = &f->set[TRAIN], *test = &f->set[TEST];
@@ -254,6 +277,10 @@ int features_labelled(const struct features *f, const char *probe, struct labell
 		return -1;
 	if (highest >= CLASSES_MAX)
 		return fail("label %d is beyond the %d classes that fit", highest, CLASSES_MAX);
+	if (one_class(train))
+		note("%s: all training samples are of class %d: nothing is told apart", probe, train->label[0]);
+	if (train->count > 1 && all_equal(train, f->dim))
+		note("%s: all training samples have the same %s: the network has collapsed", probe, f->on);
 	*sets = (struct labelled){ train->x[0], train->count, train->label, test->x[0], test->count, test->label, f->dim, highest + 1 };
 	return 0;
 }

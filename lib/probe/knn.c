@@ -284,7 +284,7 @@ static void report(const struct search *s, const int64_t counts[2 + ODD], int fi
 		.top5 = per_cent * counts[1],
 		.best_k = 2 * best + 1,
 		.best = per_cent * counts[2 + best],
-		.fixed_k = fixed_k,
+		.fixed_k = (int)MIN(fixed_k, s->sets->train_count),
 		.fixed = per_cent * counts[2 + fixed_k / 2],
 	};
 }

@@ -27,7 +27,7 @@ enum { KNN_BEST = 101 };               /* largest k of best-NN */
 struct knn_result {
 	int k;                         /* asked for, or the number of training samples when that is smaller */
 	double top1, top5;             /* weighted; per cent */
-	int best_k, fixed_k;
+	int best_k, fixed_k;           /* as k */
 	double best, fixed;            /* best-NN and the fixed k; per cent */
 };
 

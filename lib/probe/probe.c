@@ -5,6 +5,7 @@
 #include "lib/probe/metrics.h"
 
 #include <math.h>
+#include <unistd.h>
 
 #define PARAMS_END { NULL, 0, 0, 0, NULL, NULL }
 
@@ -42,6 +43,8 @@ static int check_knn(const struct choice *c)
 {
 	int nn = (int)choice_value(c, "nn");
 
+	if (choice_value(c, "k") != (int)choice_value(c, "k"))
+		return fail_code(EXIT_USAGE, "parameter 'k=%g' of probe 'knn' is no whole number", choice_value(c, "k"));
 	if (nn % 2 == 0 || nn != choice_value(c, "nn"))
 		return fail_code(EXIT_USAGE, "parameter 'nn=%g' of probe 'knn' is not odd", choice_value(c, "nn"));
 	return 0;
@@ -170,7 +173,15 @@ static const struct param export_params[] = {
 
 static int check_export(const struct choice *c)
 {
-	return features_format(choice_text(c, "file")) < 0 ? -1 : 0;
+	const char *path = choice_text(c, "file"), *slash = strrchr(path, '/');
+	int length = slash ? (int)(slash + 1 - path) : 1;
+	char folder[4096];
+
+	if (features_format(path) < 0)
+		return -1;
+	if (format(folder, sizeof(folder), "%.*s", length, slash ? path : ".") < 0 || access(folder, W_OK) < 0)
+		return fail_code(EXIT_USAGE, "unable to write into '%s':", folder);
+	return 0;
 }
 
 static int run_export(const struct choice *c, const struct features *f, FILE *out)

@@ -153,7 +153,8 @@ def test_small_knn():
     """Fewer training samples than neighbours, labels from the first to the last."""
     s = Samples([[[1, 0], [0, 1], [-1, 0], [0.9, 0.1], [-0.8, -0.1]]], [0, 1, 7, 0, 7], [0, 0, 0, 1, 1])
     code, r = probe("knn", s)
-    check("kNN with three training samples", code == 0 and r["k"] == 3 and r["top1"] == 100 and r["best_nn"] == 100 and r["best_nn_k"] == 1, str(r))
+    check("kNN with three training samples", code == 0 and r["k"] == 3 and r["top1"] == 100 and r["best_nn"] == 100 and r["best_nn_k"] == 1
+          and r["fixed_nn_k"] == 3, str(r))
 
 
 # --- logistic regression ---
@@ -286,7 +287,11 @@ def test_refusals(s):
     check("missing labels are misuse", probe("linear", unknown)[0] == 2 and "labels" in why(), why())
     broken = Samples([v.copy() for v in s.x], s.label, s.split)
     broken.x[1][5, 1] = np.inf
-    check("features that are not finite are refused", probe("knn", broken)[0] == 1 and "feature1" in why(), why())
+    check("features that are not finite are refused", probe("knn", broken)[0] == 1 and "feature1" in why() and "image 15 (row 5" in why(), why())
+    broken.x[1][5, 1] = 1e30
+    check("and those that cannot be squared", probe("knn", broken)[0] == 1 and "image 15 (row 5" in why(), why())
+    check("half a neighbour is misuse", probe("knn:k=2.5", s)[0] == 2 and "k=2.5" in why(), why())
+    check("so is a folder that is not there", probe("export:file=/nowhere/x.npy", s)[0] == 2 and "'/nowhere/'" in why(), why())
 
 
 if __name__ == "__main__":
