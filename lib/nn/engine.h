@@ -233,6 +233,9 @@ void add_image_sums(const struct task *t, int n);
 
 /* Two rows of column sums, ld apart, of one slot (which input's) and split, in a thread's sums. */
 double *sums_at(const struct pass *p, double *sums, int slot, int split);
+/* Those that a thread wrote before meeting number; the next thread's begin sums_stride() numbers later. */
+double *thread_sums(const struct pass *p, int meeting, int thread);
+size_t sums_stride(const struct pass *p);
 /* A thread's copy of a per-channel vector. */
 float *own(const struct task *t, float *vector);
 /* Whether the column sums of a node's gradient must wait for its own turn. */

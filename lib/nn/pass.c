@@ -197,9 +197,19 @@ static void plan_vectors(struct pass *p)
 	lay_images(p, p->images);
 }
 
+size_t sums_stride(const struct pass *p)
+{
+	return (size_t)2 * p->net->config.bn_splits * 2 * p->ldmax;
+}
+
+double *thread_sums(const struct pass *p, int meeting, int thread)
+{
+	return p->sums + ((size_t)(meeting % 2) * p->threads + thread) * sums_stride(p);
+}
+
 static size_t sums_bytes(const struct pass *p)
 {
-	return sizeof(double) * 2 * p->threads * 2 * p->net->config.bn_splits * 2 * p->ldmax;
+	return sizeof(double) * 2 * p->threads * sums_stride(p);
 }
 
 static void plan_threads(struct pass *p)

@@ -3,13 +3,15 @@
  *
  * Every thread takes its images through all operations. Threads meet (a barrier) only where batch norm needs the column sums of
  * all: after a normalised node forward, after the last part of a normalised node's gradient backward. What follows from the sums
- * every thread computes for itself. Sums and the parts of weight gradients have two buffers used in turn: what was written before
- * a meeting is read after it, and overwritten only after the next one.
+ * every thread computes for itself, after many have added up a share each. Sums and the parts of weight gradients have two buffers
+ * used in turn: what was written before a meeting is read after it, and overwritten only after the next one.
  */
 #include "lib/nn/engine.h"
 
 #include <math.h>
 #include <omp.h>
+
+enum { FEW = 8 };   /* threads that add up everything sooner than they meet */
 
 /* A weight gradient that waits for the next meeting to be added up. */
 struct pending {
@@ -27,17 +29,6 @@ struct worker {
 };
 
 /* --- workers --- */
-
-static size_t sums_stride(const struct pass *p)
-{
-	return (size_t)2 * p->net->config.bn_splits * 2 * p->ldmax;
-}
-
-/* Column sums that a thread wrote before meeting number. */
-static double *thread_sums(const struct pass *p, int meeting, int thread)
-{
-	return p->sums + ((size_t)(meeting % 2) * p->threads + thread) * sums_stride(p);
-}
 
 static void open_worker(struct worker *w, struct pass *p, const float *params, float *buffers, float *grads)
 {
@@ -69,13 +60,13 @@ static void clear_sums(struct worker *w)
 	memset(w->t.sums, 0, sums_stride(w->t.p) * sizeof(double));
 }
 
-/* Sum over threads, in their order, of what they wrote before the last meeting. */
+/* Sum over threads, in their order, of what they wrote before the last meeting_of_sums(). */
 static double total(const struct worker *w, int slot, int split, int at)
 {
 	const struct pass *p = w->t.p;
 	double s = 0;
 
-	for (int t = 0; t < p->threads; t++)
+	for (int t = 0; t < (p->threads > FEW ? 1 : p->threads); t++)
 		s += sums_at(p, thread_sums(p, w->meetings - 1, t), slot, split)[at];
 	return s;
 }
@@ -114,6 +105,23 @@ static void meet(struct worker *w)
 	w->used = 0;
 	w->meetings++;
 	spent(w, METER_PARTS);
+}
+
+/* A meeting after which total() can be asked for. Of many threads each adds up a slice of the columns into the first one's. */
+static void meeting_of_sums(struct worker *w)
+{
+	const struct pass *p = w->t.p;
+	size_t stride = sums_stride(p), from = stride * w->t.thread / p->threads, to = stride * (w->t.thread + 1) / p->threads;
+	double *first = thread_sums(p, w->meetings, 0);
+
+	meet(w);
+	if (p->threads <= FEW)
+		return;
+	for (int t = 1; t < p->threads; t++)
+		for (size_t i = from; i < to; i++)
+			first[i] += first[t * stride + i];
+#pragma omp barrier
+	spent(w, METER_THREADS);
 }
 
 static int64_t split_pixels(const struct pass *p, const struct node *x, int split)
@@ -213,7 +221,7 @@ static void forward_node(struct worker *w, int node, const float *buffers)
 	if (w->t.x->bias >= 0)
 		set_bias(w);
 	if (w->t.x->gamma >= 0) {
-		meet(w);
+		meeting_of_sums(w);
 		if (p->mode == NET_EVAL)
 			norm_from_running(w, buffers);
 		else
@@ -294,7 +302,7 @@ static void settle_deferred(struct worker *w)
 	clear_sums(w);
 	for (int n = w->t.n0; n < w->t.n1; n++)
 		add_image_sums(&w->t, n);
-	meet(w);
+	meeting_of_sums(w);
 	settle(w, w->t.id, 0);
 	spent(w, METER_NORM);
 	take_node(w, w->t.id);
@@ -338,7 +346,7 @@ static void backward_node(struct worker *w, int node)
 	ops[x->op]->backward(&w->t);
 	spent(w, METER_NODE);
 	if (x->complete[0] || x->complete[1])
-		meet(w);
+		meeting_of_sums(w);
 	for (int s = 0; s < 2; s++)
 		if (x->complete[s])
 			settle(w, x->in[s], s);
@@ -365,7 +373,7 @@ static void start_output(struct worker *w, int node, const float *from)
 			finish_images(t, 0, node, n, 1);
 	}
 	if (t->x->last_reader == node && t->x->gamma >= 0) {
-		meet(w);
+		meeting_of_sums(w);
 		settle(w, node, 0);
 	}
 }
