@@ -230,10 +230,12 @@ static int check_names(const struct training *r, const struct record *grad, int6
 }
 
 /* The loss's own number is not used here, but one that is no number tells of a fault there. */
-static int check_loss(const struct record *grad, int64_t step)
+static int check_loss(const struct training *r, const struct record *grad, int64_t step)
 {
 	const struct scalar *x = record_scalar(grad, "loss");
 
+	if (!x && step == r->first)
+		note("the loss sends no scalar 'loss': it is trained all the same");
 	if (x && (x->type == SCALAR_STR || x->type == SCALAR_BOOL || !isfinite(record_real(grad, "loss", 0))))
 		return fail("the loss's scalar 'loss' in step %lld is no finite number", (long long)step + 1);
 	return 0;
@@ -299,7 +301,7 @@ static int apply(struct training *r, const struct record *grad, int64_t step)
 	for (int i = 0; i < r->view_count; i++)
 		if (r->trains[i] && !(d[i] = find_gradient(r, grad, i, step)))
 			return -1;
-	if (check_names(r, grad, step) < 0 || check_loss(grad, step) < 0)
+	if (check_names(r, grad, step) < 0 || check_loss(r, grad, step) < 0)
 		return -1;
 	for (int part = 0; part < r->parts; part++) {
 		int row = part_start(r->batch, part, r->parts), rows = part_rows(r->batch, part, r->parts);

@@ -234,6 +234,7 @@ static int run_line(struct training *r)
 	describe(r);
 	if (stage_serve(r->s, true) < 0)
 		return -1;
+	r->first = r->run.step;
 	result = r->run.step >= r->end ? nothing_to_do(r) : run_steps(r);
 	if (result == 0) {
 		stage_end(r->s, EXIT_OK);

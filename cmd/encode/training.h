@@ -21,6 +21,7 @@ struct training {
 	struct record *schema;
 	int view_count, batch, parts;           /* parts: of a step, with BN statistics of their own */
 	int64_t steps_per_epoch, end, save_every;
+	int64_t first;                          /* step of this line */
 	int64_t incarnation;
 	int stop;                               /* number of the signal that this step is the last one for, 0 */
 

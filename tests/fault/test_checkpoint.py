@@ -170,7 +170,7 @@ def test_full_disk(c):
 # --- the loss is the peer's ---
 
 
-def play(d, *more, gradient=None, state=None, facts=None, head="linear"):
+def play(d, *more, gradient=None, state=None, facts=None, head="linear", scalars=("loss",)):
     """A line with a loss of our own: gradient(step, q) and state(step) are what it sends."""
     line = Line(AUGMENT, ENCODE + ["--head", head, *more], cwd=d, stdout=subprocess.PIPE)
     fault = None
@@ -184,7 +184,7 @@ def play(d, *more, gradient=None, state=None, facts=None, head="linear"):
                 break
             q = batch.tensors["q0"]
             d_q = gradient(step, q) if gradient else None
-            client.grad(step, {"q0": np.float32(0.01) * q if d_q is None else d_q}, {"loss": 1.0},
+            client.grad(step, {"q0": np.float32(0.01) * q if d_q is None else d_q}, dict.fromkeys(scalars, 1.0),
                         state(step) if state and batch.scalars["save"] else None)
             step += 1
         client.close()
@@ -225,6 +225,9 @@ def test_state(c):
     refused("a loss that forgets half of it", play(d, state=half, facts={"loss": "queue:k=3"}), d, before, 1, "'loss.count'")
     line, _ = play(d, state=queue, facts={"loss": "queue:k=3"})
     check("the same loss goes on", line.codes == [0, 0] and steps(d) == [12, 8], f"{line.codes} {line.stderr}")
+    d = place(c, "mute")
+    line, _ = play(d, "--until", "2", scalars=())
+    check("a loss that says no value is named once", line.codes == [0, 0] and line.stderr.count("no scalar 'loss'") == 1, line.stderr)
     d = place(c, "own-fact")
     play(d, "--until", "1", facts={"loss": "mine", "temperature": 0.5})
     refused("a loss that no longer names a fact of its own", play(d, facts={"loss": "mine"}), d, files(d), 2, "temperature '0.5'")
@@ -232,6 +235,7 @@ def test_state(c):
     line, _ = play(d, "--until", "1")
     again, _ = play(d)
     check("a loss without name and state goes on", line.codes == again.codes == [0, 0] and steps(d) == [12, 8], f"{line.stderr} {again.stderr}")
+    check("a loss that says its value is not asked for it", "scalar 'loss'" not in line.stderr, line.stderr)
     refused("a loss that gets a name", play(d, facts={"loss": "named"}), d, files(d), 2, "loss ''")
 
 
