@@ -1,11 +1,14 @@
 /* calibrate.c - BN statistics of a frozen network from one pass over the training images */
 #include "cmd/encode/encode.h"
 
+enum { PLACES = 16 };    /* in the data set that a group is of */
+
 /* Gathers training images over batches, and averages the statistics of as many at a time as a batch holds. */
 struct calibration {
 	struct frozen *w;    /* whose buffers have the statistics of the group at hand */
 	struct pass *pass;
 	int batch;
+	size_t row_bytes;
 	uint8_t *rows;       /* a batch of views, count of them there */
 	int count;
 	int64_t used;        /* groups that were averaged */
@@ -23,32 +26,46 @@ static void take_statistics(struct calibration *c)
 	c->count = 0;
 }
 
-/* The held-out images lie evenly in every batch: those of the training split come together from as many batches as it takes. */
+/* The held-out images lie evenly in every batch: those of the training split come together from as many answers as it takes. */
 static void gather_rows(struct calibration *c, const struct record *batch)
 {
 	const struct tensor *views = record_find(batch, "view0"), *split = record_find(batch, "split");
-	size_t row_bytes = tensor_bytes(views) / views->shape[0];
 
 	for (int64_t i = 0; i < views->shape[0]; i++) {
 		if (tensor_i32(split)[i] != 0)
 			continue;
-		memcpy(c->rows + (size_t)c->count++ * row_bytes, tensor_u8(views) + (size_t)i * row_bytes, row_bytes);
+		memcpy(c->rows + c->count++ * c->row_bytes, tensor_u8(views) + i * c->row_bytes, c->row_bytes);
 		if (c->count == c->batch)
 			take_statistics(c);
 	}
 }
 
+/* Data sets are often sorted by class, and the statistics of one class are not those of all. So a group takes a part each of as many
+ * steps, far apart: ask n is part n % parts of the step that many strides on, and every part of every step has its turn once. A last
+ * step of fewer rows, which may be too short for parts, comes whole. */
+static void ask(struct stage *s, int64_t n, int64_t full, int64_t parts, const struct record *names)
+{
+	int64_t part = n % parts;
+
+	if (n < full * parts)
+		stage_want(s, (n / parts + part * full / parts) % full, (int)part, (int)parts, names);
+	else
+		stage_want(s, full, 0, 1, names);
+}
+
 static int read_training(struct stage *s, struct calibration *c)
 {
-	int64_t steps = record_int(stage_schema(s), "fact.steps", 0);
+	int64_t steps = record_int(stage_schema(s), "fact.steps", 0), samples = record_int(stage_schema(s), "fact.samples", 0);
+	int64_t full = samples == steps * c->batch ? steps : steps - 1, parts = MAX(1, MIN(MIN(PLACES, full), c->batch));
+	int64_t asks = full * parts + steps - full;
 	struct record *names = record_new(KIND_WANT), *batch;
 	int r = 1;
 
 	record_name(names, "view0");
 	record_name(names, "split");
-	for (int64_t asked = 0, step = 0; r > 0 && step < steps; step++) {
-		while (asked < steps && stage_room(s) > 0)
-			stage_want(s, asked++, 0, 1, names);
+	for (int64_t asked = 0, taken = 0; r > 0 && taken < asks; taken++) {
+		for (; asked < asks && stage_room(s) > 0; asked++)
+			ask(s, asked, full, parts, names);
 		r = stage_take(s, &batch);
 		if (r > 0) {
 			gather_rows(c, batch);
@@ -63,7 +80,8 @@ int calibrate(struct stage *s, struct frozen *w, struct pass *pass, int batch)
 {
 	size_t row_bytes = 3 * (size_t)net_configuration(w->net)->height * net_configuration(w->net)->width;
 	int64_t n = net_buffers(w->net);
-	struct calibration c = { .w = w, .pass = pass, .batch = batch, .rows = xmalloc(batch * row_bytes), .sum = xcalloc(n, sizeof(*c.sum)) };
+	struct calibration c = { .w = w, .pass = pass, .batch = batch, .row_bytes = row_bytes, .rows = xmalloc(batch * row_bytes),
+				 .sum = xcalloc(n, sizeof(*c.sum)) };
 	int r = read_training(s, &c);
 
 	if (r == 0 && c.used == 0 && c.count > 0)

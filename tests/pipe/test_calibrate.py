@@ -9,8 +9,7 @@ import numpy as np
 from lines import Line, check, folder, images, safetensors
 from test_peer import read_all
 
-BATCH = 8
-AUGMENT = ["augment", "-q", "-j1", "--eval", "--size", "32", "--batch", str(BATCH)]
+AUGMENT = ["augment", "-q", "-j1", "--eval", "--size", "32", "--batch", "8"]
 RANDOM = ["encode", "-q", "-j1", "--eval", "-a", "resnet18", "--small", "--calibrate"]
 
 
@@ -25,21 +24,38 @@ def features(d, *augment, encode=RANDOM):
     return {n: (f, s) for n, f, s in zip(names, rows["feature0"], rows["split"])}, line
 
 
+def apart(a, b):
+    """Relative L2 distance of the features of the images of b."""
+    x, y = (np.stack([f[n][0] for n in sorted(b)]) for f in (a, b))
+    return float(np.linalg.norm(x - y) / np.linalg.norm(y))
+
+
 def test_holdout(d):
+    """One group of all training images: the held-out ones leave no trace. Groups of a batch: no batch is without one."""
     images(f"{d}/data", 48)
-    held, line = features(d, "--holdout", "12", "data")
+    held, line = features(d, "--holdout", "12", "--batch", "48", "data")
     train = [n for n, (_, split) in held.items() if split == 0]
-    batches = [list(held)[i:i + BATCH] for i in range(0, len(held), BATCH)]
-    check("every batch has held-out images", all(any(held[n][1] for n in b) for b in batches) and len(train) == 36 and not line.words, line.stderr)
+    check("a hold-out leaves training images", len(train) == 36 and not line.words, line.stderr)
     for n in train:
         os.makedirs(os.path.dirname(f"{d}/alone/{n}"), exist_ok=True)
         shutil.copy(f"{d}/data/{n}", f"{d}/alone/{n}")
-    alone, line = features(d, "alone")
-    check("the statistics are those of the training images alone", alone.keys() == set(train) and
-          all(np.array_equal(alone[n][0], held[n][0]) for n in train), f"{len(alone)} {line.stderr}")
-    few, line = features(d, "--holdout", "43", "data")
-    check("also of fewer than a batch", sum(split == 0 for _, split in few.values()) == 5 and not line.words and
-          all(np.isfinite(f).all() for f, _ in few.values()), line.stderr)
+    alone, line = features(d, "--batch", "48", "alone")
+    check("the statistics are those of the training images alone", alone.keys() == set(train) and apart(held, alone) < 1e-4,
+          f"{apart(held, alone)} {line.stderr}")
+    small, line = features(d, "--holdout", "12", "--batch", "12", "data")
+    batches = [list(small)[i:i + 12] for i in range(0, len(small), 12)]
+    check("no batch is without a held-out image", all(any(small[n][1] for n in b) for b in batches) and not line.words, line.stderr)
+    check("and groups of a batch have much the same statistics", apart(small, alone) < 0.06, apart(small, alone))
+
+
+def test_sorted(d):
+    """Batches of one class each: their statistics are not those of all, so a group is of many places."""
+    images(f"{d}/sorted", 48)
+    whole, _ = features(d, "--batch", "48", "sorted")
+    parts, line = features(d, "--batch", "16", "sorted")
+    odd, short = features(d, "--batch", "23", "sorted")
+    check("a last batch of two images is no trouble", short.codes == [0, 0] and not short.words and len(odd) == 48, f"{short.codes} {short.stderr}")
+    check("data sorted by class have the statistics of all", apart(parts, whole) < 0.06 and not line.words, f"{apart(parts, whole)} {line.stderr}")
 
 
 def test_short_run(d):
@@ -57,5 +73,6 @@ def test_short_run(d):
 if __name__ == "__main__":
     with folder() as d:
         test_holdout(d)
+        test_sorted(d)
         test_short_run(d)
     lines.done()
