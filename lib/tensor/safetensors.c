@@ -41,15 +41,30 @@ static uLong sum_around(const uint8_t *file, size_t size, size_t at)
 	return crc32_z(sum, file + at + SUM_DIGITS, size - at - SUM_DIGITS);
 }
 
-static int check_sum(const char *path, const struct tensors *f, size_t header_size)
+/* Whether we have written the header: another program's has the keys in another place, and the checksum of the file that it read. */
+static bool is_ours(const char *header, size_t size, size_t at)
+{
+	static const char front[] = "{\"__metadata__\":{\"" SUM_KEY "\":\"", back[] = "\",\"" SUM_OF_KEY "\":\"";
+	size_t behind = at + SUM_DIGITS;
+
+	return at == sizeof(front) - 1 && memcmp(header, front, at) == 0 && behind + sizeof(back) <= size &&
+	       memcmp(header + behind, back, sizeof(back) - 1) == 0;
+}
+
+/* strict: it is a file that nobody else writes. */
+static int check_sum(const char *path, const struct tensors *f, bool strict)
 {
 	const char *header = (const char *)f->map + 8;
 	char digits[SUM_DIGITS + 1];
+	uint64_t size;
 	size_t at;
 
 	if (!tensors_meta(f, SUM_KEY) && !tensors_meta(f, SUM_OF_KEY))
 		return 0;
-	at = find_sum(header, header_size);
+	memcpy(&size, f->map, 8);
+	at = find_sum(header, size);
+	if (!strict && !is_ours(header, size, at))
+		return 0;
 	if (at > 0)
 		show_sum(sum_around(f->map, f->map_size, 8 + at), digits);
 	if (at == 0 || memcmp(header + at, digits, SUM_DIGITS) != 0)
@@ -215,14 +230,14 @@ int safetensors_parse(struct tensors *f, const char *path)
 	}
 	r = read_header(path, f, header, map + 8 + n, f->map_size - 8 - n);
 	json_decref(header);
-	return r < 0 ? -1 : check_sum(path, f, n);
+	return r < 0 ? -1 : check_sum(path, f, false);
 }
 
 int safetensors_open(struct tensors *f, const char *path)
 {
 	if (tensors_map(f, path) < 0)
 		return -1;
-	if (safetensors_parse(f, path) < 0) {
+	if (safetensors_parse(f, path) < 0 || check_sum(path, f, true) < 0) {
 		tensors_close(f);
 		return -1;
 	}
