@@ -181,7 +181,7 @@ void read_value(const struct task *t, int node, int gate, int n, int images, int
 		return;
 	}
 	if (x->store == F32 && e == BF16) {
-		for (int i = n; i < n + images; i++, dst = element_at(dst, e, x->ld)) {
+		for (int i = n; i < n + images; i++, dst = element_at(dst, e, (int64_t)pitch * x->ld)) {
 			read_value(t, node, gate, i, 1, y0, y1, pixel_room(t), F32, pitch);
 			t->net->kernels[e]->narrow(dst, pixel_room(t), x->ld);
 		}
@@ -330,7 +330,7 @@ void read_gradient(const struct task *t, int n, int images, int y0, int y1, void
 	int64_t rows = (int64_t)s.images * s.rows * x->w, step = (int64_t)s.images * s.rows * pitch * x->ld;
 
 	if (x->store == F32 && e == BF16) {
-		for (int i = n; i < n + images; i++, dst = element_at(dst, e, x->ld)) {
+		for (int i = n; i < n + images; i++, dst = element_at(dst, e, (int64_t)pitch * x->ld)) {
 			read_gradient(t, i, 1, y0, y1, pixel_room(t), F32, pitch);
 			t->net->kernels[e]->narrow(dst, pixel_room(t), x->ld);
 		}
