@@ -1,6 +1,7 @@
 # sprat - self-supervised pre-training of small vision models as a pipeline of programs
 # make help lists the targets; knobs: DEV=1 (warnings are errors), SAN=address,undefined, BLAS=1 (without oneDNN), PLAIN=1 (no loops for
-# wider instruction sets), CC=clang, SYSROOT (another machine's libraries, with its CC), PREFIX, DESTDIR, DATA
+# wider instruction sets), CC=clang, SYSROOT (another machine's libraries, with its CC), KIND=avx2 (tests as on a processor without more:
+# tests/kind), PREFIX, DESTDIR, DATA
 
 TOOLS = augment encode loss probe
 WINGS = base tensor stream image nn loss probe
@@ -140,7 +141,7 @@ points:
 # As many compilers as processors, unless make was told.
 PARALLEL = $(if $(filter -j% --jobserver%,$(MAKEFLAGS)),,-j$(shell nproc))
 
-RUN = PYTHON=$(PYTHON) B=$B BIN=$(BIN) tests/run
+RUN = PYTHON=$(PYTHON) B=$B BIN=$(BIN) $(KIND:%=tests/kind %) tests/run
 run-tests:
 	@$(RUN)
 

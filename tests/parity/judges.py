@@ -5,8 +5,6 @@ precision, and float64's. Errors are relative, in the L2 norm.
 """
 import numpy as np
 
-from sprat_ct import relative
-
 ALL = "all of them"     # name of a row over all tensors
 
 # A tensor that is zero in exact arithmetic (the gradient of a BN shift that a later BN takes out again) has no relative error. float64
@@ -18,10 +16,21 @@ def odd_names(ours, double):
     return [(float("inf"), float("inf"), 0.0, f"names {sorted(set(ours) ^ set(double))[:3]}")] if set(ours) != set(double) else None
 
 
+def norms(found, truth):
+    """(distance from the truth, size of the truth), in float64. NaN or a wrong shape is infinitely far."""
+    found, truth = np.asarray(found, np.float64), np.asarray(truth, np.float64)
+    good = found.shape == truth.shape and np.isfinite(found).all()
+    return (float(np.linalg.norm(found - truth)) if good else np.inf), float(np.linalg.norm(truth))
+
+
+def quotients(pairs, floor):
+    """{tensor: relative error} of {tensor: norms}; what is zero is measured against floor times the largest of its kind."""
+    largest = max((size for _, size in pairs.values()), default=0)
+    return {n: away and away / max(size, floor * largest if size < ZERO * largest else 0, 1e-300) for n, (away, size) in pairs.items()}
+
+
 def errors(found, double, floor):
-    """{tensor: relative error}; what is zero is measured against floor times the largest of its kind."""
-    largest = max((np.linalg.norm(r) for r in double.values()), default=0)
-    return {n: relative(found[n], r, floor * largest if np.linalg.norm(r) < ZERO * largest else 0) for n, r in double.items()}
+    return quotients({n: norms(found[n], r) for n, r in double.items()}, floor)
 
 
 def judge_f32(bound, ours, theirs, double, factor=2, floor=1e-4):
@@ -37,11 +46,12 @@ def mean_square(errors):
     return float(np.sqrt(np.mean(np.square(list(errors.values())))))
 
 
-def typical(found, double):
-    """{tensor: the median over the draws, of which the arrays are stacks, of the relative error}."""
-    draws = len(next(iter(double.values())))
-    each = [errors({n: a[i] for n, a in found.items()}, {n: a[i] for n, a in double.items()}, 1) for i in range(draws)]
-    return {n: float(np.median([e[n] for e in each])) for n in double}
+def errors_of_draws(found, double):
+    """Of stacks of draws, {tensor: relative error}: of all draws together, and the median over them."""
+    each = [{n: norms(found[n][i], r[i]) for n, r in double.items()} for i in range(len(next(iter(double.values()))))]
+    together = {n: tuple(np.linalg.norm([pairs[n] for pairs in each], axis=0)) for n in double}
+    each = [quotients(pairs, 1) for pairs in each]
+    return quotients(together, 1), {n: float(np.median([e[n] for e in each])) for n in double}
 
 
 def judge_bf16(ours, theirs, double, draws=False, factor=1.5, scatter=3):
@@ -57,8 +67,9 @@ def judge_bf16(ours, theirs, double, draws=False, factor=1.5, scatter=3):
     """
     if odd := odd_names(ours, double):
         return odd
-    all_ours, all_theirs = (mean_square(errors(found, double, 1)) for found in (ours, theirs))
-    ours, theirs = (typical(found, double) if draws else errors(found, double, 1) for found in (ours, theirs))
+    apart = errors_of_draws if draws else lambda found, double: (errors(found, double, 1),) * 2
+    (together, ours), (theirs_together, theirs) = apart(ours, double), apart(theirs, double)
+    all_ours, all_theirs = mean_square(together), mean_square(theirs_together)
     size = {n: a[0].size if draws else a.size for n, a in double.items()}
     rows = [(ours[n] / (factor * (1 + scatter / size[n] ** 0.5) * max(theirs[n], all_theirs)), ours[n], theirs[n], n) for n in double]
     return sorted(rows + [(all_ours / (factor * all_theirs), all_ours, all_theirs, ALL)], reverse=True)

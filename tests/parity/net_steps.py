@@ -44,13 +44,26 @@ def sizes(arch):
 table = []
 
 
-def compare(judge, case, backend, ours, theirs, double):
-    for kind in (k for k in double if double[k]):     # no batch norm, no statistics
-        rows = judge(kind, ours[kind], theirs[kind], double[kind])
+def judged(judge, ours, theirs, double):
+    """{kind: what the judge says}"""
+    return {kind: judge(kind, ours[kind], theirs[kind], double[kind]) for kind in double if double[kind]}    # no batch norm, no statistics
+
+
+def of_all(rows):
+    """The row over all tensors, where the judge gives one."""
+    return next((r for r in rows if r[3] == ALL), rows[0])
+
+
+def report(case, backend, verdicts):
+    for kind, rows in verdicts.items():
         times, error, torchs, name = rows[0]
-        table.append((str(case), backend, kind, *next((r for r in rows if r[3] == ALL), rows[0])[1:3], times, name))
+        table.append((str(case), backend, kind, *of_all(rows)[1:3], times, name))
         check(f"{case} {backend}: {kind}", times <= 1, f"{name}: {error:.2e}, PyTorch's {torchs:.2e}; "
               f"{sum(r[0] > 1 for r in rows)} of {len(rows)} too far")
+
+
+def compare(judge, case, backend, ours, theirs, double):
+    report(case, backend, judged(judge, ours, theirs, double))
 
 
 def print_table():

@@ -15,6 +15,7 @@ import functools
 import numpy as np
 
 from net_ct import MEAN, STD
+from products import autocast
 from vit_torch import DeiT
 
 import torch
@@ -161,14 +162,15 @@ def reference(arch, small, kind, dim, weights, dtype, splits=1, momentum=0.0):
 
 
 def storage(dtype):
-    """bfloat16 stands for PyTorch's autocast: all tensors in float32, what they go through in bfloat16 where PyTorch thinks fit."""
+    """bfloat16 stands for PyTorch's autocast (products.py): all tensors in float32, what they go through in bfloat16 where PyTorch thinks
+    fit."""
     return torch.float32 if dtype == torch.bfloat16 else dtype
 
 
 def outputs(model, views, dtype):
     """[feature, head output] of views."""
     x = normalised(views, storage(dtype))
-    with torch.autocast("cpu", torch.bfloat16, dtype == torch.bfloat16):
+    with autocast(dtype):
         found = model(x)
     return [o.to(x.dtype) for o in found]
 

@@ -7,7 +7,8 @@ Most of a gradient's error comes from the values of the forward pass, and would 
 is linear in what it is given: of a gradient d = a + b, what d gives less what a and b give is rounding of the backward passes alone,
 the forward pass being the same. That is the kind "backward rounding".
 
-Both start from the same f32 weights. PyTorch's is torch.autocast("cpu", torch.bfloat16), forward inside, backward outside.
+Both start from the same f32 weights. PyTorch's is torch.autocast("cpu", torch.bfloat16), forward inside, backward outside, with products
+that round alike on every processor (products.py).
 FULL=1 runs every size; else one an architecture.
 """
 import sys
@@ -16,7 +17,7 @@ from dataclasses import replace
 import numpy as np
 
 import net_steps as steps
-from judges import errors, judge_bf16, mean_square
+from judges import judge_bf16
 from net_case import Case, situation
 from net_ct import ARCHS, lib
 from net_steps import (BACKENDS, BF16, F64, FULL, evaluate, moco_case, moco_ours, moco_torch, moco_truth, our_step, print_table,
@@ -39,11 +40,15 @@ def judge_draws(kind, ours, theirs, double):
     return judge_bf16(ours, theirs, double, draws=True)
 
 
-def compare(judge, case, backend, ours, theirs, double):
-    for kind in (k for k in double if double[k]):
-        error = mean_square(errors(theirs[kind], double[kind], 1))
+def report(case, backend, verdicts):
+    for kind, rows in verdicts.items():
+        error = steps.of_all(rows)[2]
         check(f"{case}: PyTorch's {kind} are near enough to say something", error < 0.4, f"{error:.1e} away")
-    steps.compare(judge, case, backend, ours, theirs, double)
+    steps.report(case, backend, verdicts)
+
+
+def compare(case, backend, ours, theirs, double):
+    report(case, backend, steps.judged(judge, ours, theirs, double))
 
 
 def stacked(case, step, count=DRAWS):
@@ -107,19 +112,19 @@ def test_step(case):
     """A few draws may acquit; where they do not, more draws together decide."""
     for count in (DRAWS, MORE):
         theirs, double = references(case, count=count)
-        ours = {backend: our_draws(case, backend, double, count) for backend in BACKENDS}
-        if all(judge_draws(kind, o[kind], theirs[kind], double[kind])[0][0] <= 1 for o in ours.values() for kind in double if double[kind]):
+        verdicts = {b: steps.judged(judge_draws, our_draws(case, b, double, count), theirs, double) for b in BACKENDS}
+        if all(rows[0][0] <= 1 for kinds in verdicts.values() for rows in kinds.values()):
             break
     for backend in BACKENDS:
-        compare(judge_draws, case, backend, ours[backend], theirs, double)
+        report(case, backend, verdicts[backend])
 
 
 def test_moco(case):
     double, theirs = moco_truth(case)[1], moco_torch(case, BF16)
     for backend in BACKENDS:
         ours, trained = moco_ours(case, backend)
-        compare(judge, case, backend, ours, theirs, double)
-        compare(judge, case, backend, *evaluate(case, *trained, BF16))
+        compare(case, backend, ours, theirs, double)
+        compare(case, backend, *evaluate(case, *trained, BF16))
 
 
 # --- the comparison must be able to fail: PyTorch's autocast as ours, spoilt ---
