@@ -189,13 +189,15 @@ demo:
 lint:
 	@tests/lint/run
 
-## install: programs, pipelines and man pages below PREFIX
+## install: programs, pipelines, man pages and python/ below PREFIX
 install: all
-	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/share/man/man5 $(DESTDIR)$(PREFIX)/share/sprat/pipelines
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/share/man/man5 $(DESTDIR)$(PREFIX)/share/sprat/pipelines $(DESTDIR)$(PREFIX)/share/sprat/python/examples
 	install $(TOOLS:%=$(BIN)/%) $(DESTDIR)$(PREFIX)/bin
 	install -m 644 $(foreach t,$(TOOLS),cmd/$t/$t.1) $(DESTDIR)$(PREFIX)/share/man/man1
 	install -m 644 lib/stream/wire.5 $(DESTDIR)$(PREFIX)/share/man/man5
 	install $(wildcard pipelines/*) $(DESTDIR)$(PREFIX)/share/sprat/pipelines
+	install -m 644 $(wildcard python/*.py) $(DESTDIR)$(PREFIX)/share/sprat/python
+	install $(wildcard python/examples/*.py) $(DESTDIR)$(PREFIX)/share/sprat/python/examples
 
 clean:
 	rm -rf build bin
