@@ -64,7 +64,7 @@ def dtype_name(array):
 
 def pack(record):
     """A record as the list of its frames."""
-    header = {"kind": record.kind, "scalars": record.scalars}
+    header = {"kind": record.kind, **({"scalars": record.scalars} if record.scalars else {})}
     arrays = {name: np.ascontiguousarray(a) for name, a in record.tensors.items()}
     if arrays:
         header["tensors"] = [[name, dtype_name(a), list(a.shape)] for name, a in arrays.items()]
