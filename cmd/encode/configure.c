@@ -218,6 +218,31 @@ bool has_head(const struct net_config *c)
 	return strcmp(c->head, "none") != 0;
 }
 
+static int offer(struct record *schema, const char *name, enum dtype d, int rank, const int64_t *shape)
+{
+	if (schema->offer_count == RECORD_TENSORS && !record_offered(schema, name))
+		return fail("the stage in front and encode offer more than %d names together: let it offer fewer", RECORD_TENSORS);
+	record_offer(schema, name, d, rank, shape);
+	return 0;
+}
+
+int offer_own(struct record *schema, const char *prefix, int view, int rows, int width)
+{
+	char name[TENSOR_NAME];
+
+	if (format(name, sizeof(name), "%s%d", prefix, view) < 0)
+		return fail_code(EXIT_USAGE, "'%.40s...' is too long for a name: give a shorter one with --as", prefix);
+	return offer(schema, name, F32, 2, (int64_t[]){ rows, width });
+}
+
+int offer_others(struct record *schema, const struct record *up)
+{
+	for (int i = 0; i < up->offer_count; i++)
+		if (offer(schema, up->offers[i].name, up->offers[i].dtype, up->offers[i].rank, up->offers[i].shape) < 0)
+			return -1;
+	return 0;
+}
+
 bool view_name(const char *name, const char *prefix, int views, int *view)
 {
 	size_t n = strlen(prefix);

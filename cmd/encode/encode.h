@@ -54,6 +54,10 @@ bool has_head(const struct net_config *c);
 /* Refuses facts and offers that no stage could mean: every view u8 [batch,h,w,3] of one size, counts of at least one. */
 int check_schema(const struct record *schema);
 
+/* Adds to the offers of a schema: a name of our own, and those of the stage in front. 0, or -1 after fail(): they do not fit. */
+int offer_own(struct record *schema, const char *prefix, int view, int rows, int width);
+int offer_others(struct record *schema, const struct record *up);
+
 /* Whether name is prefix followed by a view number below views (stored in *view). */
 bool view_name(const char *name, const char *prefix, int views, int *view);
 /* Answers with a fault that says which option would make a name that nobody gives. */

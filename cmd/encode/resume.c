@@ -41,14 +41,16 @@ static int check_facts(const struct run *u, const char *path, const struct tenso
 	return 0;
 }
 
+enum { LOSS_FACTS = RECORD_CLIENT_FACTS + 1 }; /* an open's, and the empty name of a loss that gave none */
+
 /* What no stage in front names was the loss's: it has yet to come, and name it. */
 static int keep_facts(struct run *u, const char *path, const struct tensors *f)
 {
 	for (int i = 0; i < f->meta_count; i++)
 		if (is_fact(f->meta[i].key) && strlen(f->meta[i].key) < SCALAR_NAME && !record_scalar(u->facts, f->meta[i].key) &&
-		    u->loss->scalar_count <= RECORD_CLIENT_FACTS)
+		    u->loss->scalar_count <= LOSS_FACTS)
 			record_set_text(u->loss, f->meta[i].key, f->meta[i].value);
-	if (record_check_facts(u->loss, RECORD_CLIENT_FACTS, "checkpoint's loss") < 0)
+	if (record_check_facts(u->loss, LOSS_FACTS, "checkpoint's loss") < 0)
 		return fail("'%s' has too many facts that no stage of this line names: it is no checkpoint of this line", path);
 	record_copy_facts(u->facts, u->loss);
 	return 0;

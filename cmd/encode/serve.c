@@ -38,12 +38,12 @@ static struct pass *make_room(struct server *v, int rows)
 
 /* --- what can be asked for --- */
 
-static void describe(struct server *v)
+static int describe(struct server *v)
 {
 	const struct record *up = stage_schema(v->s);
 	const struct tensor *classes = record_find(up, "classes");
 	struct record *schema = v->schema = record_new(KIND_SCHEMA);
-	char name[TENSOR_NAME];
+	int r = 0;
 
 	stage_describe(v->s, schema);
 	record_set_bool(schema, "trained", false);
@@ -51,16 +51,12 @@ static void describe(struct server *v)
 	copy_origin(schema, up);
 	if (classes)
 		record_add(schema, tensor_share(classes));
-	for (int i = 0; i < v->views; i++) { /* before the others': a name that two make means ours */
-		snprintf(name, sizeof(name), "feature%d", i);
-		record_offer(schema, name, F32, 2, (int64_t[]){ v->batch, net_feature_dim(v->w.net) });
-		if (!v->w.head)
-			continue;
-		snprintf(name, sizeof(name), "%s%d", v->w.head, i);
-		record_offer(schema, name, F32, 2, (int64_t[]){ v->batch, net_configuration(v->w.net)->dim });
+	for (int i = 0; r == 0 && i < v->views; i++) { /* before the others': a name that two make means ours */
+		r = offer_own(schema, "feature", i, v->batch, net_feature_dim(v->w.net));
+		if (r == 0 && v->w.head)
+			r = offer_own(schema, v->w.head, i, v->batch, net_configuration(v->w.net)->dim);
 	}
-	for (int i = 0; i < up->offer_count; i++)
-		record_offer(schema, up->offers[i].name, up->offers[i].dtype, up->offers[i].rank, up->offers[i].shape);
+	return r == 0 ? offer_others(schema, up) : -1;
 }
 
 /* --- answering --- */
@@ -304,10 +300,10 @@ int serve(struct stage *s, const struct options *o)
 	r = frozen_load(&v.w, o, stage_schema(s));
 	if (r == 0 && o->calibrate)
 		r = calibrate(s, &v.w, make_room(&v, v.batch), v.batch);
-	if (r == 0) {
-		describe(&v);
+	if (r == 0)
+		r = describe(&v);
+	if (r == 0)
 		r = stage_serve(s, false);
-	}
 	if (r == 0)
 		r = serve_requests(&v);
 	release(&v);

@@ -98,16 +98,8 @@ static int make_trainer(struct training *r)
 	return result;
 }
 
-static void offer(struct record *schema, const char *prefix, int view, int rows, int width)
-{
-	char name[TENSOR_NAME];
-
-	snprintf(name, sizeof(name), "%s%d", prefix, view);
-	record_offer(schema, name, F32, 2, (int64_t[]){ rows, width });
-}
-
 /* The schema is sent once, to the one loss: it can carry the state that this loss goes on with. */
-static void describe(struct training *r)
+static int describe(struct training *r)
 {
 	const struct record *up = stage_schema(r->s);
 	struct record *schema = r->schema;
@@ -116,17 +108,16 @@ static void describe(struct training *r)
 	r->incarnation = record_int(schema, "incarnation", 0);
 	record_set_bool(schema, "trained", true);
 	record_set_int(schema, "first_step", r->run.step);
-	for (int i = 0; i < r->view_count; i++) { /* before the others': a name that two make means ours */
-		if (has_head(&r->t.c.net)) {
-			offer(schema, "q", i, r->batch, r->t.c.net.dim);
-			offer(schema, "k", i, r->batch, r->t.c.net.dim);
-		}
-		offer(schema, "feature", i, r->batch, net_feature_dim(r->t.net));
-	}
-	for (int i = 0; i < up->offer_count; i++)
-		record_offer(schema, up->offers[i].name, up->offers[i].dtype, up->offers[i].rank, up->offers[i].shape);
 	for (int i = 0; i < r->run.state->tensor_count; i++)
 		record_add(schema, tensor_share(&r->run.state->tensors[i]));
+	for (int i = 0; i < r->view_count; i++) { /* six at most; before the others': a name that two make means ours */
+		if (has_head(&r->t.c.net)) {
+			offer_own(schema, "q", i, r->batch, r->t.c.net.dim);
+			offer_own(schema, "k", i, r->batch, r->t.c.net.dim);
+		}
+		offer_own(schema, "feature", i, r->batch, net_feature_dim(r->t.net));
+	}
+	return offer_others(schema, up);
 }
 
 static int prepare(struct training *r)
@@ -231,8 +222,7 @@ static int run_line(struct training *r)
 		return -1;
 	if (stage_signal(r->s))
 		return interrupted(r, 0);
-	describe(r);
-	if (stage_serve(r->s, true) < 0)
+	if (describe(r) < 0 || stage_serve(r->s, true) < 0)
 		return -1;
 	r->first = r->run.step;
 	result = r->run.step >= r->end ? nothing_to_do(r) : run_steps(r);

@@ -77,7 +77,10 @@ void record_set_real(struct record *r, const char *name, double v)
 void record_set_text(struct record *r, const char *name, const char *v)
 {
 	size_t n = MIN(strlen(v), (size_t)SCALAR_TEXT - 1);
+	const char *there = record_text(r, name, NULL);
 
+	if (there && strcmp(there, v) == 0) /* facts are copied again and again */
+		return;
 	if (r->texts_used + n + 1 > sizeof(r->texts))
 		bug("the texts of a record exceed %zu bytes", sizeof(r->texts));
 	slot(r, name, SCALAR_STR)->text = r->texts_used;

@@ -1,8 +1,10 @@
 """Whatever a stage refuses, the one who sent it is told, and one sentence on stderr says what was wrong: nobody waits, nobody is silent."""
 import contextlib
+import json
 import os
 import signal
 import subprocess
+import sys
 import time
 
 import augment_peer
@@ -186,6 +188,7 @@ def test_strange_schemas():
     front = {"a front stage that is trained": ([pack(schema())], 2, "being trained"),
              "78 facts": ([augment_schema(**{f"x{i}": i for i in range(60)})], 1, "facts"),
              "facts of 20 kilobytes": ([augment_schema(**{f"x{i}": 900 * "x" for i in range(15)})], 1, "facts"),
+             "64 names": ([augment_schema({f"mask{i}": ("u8", (augment_peer.BATCH,)) for i in range(60)})], 1, "more than 64 names"),
              "a schema twice": ([augment_schema(), augment_schema()], 1, "'schema' out of turn"),
              "fewer rows of one view": ([augment_schema(), uneven()], 1, "5 of 'view1'")}
     with folder() as d:
@@ -201,6 +204,37 @@ def uneven():
     n = augment_peer.SIZE
     picture = lambda rows: np.zeros((rows, n, n, 3), np.uint8)
     return pack(Record("batch", {"step": 0, "part": 0, "parts": 1, "epoch": 0}, {"view0": picture(augment_peer.BATCH), "view1": picture(5)}))
+
+
+def own_facts(d, out, epoch, **facts):
+    """A line of the peer's augment up to an epoch, and a loss with facts of its own: (its first step, the line)."""
+    front = [sys.executable, f"{lines.ROOT}/tests/pipe/augment_peer.py", f"ipc://{d}/front"]
+    many = {f"own{i:02d}": 295 * "x" for i in range(51 - len(augment_peer.FACTS))}     # encode adds 13: the 64 that a loss takes over
+    line = Line(front, ENCODE + [out, "--until", epoch], cwd=d, env=lines.environment(FACTS=json.dumps(many)), stdout=subprocess.PIPE)
+    client = Client(line[1].stdout.readline().decode(), "loss", patience=20)
+    step = first = client.open(**facts).scalars["first_step"]
+    while True:
+        client.want(step, ["q0"])
+        batch = client.take()
+        if batch is None:
+            break
+        client.grad(step, {"q0": np.zeros_like(batch.tensors["q0"])}, {"loss": 1.0})
+        step += 1
+    line.wait(20)
+    return first, line
+
+
+def test_full_facts(d):
+    """As many facts as the page allows, with as long texts: a run has them all, and goes on with them."""
+    for name, facts in (("a loss of twelve short facts, none of them its name", {f"mine{i}": i for i in range(12)}),
+                        ("a loss of eleven long facts", {"loss": "full", **{f"mine{i}": 175 * "y" for i in range(11)}})):
+        for epoch in "12":
+            try:
+                first, line = own_facts(d, f"full{len(name)}", epoch, **facts)
+            except Exception as e:
+                check(f"{name}, epoch {epoch}", False, e)
+                continue
+            check(f"{name}, epoch {epoch}", first == 10 * (int(epoch) - 1) and line.codes == [0, 0], f"{first} {line.codes} {line.stderr}")
 
 
 # --- signals ---
@@ -270,6 +304,7 @@ if __name__ == "__main__":
         test_many_clients(d)
         test_strange_losses(d)
         test_client_fault(d)
+        test_full_facts(d)
         test_signals(d)
         test_hint(d)
     lines.done()
