@@ -1,12 +1,11 @@
 /* augment - the first stage of a line: pictures in, batches of augmented views out */
-#include <malloc.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
 #include "cmd/augment/augment.h"
 #include "lib/base/threads.h"
 
-enum { NICENESS = 10, MAP_FROM = 1 << 20, SHARD = 10000 };
+enum { NICENESS = 10, SHARD = 10000 };
 
 static const struct option_row rows[] = {
 	{ 'r', "recipe", OPT_CHOICE, offsetof(struct options, maker.recipe), 0, 0, "RECIPE", "how views are made", &recipe_table },
@@ -238,7 +237,6 @@ int main(int argc, char **argv)
 		return stage_refuse(manual.name, o.stage.serves);
 
 	/* prepare */
-	mallopt(M_MMAP_THRESHOLD, MAP_FROM); /* fixed: else each giant that is freed raises it, and the heap keeps the next */
 	memory_keep(false);
 	s = stage_new(manual.name, &o.stage, argc, argv);
 	if (nice(NICENESS) < 0)
