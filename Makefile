@@ -197,6 +197,7 @@ install: all
 	install -m 644 lib/stream/wire.5 $(DESTDIR)$(PREFIX)/share/man/man5
 	install $(wildcard pipelines/*) $(DESTDIR)$(PREFIX)/share/sprat/pipelines
 	install -m 644 $(wildcard python/*.py) $(DESTDIR)$(PREFIX)/share/sprat/python
+	install python/check-stage $(DESTDIR)$(PREFIX)/share/sprat/python
 	install $(wildcard python/examples/*.py) $(DESTDIR)$(PREFIX)/share/sprat/python/examples
 
 clean:

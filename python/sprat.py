@@ -138,18 +138,24 @@ class Stage:
             events = [recv_monitor_message(link.monitor) for _ in iter(lambda: link.monitor.poll(0), 0)]
             ended = {e["value"] for e in events if e["event"] & ENDS}
             time.sleep(0.2 if ended else 0)           # what was sent before the end may still be on its way
-            for *who, r in [self.receive(link.socket.recv_multipart(), link is self.router) for _ in iter(lambda: link.socket.poll(0), 0)]:
-                self.from_client(*who, r) if who else self.from_server(link, r)
+            while link.socket.poll(0):
+                self.receive(link, link.socket.recv_multipart())
             if link is self.router:
                 self.lines = (self.lines | {e["value"] for e in events if e["event"] == zmq.EVENT_ACCEPTED}) - ended
             elif ended:
                 link.ready = link.close()
         self.ask_servers()
 
-    def receive(self, frames, routed):
-        record = Record.unpack(frames[routed:])
+    def receive(self, link, frames):
+        who = frames[: link is self.router]
+        try:
+            record = Record.unpack(frames[len(who):])
+        except Fault as e:
+            if not who:
+                raise
+            return self.refuse(*who, e)
         self.stop = self.stop or {n: v for n, v in record.scalars.items() if n == "stop"}
-        return *frames[:routed], record
+        return self.from_client(*who, record) if who else self.from_server(link, record)
 
     def read_tickets(self, text):
         *lines, rest = (self.stdin + (text or b"\n" * bool(self.stdin))).split(b"\n")
@@ -288,6 +294,8 @@ class Stage:
         if r.kind == "open" and r.scalars.get("version") == 1 and who not in self.clients:
             self.clients[who], self.served = r.scalars.get("role", "next"), True
             self.router.send(self.down, who)
+        elif r.kind == "want" and self.needs is None and r["step"] >= self.down["fact.steps"]:
+            self.refuse(who, Fault(1, f"the '{role}' stage asked for step {r['step'] + 1}, and there are {self.down['fact.steps']}"))
         elif r.kind == "want" and who in self.clients and not unknown:
             part, names = (r.scalars.get("part", 0), r.scalars.get("parts", 1)), {n for n in r.names if n not in self.offers}
             names |= {*self.needs} if self.needs and len(names) < len(r.names) else set()
@@ -298,9 +306,11 @@ class Stage:
         elif r.kind == "fault":
             self.part(who, Fault(r.scalars.get("code"), f"the '{role}' stage failed: {r.scalars.get('sentence')}", r.scalars.get("said")))
         elif who in self.clients or r.kind in ("open", "want"):
-            fault = Fault(2, f"unable to give '{unknown[0]}'" if unknown else f"the '{role}' stage sent '{r.kind}' out of turn")
-            self.router.send(Record("fault", {"code": 2, "sentence": str(fault), "said": True}), who)
-            self.part(who, fault)
+            self.refuse(who, Fault(2, f"unable to give '{unknown[0]}'" if unknown else f"the '{role}' stage sent '{r.kind}' out of turn"))
+
+    def refuse(self, who, fault):
+        self.router.send(Record("fault", {"code": fault.code, "sentence": str(fault), "said": True}), who)
+        self.part(who, fault)
 
     def part(self, who, fault):
         """Ends with the only client; others are served on."""
