@@ -79,7 +79,8 @@ struct run {
 	struct record *loss;        /* those of the checkpoint that the loss has to name again */
 	struct record *state;       /* the loss's saved state, empty for a new run */
 	struct record *brings;      /* names of its tensors in the last save */
-	char *lineage;
+	char *lineage;              /* a line a stage; the loss's, which comes later, stands behind so many bytes */
+	size_t front;
 	struct tensor *tensors;
 	float *staging;
 };
@@ -100,6 +101,8 @@ void run_close(struct run *u);
 
 /* The pieces of run_open(). A path is freed by the caller; 1 when a checkpoint was read, 0 when there is none, -1. */
 char *run_path(const struct run *u, const char *file);
+/* Ends the lineage with the loss's command, up to the end of its line. */
+void run_command(struct run *u, const char *command);
 int run_resume(struct run *u, struct trainer *t);
 
 #endif

@@ -96,6 +96,7 @@ int run_check(struct run *u, const struct record *open)
 	if (r == 0)
 		r = check_agreement(u, open);
 	if (r == 0) {
+		run_command(u, record_text(open, "command", ""));
 		record_copy_facts(u->facts, open);
 		if (!record_scalar(u->facts, "fact.loss")) /* one that gives no name has the empty one */
 			record_set_text(u->facts, "fact.loss", "");
@@ -124,6 +125,18 @@ static int keep_state(struct run *u, const char *path, const struct tensors *f)
 		record_name(u->brings, t->name);
 	}
 	return 0;
+}
+
+/* Should the model be written again before the loss is there, it says what the checkpoint says. */
+static void keep_command(struct run *u, const struct tensors *f)
+{
+	const char *saved = tensors_meta(f, "lineage");
+
+	for (const char *c = u->lineage; saved && *c; c++)
+		if (*c == '\n')
+			saved = strchr(saved, '\n') ? strchr(saved, '\n') + 1 : NULL;
+	if (saved)
+		run_command(u, saved);
 }
 
 static void note_changes(const struct tensors *f, const struct record *facts)
@@ -158,6 +171,7 @@ static enum found take(struct run *u, const char *path, const struct tensors *f,
 	}
 	if (keep_facts(u, path, f) < 0 || keep_state(u, path, f) < 0)
 		return REFUSED;
+	keep_command(u, f);
 	u->step = u->saved = step;
 	note_changes(f, u->facts);
 	return TAKEN;

@@ -56,6 +56,19 @@ char *run_path(const struct run *u, const char *file)
 	return xasprintf("%s/%s", u->dir, file);
 }
 
+void run_command(struct run *u, const char *command)
+{
+	int n = (int)strcspn(command, "\n");
+
+	u->lineage[u->front] = '\0';
+	if (n > 0) {
+		char *whole = xasprintf("%s%.*s\n", u->lineage, n, command);
+
+		free(u->lineage);
+		u->lineage = whole;
+	}
+}
+
 /* --- writing --- */
 
 static int metadata(const struct run *u, const struct trainer *t, struct metadata *m, char (*values)[SCALAR_TEXT])
@@ -233,6 +246,7 @@ int run_open(struct run *u, const char *dir, bool fresh, struct trainer *t, cons
 	*u = (struct run){ .dir = dir, .lock = -1, .fresh = fresh, .facts = record_new(KIND_SCHEMA), .loss = record_new(KIND_SCHEMA),
 			   .state = record_new(KIND_SCHEMA), .brings = record_new(KIND_WANT) };
 	u->lineage = xstrdup(lineage);
+	u->front = strlen(lineage);
 	u->tensors = xcalloc(trainer_count(t) + RECORD_TENSORS, sizeof(*u->tensors));
 	for (int i = 0; i < facts->scalar_count; i++) /* also made.*, which is no fact */
 		if (strncmp(facts->scalars[i].name, "made.", 5) == 0)

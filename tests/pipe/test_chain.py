@@ -1,5 +1,6 @@
 """Longer lines: a frozen teacher between augment and the trained network passes on what it does not make, works only for what is
 asked, and dies like any other stage."""
+import os
 import signal
 import subprocess
 
@@ -41,7 +42,16 @@ def test_pass_through(d):
     check("a line of four", plain.codes == [0] * 3 and taught.codes == [0] * 4 and not taught.words, f"{taught.codes} {taught.stderr}")
     (a, _), (b, meta) = (safetensors(f"{d}/{x}/model.safetensors") for x in ("plain", "taught"))
     check("a teacher that nobody asks changes nothing", all(np.array_equal(a[n], b[n]) for n in a) and len(a) == len(b))
-    check("but stands in the lineage", any("--as t" in v for v in meta.values()), meta)
+    kept = meta["lineage"].split("\n")
+    check("but stands in the lineage, where each stage has its line", [x.split(" ")[0] for x in kept] == ["augment", "encode", "encode", "loss", ""] and
+          "--as t" in kept[1] and kept[3] == "loss moco:k=64", meta)
+    model = content(f"{d}/taught/model.safetensors")
+    os.unlink(f"{d}/taught/model.safetensors")
+    again = Line(AUGMENT, TEACHER, STUDENT + ["taught"], cwd=d, stdout=subprocess.PIPE)
+    again[-1].stdout.readline()
+    check("a model that is written again before the loss has come is the same", content(f"{d}/taught/model.safetensors") == model)
+    again.kill(-1)
+    again.wait(20)
 
 
 def test_teacher(d):
