@@ -146,6 +146,18 @@ static int check_view(const struct record *schema, int i)
 	return 0;
 }
 
+/* A model keeps the size, and is evaluated with it. */
+static int check_size(const struct record *schema)
+{
+	const struct tensor *view = record_offered(schema, "view0");
+	int64_t size = record_int(schema, "fact.size", view->shape[1]);
+
+	if (record_scalar(schema, "fact.size") && (view->shape[1] != size || view->shape[2] != size))
+		return fail("the stage in front says size = %lld, but its views are %lldx%lld", (long long)size, (long long)view->shape[1],
+			    (long long)view->shape[2]);
+	return 0;
+}
+
 int check_schema(const struct record *schema)
 {
 	static const char *const counts[] = { "fact.batch", "fact.views", "fact.steps_per_epoch", "fact.steps" };
@@ -158,7 +170,7 @@ int check_schema(const struct record *schema)
 	for (int i = 0; i < record_int(schema, "fact.views", 0); i++)
 		if (check_view(schema, i) < 0)
 			return -1;
-	return 0;
+	return check_size(schema);
 }
 
 /* A file with a head has its width; another one asked for would be passed over. */

@@ -69,6 +69,7 @@ static int load_weights(struct training *r, const struct tensors *file)
 static int make_trainer(struct training *r)
 {
 	const struct record *up = stage_schema(r->s);
+	int64_t epochs = (record_int(up, "fact.steps", 0) + r->steps_per_epoch - 1) / r->steps_per_epoch;
 	struct tensors file = { 0 };
 	struct trainer_config c = {
 		.optim = r->o->optim,
@@ -79,7 +80,7 @@ static int make_trainer(struct training *r)
 		.seed = (uint64_t)record_int(up, "fact.seed", 0),
 		.batch = r->batch,
 		.steps_per_epoch = r->steps_per_epoch,
-		.epochs = (double)record_int(up, "fact.epochs", 1),
+		.epochs = (double)record_int(up, "fact.epochs", epochs),
 		.meter = r->o->profile,
 	};
 	int result;

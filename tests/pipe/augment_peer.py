@@ -1,5 +1,5 @@
 """augment_peer.py ENDPOINT [DIE_AT] - an `augment` of 20 steps in Python: prints its ticket, serves noise that depends on
-(seed, step, view) alone, and, when told to, kills itself with SIGKILL on the first want of step DIE_AT. $FACTS: more facts, as JSON."""
+(seed, step, view) alone, and, when told to, kills itself with SIGKILL on the first want of step DIE_AT. $FACTS: others, as JSON; null: without."""
 import json
 import os
 import signal
@@ -12,6 +12,7 @@ BATCH, SIZE, VIEWS, PER_EPOCH, EPOCHS, SEED = 8, 32, 2, 10, 2, 7
 FACTS = {"data": "80-noise", "samples": BATCH * PER_EPOCH, "split": "train", "holdout": "", "recipe": "noise", "size": SIZE,
          "mean": "0.5,0.5,0.5", "std": "0.25,0.25,0.25", "views": VIEWS, "batch": BATCH, "steps_per_epoch": PER_EPOCH,
          "epochs": EPOCHS, "steps": EPOCHS * PER_EPOCH, "seed": SEED, "eval": False, **json.loads(os.environ.get("FACTS", "{}"))}
+FACTS = {name: value for name, value in FACTS.items() if value is not None}
 OFFERS = {**{f"view{i}": ("u8", (BATCH, SIZE, SIZE, 3)) for i in range(VIEWS)}, "index": ("i64", (BATCH,)),
           "label": ("i32", (BATCH,))}
 

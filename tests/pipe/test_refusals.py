@@ -188,6 +188,7 @@ def test_strange_schemas():
     front = {"a front stage that is trained": ([pack(schema())], 2, "being trained"),
              "78 facts": ([augment_schema(**{f"x{i}": i for i in range(60)})], 1, "facts"),
              "facts of 20 kilobytes": ([augment_schema(**{f"x{i}": 900 * "x" for i in range(15)})], 1, "facts"),
+             "a size that its views have not": ([augment_schema(size=64)], 1, "size = 64, but its views are 32x32"),
              "64 names": ([augment_schema({f"mask{i}": ("u8", (augment_peer.BATCH,)) for i in range(60)})], 1, "more than 64 names"),
              "a schema twice": ([augment_schema(), augment_schema()], 1, "'schema' out of turn"),
              "fewer rows of one view": ([augment_schema(), uneven()], 1, "5 of 'view1'")}

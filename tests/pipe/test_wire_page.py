@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 
+import augment_peer
 import lines
 import msgpack
 import numpy as np
@@ -113,6 +114,23 @@ def test_names(d):
     check("and every name on the page is offered", table <= names, table - names)
 
 
+def test_left_out(d):
+    """A front that gives the required facts alone, and one that gives what the page says they are then taken for."""
+    defaults = {"seed": 0, "epochs": 2, "mean": "0,0,0", "std": "1,1,1"}
+    required = ("views", "batch", "steps", "steps_per_epoch")
+    rows = []
+    for out, given in (("bare", {}), ("full", defaults)):
+        facts = {n: given.get(n) for n in augment_peer.FACTS if n not in required}
+        front = [sys.executable, f"{ROOT}/tests/pipe/augment_peer.py", f"ipc://{d}/{out}.socket"]
+        net = ["encode", "-q", "-j1", "-a", "mobilenet_v3_small", "--small", "--dim", "16", "-o", out]
+        line = Line(front, net, ["loss", "-q", "-j1", "moco:k=64"], cwd=d, env=lines.environment(FACTS=json.dumps(facts))).wait(60)
+        rows.append([{n: v for n, v in row.items() if n != "images_s"} for row in lines.json_lines(line.stdout)])
+        check(f"{out} facts: the line ends well", line.codes == [0, 0, 0] and len(rows[-1]) == 21, f"{line.codes} {line.stderr}")
+    check("facts that are left out are those of the page", rows[0] == rows[1], rows)
+    flat = re.sub(r"\s+", " ", PAGE)
+    check("which it names", all(f"{n} {v}" in flat for n, v in defaults.items() if n != "epochs") and "epochs steps/steps_per_epoch" in flat)
+
+
 def main():
     messages = conversation()
     test_bytes(messages)
@@ -121,6 +139,7 @@ def main():
     with folder() as d:
         images(f"{d}/data", 24)
         test_names(d)
+        test_left_out(d)
     lines.done()
 
 
