@@ -55,6 +55,8 @@ class Record:
     def unpack(cls, frames):
         try:
             h = msgpack.unpackb(frames[0])
+            for n, d in ((n, d) for n, d, _ in h.get("tensors", ()) if d not in DTYPES):
+                raise Fault(1, f"'{n}' came as '{d}', but tensors are u8, i32, i64 or f32")
             tensors = {n: numpy.frombuffer(f, DTYPES[d]).reshape(s) for (n, d, s), f in zip(h.get("tensors", ()), frames[1:], strict=True)}
             return cls(h["kind"], h.get("scalars", ()), tensors, {n: (d, *s) for n, d, s in h.get("offers", ())}, h.get("names", ()))
         except (ValueError, KeyError, TypeError, AttributeError, msgpack.UnpackException) as e:
