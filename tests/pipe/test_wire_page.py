@@ -1,5 +1,6 @@
 """lib/stream/wire.5 says what is so: its conversation is held with the real loss byte by byte, its limits are the headers', and what sprat's
 stages send of facts and names stands on it"""
+import glob
 import json
 import os
 import re
@@ -11,10 +12,10 @@ import lines
 import msgpack
 import numpy as np
 from lines import ROOT, Line, check, content, folder, images
-from peer import DTYPES, Client, Server, pack, receive, unpack
+from peer import DTYPES, KINDS, Client, Server, pack, receive, unpack
 
 PAGE = content(f"{ROOT}/lib/stream/wire.5").decode()
-HEADERS = "".join(content(f"{ROOT}/lib/stream/{h}").decode() for h in ("record.h", "wire.h", "ticket.h"))
+SOURCES = "".join(content(path).decode() for path in sorted(glob.glob(f"{ROOT}/lib/stream/*.[ch]")) + [f"{ROOT}/lib/tensor/tensor.h"])
 
 
 class Message:
@@ -38,8 +39,8 @@ def test_bytes(messages):
         check(f"{kind}: the bytes are the notation's", msgpack.unpackb(m.frames[0]) == m.said, msgpack.unpackb(m.frames[0]))
         record = unpack(m.frames)
         check(f"{kind}: a codec from the page packs the same", pack(record) == m.frames, [f.hex() for f in pack(record)])
-    kinds = [m.said["kind"] for m in messages]
-    check("all kinds but fault are shown", set(kinds) == {"open", "schema", "want", "batch", "grad", "end", "close"}, kinds)
+    kinds = {m.said["kind"] for m in messages}
+    check("all kinds are shown", kinds == set(KINDS), kinds)
 
 
 def close_to(ours, theirs):
@@ -49,16 +50,23 @@ def close_to(ours, theirs):
     return abs(ours - theirs) < 1e-6 if isinstance(ours, float) else ours == theirs
 
 
-def test_conversation(messages):
-    """The page's server and the real loss: what loss sends are the page's bytes, what it is sent are too."""
+def start_loss(messages):
     server = Server("encode")
     loss = subprocess.Popen([f"{lines.BIN}/loss", "-q", *messages[0].said["scalars"]["command"].split(" ")[1:]], stdin=subprocess.PIPE,
-                            stdout=subprocess.PIPE)
+                            stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     loss.stdin.write(f"{server.ticket}\n".encode())
     loss.stdin.close()
-    for m in messages[:-1]:
+    return server, loss
+
+
+def test_conversation(messages, last):
+    """The page's server, whose last word is an end or a fault, and the real loss: what loss sends are the page's bytes, what it is sent are too."""
+    server, loss = start_loss(messages)
+    for m in messages:
         kind = m.said["kind"]
-        if kind in ("schema", "batch", "end"):
+        if kind in ({"end", "fault", "close"} - {last}):
+            continue
+        if kind in ("schema", "batch", last):
             server.socket.send_multipart([who] + m.frames)
             continue
         who, *frames = receive(server.socket, 20)
@@ -69,18 +77,55 @@ def test_conversation(messages):
             check("loss's gradient is the page's", good, [f.hex() for f in frames])
         else:
             check(f"loss's {kind} is the page's, byte by byte", frames == m.frames, [f.hex() for f in frames])
-    out = loss.stdout.read()
+    out, said = loss.stdout.read(), loss.stderr.read()
     server.close()
-    check("and it ends well", loss.wait(20) == 0 and b'"step": 1' in out, f"{loss.returncode} {out}")
+    due = next(m.said["scalars"]["code"] for m in messages if m.said["kind"] == last)
+    check(f"and the page's {last} ends it", loss.wait(20) == due and b'"step": 1' in out and not said, f"{loss.returncode} {out} {said}")
+
+
+def test_client(messages, d):
+    """A real server takes the page's open and close."""
+    line = Line(["augment", "-q", "-j1", "--size", "32", "--batch", "8", "data"], cwd=d, stdout=subprocess.PIPE)
+    client = Client(line[0].stdout.readline().decode(), "test")
+    shown = {m.said["kind"]: m.frames for m in messages}
+    client.socket.send_multipart(shown["open"])
+    schema = unpack(receive(client.socket, 20))
+    client.socket.send_multipart(shown["close"])
+    line.wait(20)
+    check("augment takes the page's open and close", schema.kind == "schema" and line.codes == [0] and not line.stderr, f"{line.codes} {line.stderr}")
+
+
+# (constant, what the page's number is more than it, the page's words)
+LIMITS = (
+    ("TICKET_MAX", 0, "less than {} bytes with its newline"), ("STAGE_NAME", -1, "name, at most {} bytes:"), ("ENDPOINT_MAX", -1, ", at most {} bytes."),
+    ("WIRE_HEADER_MAX", 0, "one MessagePack map, at most {} bytes."), ("WIRE_VERSION", 0, "version ({})"), ("FRAME_MAX", 0, "at most {} gigabytes."),
+    ("RECORD_SCALARS", 0, "named values; at most {},"), ("SCALAR_NAME", -1, "names of at most {} bytes"), ("SCALAR_TEXT", -1, "texts of at most {},"),
+    ("TEXTS", 0, "all texts together {};"), ("RECORD_TENSORS", 0, "what the frames hold; at most {},"),
+    ("RECORD_NAMES", 0, "what is asked for; at most {},"), ("TENSOR_NAME", -1, "name: at most {} bytes"), ("TENSOR_RANK", 0, "array of at most {} integers"),
+    ("DEPTH_MAX", 0, "nesting deeper than {}"), ("CREDIT", 0, "at most {} wants open at a server"), ("WINDOW_MAX", 0, "steps behind ({},"),
+    ("KEEP_MB", 0, "as many as {} megabytes"), ("PATIENCE", 0, "seconds of that ({})"), ("RECORD_FACTS", 0, "A schema has at most {} facts"),
+    ("RECORD_CLIENT_FACTS", 0, "an open {},"), ("HEARTBEAT_LEAST", 0, "but at least {} and"), ("HEARTBEAT_MOST", 0, "at most {} seconds, for lost"),
+    ("OWN_FACTS", 0, "{} of them encode's"), ("FACT_TEXTS", 0, "texts of {} bytes together"), ("CLIENT_FACT_TEXTS", 0, "with texts of {}."),
+)
+
+
+def constants():
+    """Of lib/stream: #defines, enums, and what stands there without a name."""
+    found = {n: int(v) for n, v in re.findall(r"(?:#define (?=\w+ +\d)|\b)([A-Z][A-Z_]+)(?: = | +)(\d+)\b", SOURCES)}
+    number = lambda pattern: int(re.search(pattern, SOURCES)[1])
+    texts = number(r"char texts\[(\d+)\]")
+    found.update(TEXTS=texts, STAGE_NAME=number(r"char stage\[(\d+)\]"), FRAME_MAX=(1 << number(r"FRAME_MAX \(1LL << (\d+)\)")) >> 30,
+                 KEEP_MB=number(r"keep_bytes = (\d+) << 20"), PATIENCE=number(r"patience = (\d+)"),
+                 OWN_FACTS=content(f"{ROOT}/cmd/encode/train.c").decode().count('facts, "fact.'))
+    share = texts // (found["RECORD_SCALARS"] + 1)
+    return {**found, "FACT_TEXTS": share * found["RECORD_FACTS"], "CLIENT_FACT_TEXTS": share * found["RECORD_CLIENT_FACTS"]}
 
 
 def test_limits():
-    defined = {n: int(v) for n, v in re.findall(r"#define (\w+) +(\d+)\b", HEADERS)}
-    flat = re.sub(r"\s+", " ", PAGE)
-    for name, sentence in (("WIRE_HEADER_MAX", "at most {} bytes."), ("RECORD_SCALARS", "at most {}, names of at most"), ("TICKET_MAX", "less than {} bytes"),
-                           ("RECORD_TENSORS", "what the frames hold; at most {},"), ("RECORD_NAMES", "what is asked for; at most {},"),
-                           ("RECORD_FACTS", "A schema has at most {} facts"), ("RECORD_CLIENT_FACTS", "an open {},")):
-        check(f"{name} is the page's", name in defined and sentence.format(defined[name]) in flat, f"{defined.get(name)}: {sentence}")
+    defined, flat = constants(), re.sub(r"\s+", " ", PAGE)
+    for name, more, sentence in LIMITS:
+        sentence = sentence.format(defined[name] + more)
+        check(f"{name} is the page's", sentence in flat, sentence)
 
 
 def names_of(schema):
@@ -134,10 +179,12 @@ def test_left_out(d):
 def main():
     messages = conversation()
     test_bytes(messages)
-    test_conversation(messages)
+    for last in ("end", "fault"):
+        test_conversation(messages, last)
     test_limits()
     with folder() as d:
         images(f"{d}/data", 24)
+        test_client(messages, d)
         test_names(d)
         test_left_out(d)
     lines.done()
