@@ -133,6 +133,12 @@ def names_of(schema):
     return {n for n in schema.scalars if "." in n}, {re.sub(r"\d$", "I", n) for n in [*schema.offers, *schema.tensors]}
 
 
+def paired(names, types):
+    """Names of one row of the table, each with its type; one type may be that of all."""
+    names, types = names.split(", "), types.split(", ")
+    return zip(names, types * len(names) if len(types) == 1 else types)
+
+
 def test_names(d):
     """What real stages send: in front, trained, evaluating, as a teacher."""
     augment = ["augment", "-q", "-j1", "--size", "32", "--batch", "8", "data"]
@@ -140,18 +146,22 @@ def test_names(d):
     net = ["encode", "-q", "-j1", "-a", "mobilenet_v3_small", "--small"]
     Line(augment, net + ["--until", "1", "-o", "run"], ["loss", "-q", "moco:k=64"], cwd=d).wait()
     model = ["-w", "run/model.safetensors"]
-    facts, names = set(), set()
+    facts, names, odd = set(), set(), []
+    types = {n: t for ns, ts in re.findall(r"^\.It (fact\S.*?) Ta (.+?) Ta", PAGE, re.M) for n, t in paired(ns, ts)}
     for stages in ([augment], [evaluation], [augment, net + ["-o", "fresh"]], [evaluation, net + ["--eval"] + model],
                    [augment, net + ["--frozen", "--as", "t"] + model]):
         line = Line(*stages, cwd=d, stdout=subprocess.PIPE)
         client = Client(line[-1].stdout.readline().decode(), "test")
-        found = names_of(client.open())
+        schema = client.open()
+        found = names_of(schema)
         facts, names = facts | found[0], names | found[1]
+        odd += [f"{n} is {type(v).__name__}" for n, v in schema.facts().items() if types.get(n) != type(v).__name__]
         client.close()
         line.wait(20)
     said = set(re.findall(r"(?:fact|made)\.\w+", PAGE))
     said |= {f"fact.{n}" for n in re.findall(r"fact\.\w+, fact\.(\w+)", PAGE)}
     check("every fact that a stage sends is on the page", facts <= said, facts - said)
+    check("and is of the type that stands there", not odd, odd)
     rest = said - facts - {"fact.loss", "made.labels"}     # from a loss; where augment is given a table
     check("and every fact on the page is sent", not rest, rest)
     table = set(re.findall(r"^\.It (\w+) Ta (?:u8|f32|i32|i64)", PAGE.split(".Sh NAMES")[1], re.M)) | {"lineage", "classes"}
