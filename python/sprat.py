@@ -293,16 +293,18 @@ class Stage:
 
     def from_client(self, who, r):
         role, unknown = self.clients.get(who, "next"), [n for n in r.names if n not in self.down.offers]
+        step, part, parts = place = [r.scalars.get(n, otherwise) for n, otherwise in (("step", None), ("part", 0), ("parts", 1))]
+        steps, size = self.down["fact.steps"], self.down["fact.batch"]
         if r.kind == "open" and r.scalars.get("version") == 1 and who not in self.clients:
             self.clients[who], self.served = r.scalars.get("role", "next"), True
             self.router.send(self.down, who)
-        elif r.kind == "want" and self.needs is None and r["step"] >= self.down["fact.steps"]:
-            self.refuse(who, Fault(1, f"the '{role}' stage asked for step {r['step'] + 1}, and there are {self.down['fact.steps']}"))
+        elif r.kind == "want" and not (all(type(n) is int for n in place) and 0 <= step < steps and 0 <= part < parts <= size):
+            self.refuse(who, Fault(1, f"the '{role}' stage asked for part {part} of {parts} of step {step} from 0, of {steps} steps of {size} rows"))
         elif r.kind == "want" and who in self.clients and not unknown:
-            part, names = (r.scalars.get("part", 0), r.scalars.get("parts", 1)), {n for n in r.names if n not in self.offers}
+            names = {n for n in r.names if n not in self.offers}
             names |= {*self.needs} if self.needs and len(names) < len(r.names) else set()
-            r.scalars = {"step": r["step"], "part": part[0], "parts": part[1]}
-            self.requests.append((who, r, None if self.needs is None else self.want(r["step"], sorted(names), *part)))
+            r.scalars = {"step": step, "part": part, "parts": parts}
+            self.requests.append((who, r, None if self.needs is None else self.want(step, sorted(names), part, parts)))
         elif r.kind == "close":
             self.clients.pop(who, None)
         elif r.kind == "fault":

@@ -156,8 +156,10 @@ static int answer(struct stage *s, struct maker *m, const struct request *q, str
 	int64_t step = record_int(want, "step", -1);
 	int part = (int)record_int(want, "part", 0), parts = (int)record_int(want, "parts", 1);
 
-	if (want->kind != KIND_WANT)
-		return fail("unable to answer '%s': augment is not trained", kind_name(want->kind));
+	if (want->kind != KIND_WANT) {
+		fail("unable to answer '%s': augment is not trained", kind_name(want->kind));
+		return stage_decline(s, q);
+	}
 	record_reset(batch, KIND_BATCH);
 	record_set_int(batch, "step", step);
 	record_set_int(batch, "part", part);

@@ -1,6 +1,8 @@
 /* serve.c - a frozen network: what it answers is a pure function of the request */
 #include "cmd/encode/encode.h"
 
+#include "lib/nn/parts.h"
+
 enum { AHEAD = 2 };  /* requests whose views are asked for upstream before the first is answered */
 
 struct pending {
@@ -131,19 +133,43 @@ static void enqueue(struct server *v, int client, struct record *want)
 	v->pending[v->count++] = p;
 }
 
+/* Rows of a step: the last one of an evaluation may be shorter. */
+static int rows_of(const struct server *v, int64_t step)
+{
+	int64_t samples = record_int(v->schema, "fact.samples", 0), left = samples - step * v->batch;
+
+	return record_bool(v->schema, "fact.eval", false) && samples > 0 ? (int)MAX(0, MIN(left, v->batch)) : v->batch;
+}
+
+/* What the stage in front would refuse, to us and so to all clients, is refused here to the one who asks. */
+static int check_want(const struct server *v, const struct record *want)
+{
+	int64_t step = record_int(want, "step", -1), part = record_int(want, "part", 0), parts = record_int(want, "parts", 1);
+	int64_t steps = record_int(v->schema, "fact.steps", 0);
+
+	if (want->kind != KIND_WANT)
+		return fail("unable to answer '%s': this encode is not trained", kind_name(want->kind));
+	if (step < 0 || step >= steps)
+		return fail("unable to give step %lld: there are %lld", (long long)step + 1, (long long)steps);
+	if (part >= parts || part_rows(rows_of(v, step), (int)part, (int)parts) == 0)
+		return fail("unable to give part %lld of %lld of step %lld, which has %d rows", (long long)part, (long long)parts,
+			    (long long)step + 1, rows_of(v, step));
+	for (int n = 0; n < want->name_count; n++)
+		if (!record_offered(v->schema, want->names[n]))
+			return refuse_name(want->names[n]);
+	return 0;
+}
+
 static int take_want(struct server *v, const struct request *q)
 {
-	struct record *want = record_new(KIND_WANT);
+	struct record *want;
 
+	if (check_want(v, q->record) < 0)
+		return stage_decline(v->s, q);
+	want = record_new(KIND_WANT);
 	copy_place(want, q->record);
-	for (int n = 0; n < q->record->name_count; n++) {
-		if (!record_offered(v->schema, q->record->names[n])) {
-			record_free(want);
-			refuse_name(q->record->names[n]);
-			return stage_decline(v->s, q);
-		}
+	for (int n = 0; n < q->record->name_count; n++)
 		record_name(want, q->record->names[n]);
-	}
 	enqueue(v, q->client, want);
 	return 0;
 }

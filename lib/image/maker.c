@@ -259,6 +259,8 @@ int maker_make(struct maker *m, int64_t step, int part, int parts, const char *c
 			    (long long)m->facts.steps);
 	span = sampler_span(m->facts.samples, (int)m->facts.batch, m->facts.eval, step, part, parts);
 	rows = (int)(span.end - span.begin);
+	if (rows < 1)
+		return fail("unable to give part %d of %d of step %lld: it has no rows", part, parts, (long long)step + 1);
 	if (prepare_tensors(m, rows, names, count, out, bases) < 0)
 		return -1;
 	expect_next(m, step, part, parts);

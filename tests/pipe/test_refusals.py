@@ -46,6 +46,8 @@ STRANGE = {
     "a step as a float": (opened(scalars("want", step=0.0)), "'step' as an integer"),
     "no step": (opened(scalars("want", part=0)), "'step' as an integer"),
     "a part as text": (opened(scalars("want", step=0, part="0")), "'part' as an integer"),
+    "a part without rows": (opened(scalars("want", step=0, part=0, parts=100)), "no rows"),
+    "a gradient": (opened(scalars("grad", step=0)), "not trained"),
     "a trillionth part": (opened(scalars("want", step=0, part=0, parts=10**12)), "parts"),
     "twenty facts": ([[msgpack.packb({"kind": "open", "scalars": {**OPEN["scalars"], **{f"fact.x{i}": i for i in range(20)}}})]], "facts"),
 }
@@ -79,6 +81,28 @@ def test_strange_clients(d):
     keep.close()
     line.wait(20)
     check("and augment ends well", line.code == 0, line.code)
+
+
+def test_strange_pupils(d):
+    """What the stage in front would refuse is refused to the one who asks, and the others are served on."""
+    line, ticket = start(d, AUGMENT + ["data"], ENCODE[:-1] + ["--frozen"])
+    keep = Client(ticket, "test")
+    keep.open()
+    cases = {"a step past the end": ({"step": 10**9}, "there are 10"), "a step before the first": ({"step": -1}, "there are 10"),
+             "a part of none": ({"step": 0, "part": 0, "parts": 0}, "part 0 of 0"), "a part without rows": ({"step": 0, "part": 0, "parts": 9}, "8 rows"),
+             "a part beyond": ({"step": 0, "part": 2, "parts": 2}, "part 2 of 2"), "a gradient": ({"step": 0}, "not trained")}
+    for n, (name, (place, part)) in enumerate(cases.items()):
+        client = Client(ticket, "pupil")
+        client.open()
+        client.send(Record("grad" if name == "a gradient" else "want", place, names=["feature0"]))
+        fault = last_word(client.socket)
+        check(f"a teacher asked for {name}: its client is told", fault and part in fault["sentence"] and len(line.words) == n + 1, f"{fault} {line.stderr}")
+        client.socket.close(linger=0)
+    keep.want(0, ["feature0"])
+    check("the other one is served on", keep.take().tensors["feature0"].shape[0] == 8)
+    keep.close()
+    line.wait(20)
+    check("and both end well", line.codes == [0, 0], f"{line.codes} {line.stderr}")
 
 
 def test_lonely_clients(d):
@@ -301,6 +325,7 @@ if __name__ == "__main__":
     with folder() as d:
         images(f"{d}/data", 40)
         test_strange_clients(d)
+        test_strange_pupils(d)
         test_lonely_clients(d)
         test_many_clients(d)
         test_strange_losses(d)
