@@ -33,7 +33,13 @@ WARN     = -Wall -Wextra -Wmissing-prototypes -Wstrict-prototypes -Wvla -Wshadow
 CPPFLAGS = -I. -D_GNU_SOURCE $(if $(POINTS),-DTEST_POINTS) $(if $(HAVE_DNNL),-DWITH_ONEDNN) $(PACKAGES) $(if $(PLAIN),-DPLAIN) $(SYSROOT:%=--sysroot=%)
 CFLAGS   = -std=gnu11 $(OPT) $(WARN) -fopenmp -fPIC -fno-math-errno $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer)
 LDFLAGS  = -fopenmp $(if $(SAN),-fsanitize=$(SAN)) $(SYSROOT:%=--sysroot=%)
-HAVE_DNNL := $(if $(BLAS),,$(wildcard $(SYSROOT)/usr/include/dnnl.h))
+
+# oneDNN 2 and 3 are known, as built for threads that OpenMP counts (or for one): with another the build says that it goes without.
+DNNL := $(if $(BLAS),,$(shell echo DNNL_VERSION_MAJOR DNNL_CPU_THREADING_RUNTIME DNNL_RUNTIME_OMP DNNL_RUNTIME_SEQ | \
+	$(CC) $(SYSROOT:%=--sysroot=%) -include dnnl.h -E -P -x c - 2>/dev/null | tail -n 1))
+HAVE_DNNL := $(and $(filter 2 3,$(firstword $(DNNL))),$(filter $(word 2,$(DNNL)),$(wordlist 3,4,$(DNNL))))
+$B/lib/tensor/backend.o: CFLAGS += $(if $(HAVE_DNNL)$(POINTS),,$(if $(DNNL),$(shell echo "make: this oneDNN is none of versions 2 and 3 with \
+	OpenMP (lib/tensor/onednn_describe.h): products are OpenBLAS's alone" >&2)))
 
 # What each program may link: the house rule that keeps the wings apart. Floor order: stream, tensor, base.
 ONEDNN   = $(if $(HAVE_DNNL),-ldnnl)

@@ -1,5 +1,5 @@
 /*
- * onednn.c - the only file that knows oneDNN: matrix products and convolutions as primitives, made once for each shape
+ * onednn.c - matrix products and convolutions as primitives of oneDNN, made once for each shape
  *
  * Making a primitive takes up to a millisecond (it may compile a kernel), running one a microsecond besides the work, so each
  * thread keeps those it has met in a hash table. Inside our parallel regions a thread has no threads of its own to give: a
@@ -10,8 +10,8 @@
 #ifdef WITH_ONEDNN
 #include "lib/tensor/onednn.h"
 #include "lib/tensor/gemm.h"
+#include "lib/tensor/onednn_describe.h"
 
-#include <dnnl.h>
 #include <omp.h>
 
 enum kind { PRODUCT, CONVOLUTION, ORDER };
@@ -102,14 +102,14 @@ static dnnl_primitive_attr_t attributes(const struct shape *s, bool add)
 	check(dnnl_primitive_attr_set_scratchpad_mode(attr, dnnl_scratchpad_mode_user), "dnnl_primitive_attr_set_scratchpad_mode", s);
 	if (add) {
 		check(dnnl_post_ops_create(&ops), "dnnl_post_ops_create", s);
-		check(dnnl_post_ops_append_sum(ops, 1), "dnnl_post_ops_append_sum", s);
+		check(describe_sum(ops), "dnnl_post_ops_append_sum", s);
 		check(dnnl_primitive_attr_set_post_ops(attr, ops), "dnnl_primitive_attr_set_post_ops", s);
 		dnnl_post_ops_destroy(ops);
 	}
 	return attr;
 }
 
-static void add_array(struct room *r, struct made *p, int arg, const dnnl_memory_desc_t *d)
+static void add_array(struct room *r, struct made *p, int arg, const layout *d)
 {
 	dnnl_exec_arg_t *a = &p->args[p->arrays++];
 
@@ -120,7 +120,7 @@ static void add_array(struct room *r, struct made *p, int arg, const dnnl_memory
 /* The primitive of a description, which is used up, and room for its scratch; its arrays were added before. */
 static void complete(struct room *r, struct made *p, dnnl_primitive_desc_t pd)
 {
-	const dnnl_memory_desc_t *scratch = dnnl_primitive_desc_query_md(pd, dnnl_query_scratchpad_md, 0);
+	const layout *scratch = dnnl_primitive_desc_query_md(pd, dnnl_query_scratchpad_md, 0);
 
 	check(dnnl_primitive_create(&p->primitive, pd), "dnnl_primitive_create", &p->shape);
 	add_array(r, p, DNNL_ARG_SCRATCHPAD, scratch);
@@ -137,77 +137,28 @@ static dnnl_data_type_t type_of(int element)
 	return element == BF16 ? dnnl_bf16 : dnnl_f32;
 }
 
-static dnnl_memory_desc_t matrix(int rows, int columns, int ld, bool transposed, dnnl_data_type_t type)
-{
-	dnnl_memory_desc_t d;
-	dnnl_dims_t dims = { rows, columns }, strides = { transposed ? 1 : ld, transposed ? ld : 1 };
-
-	if (dnnl_memory_desc_init_by_strides(&d, 2, dims, type, strides) != dnnl_success)
-		bug("oneDNN does not take a matrix of %d x %d", rows, columns);
-	return d;
-}
-
 static void make_product(struct room *r, struct made *p)
 {
 	const struct sizes *s = &p->shape.product;
 	dnnl_data_type_t type = type_of(s->element);
-	dnnl_memory_desc_t a = matrix(s->m, s->k, s->lda, s->trans_a, type), b = matrix(s->k, s->n, s->ldb, s->trans_b, type);
-	dnnl_memory_desc_t c = matrix(s->m, s->n, s->ldc, false, type_of(s->result));
-	dnnl_matmul_desc_t d;
+	struct arrays a = {
+		.in = layout_matrix(s->m, s->k, s->lda, s->trans_a, type),
+		.weights = layout_matrix(s->k, s->n, s->ldb, s->trans_b, type),
+		.out = layout_matrix(s->m, s->n, s->ldc, false, type_of(s->result)),
+	};
 	dnnl_primitive_desc_t pd;
 	dnnl_primitive_attr_t attr = attributes(&p->shape, s->add);
 
-	check(dnnl_matmul_desc_init(&d, &a, &b, NULL, &c), "dnnl_matmul_desc_init", &p->shape);
-	check(dnnl_primitive_desc_create(&pd, &d, attr, r->engine, NULL), "dnnl_primitive_desc_create", &p->shape);
-	add_array(r, p, DNNL_ARG_SRC, &a);
-	add_array(r, p, DNNL_ARG_WEIGHTS, &b);
-	add_array(r, p, DNNL_ARG_DST, &c);
+	check(describe_product(&pd, r->engine, &a, attr), "the description", &p->shape);
+	add_array(r, p, DNNL_ARG_SRC, a.in);
+	add_array(r, p, DNNL_ARG_WEIGHTS, a.weights);
+	add_array(r, p, DNNL_ARG_DST, a.out);
 	complete(r, p, pd);
 	dnnl_primitive_attr_destroy(attr);
+	arrays_free(&a);
 }
 
 /* --- convolutions --- */
-
-static dnnl_memory_desc_t tensor(int a, int b, int c, int d, dnnl_format_tag_t tag)
-{
-	dnnl_memory_desc_t m;
-
-	if (dnnl_memory_desc_init_by_tag(&m, 4, (dnnl_dims_t){ a, b, c, d }, dnnl_f32, tag) != dnnl_success)
-		bug("oneDNN does not take an array of %d x %d x %d x %d", a, b, c, d);
-	return m;
-}
-
-static dnnl_memory_desc_t inputs(const struct conv *c)
-{
-	return tensor(c->images, c->in_c, c->in_h, c->in_w, dnnl_nhwc);
-}
-
-static dnnl_memory_desc_t outputs(const struct conv *c)
-{
-	return tensor(c->images, c->out_c, c->out_h, c->out_w, dnnl_nhwc);
-}
-
-static dnnl_memory_desc_t weights(const struct conv *c, dnnl_format_tag_t tag)
-{
-	return tensor(c->out_c, c->in_c, c->k, c->k, tag);
-}
-
-/* False: not among those that oneDNN knows. */
-static bool describe(const struct conv *c, int way, dnnl_convolution_desc_t *d)
-{
-	dnnl_memory_desc_t in = inputs(c), out = outputs(c), any = weights(c, dnnl_format_tag_any);
-	dnnl_dims_t stride = { c->stride, c->stride }, pad = { c->pad, c->pad };
-	dnnl_status_t s;
-
-	if (way == CONV_OUTPUT)
-		s = dnnl_convolution_forward_desc_init(d, dnnl_forward_training, dnnl_convolution_direct, &in, &any, NULL, &out, stride,
-						       pad, pad);
-	else if (way == CONV_INPUT)
-		s = dnnl_convolution_backward_data_desc_init(d, dnnl_convolution_direct, &in, &any, &out, stride, pad, pad);
-	else
-		s = dnnl_convolution_backward_weights_desc_init(d, dnnl_convolution_direct, &in, &any, NULL, &out, stride, pad, pad);
-	return s == dnnl_success;
-}
 
 #define ROW_PIXELS 8   /* of the output: kernels that multiply a row at a time are slow when it is shorter */
 
@@ -220,47 +171,38 @@ static bool is_fast(const_dnnl_primitive_desc_t pd, const struct conv *c)
 	return strstr(name, ":avx") && !(c->out_w < ROW_PIXELS && !strncmp(name, "brg", 3));
 }
 
-/* The first fast implementation, NULL where there is none. */
-static dnnl_primitive_desc_t choose(const struct room *r, const dnnl_convolution_desc_t *d, const struct shape *s,
-				    dnnl_primitive_desc_t hint)
+static struct arrays arrays_of(const struct conv *c)
 {
-	dnnl_primitive_attr_t attr = attributes(s, false);
-	dnnl_primitive_desc_iterator_t at = NULL;
-	dnnl_status_t more = dnnl_primitive_desc_iterator_create(&at, d, attr, r->engine, hint);
-	dnnl_primitive_desc_t pd = NULL;
-
-	while (more == dnnl_success && !pd) {
-		pd = dnnl_primitive_desc_iterator_fetch(at);
-		if (is_fast(pd, &s->conv))
-			break;
-		dnnl_primitive_desc_destroy(pd);
-		pd = NULL;
-		more = dnnl_primitive_desc_iterator_next(at);
-	}
-	if (at)
-		dnnl_primitive_desc_iterator_destroy(at);
-	dnnl_primitive_attr_destroy(attr);
-	return pd;
+	return (struct arrays){
+		.in = layout_tensor(c->images, c->in_c, c->in_h, c->in_w, dnnl_nhwc),
+		.weights = layout_tensor(c->out_c, c->in_c, c->k, c->k, dnnl_format_tag_any),
+		.out = layout_tensor(c->images, c->out_c, c->out_h, c->out_w, dnnl_nhwc),
+	};
 }
 
-/* The backward ways want that of the forward pass as a hint. */
+/* The first fast implementation, NULL where there is none. The backward ways want one of the forward pass as a hint. */
 static dnnl_primitive_desc_t conv_pd(const struct room *r, const struct shape *s)
 {
-	dnnl_convolution_desc_t d, ahead;
-	dnnl_primitive_desc_t hint = NULL, pd;
+	const struct conv *c = &s->conv;
+	struct conv ahead = *c;
+	struct arrays a = arrays_of(c);
+	dnnl_primitive_attr_t attr = attributes(s, false);
+	dnnl_primitive_desc_t hint = NULL, pd = NULL;
 
-	if (!describe(&s->conv, s->conv.way, &d) || !describe(&s->conv, CONV_OUTPUT, &ahead))
-		return NULL;
-	if (s->conv.way != CONV_OUTPUT && dnnl_primitive_desc_create(&hint, &ahead, NULL, r->engine, NULL) != dnnl_success)
-		return NULL;
-	pd = choose(r, &d, s, hint);
+	ahead.way = CONV_OUTPUT;
+	if (c->way != CONV_OUTPUT)
+		hint = describe_conv(r->engine, &a, &ahead, NULL, NULL, NULL);
+	if (hint || c->way == CONV_OUTPUT)
+		pd = describe_conv(r->engine, &a, c, attr, hint, is_fast);
 	if (hint)
 		dnnl_primitive_desc_destroy(hint);
+	dnnl_primitive_attr_destroy(attr);
+	arrays_free(&a);
 	return pd;
 }
 
 /* How it wants its weights. */
-static const dnnl_memory_desc_t *filters_of(const_dnnl_primitive_desc_t pd, int way)
+static const layout *filters_of(const_dnnl_primitive_desc_t pd, int way)
 {
 	return dnnl_primitive_desc_query_md(pd, way == CONV_WEIGHT ? dnnl_query_diff_weights_md : dnnl_query_weights_md, 0);
 }
@@ -277,30 +219,33 @@ static void make_convolution(struct room *r, struct made *p)
 {
 	const struct conv *c = &p->shape.conv;
 	dnnl_primitive_desc_t pd = need_conv_pd(r, &p->shape);
-	dnnl_memory_desc_t in = inputs(c), out = outputs(c);
+	struct arrays a = arrays_of(c);
 
-	add_array(r, p, c->way == CONV_INPUT ? DNNL_ARG_DIFF_SRC : DNNL_ARG_SRC, &in);
+	add_array(r, p, c->way == CONV_INPUT ? DNNL_ARG_DIFF_SRC : DNNL_ARG_SRC, a.in);
 	add_array(r, p, c->way == CONV_WEIGHT ? DNNL_ARG_DIFF_WEIGHTS : DNNL_ARG_WEIGHTS, filters_of(pd, c->way));
-	add_array(r, p, c->way == CONV_OUTPUT ? DNNL_ARG_DST : DNNL_ARG_DIFF_DST, &out);
+	add_array(r, p, c->way == CONV_OUTPUT ? DNNL_ARG_DST : DNNL_ARG_DIFF_DST, a.out);
 	complete(r, p, pd);
+	arrays_free(&a);
 }
 
 /* Arrays: the weights (kh, kw, in, out), and as the convolution has them. */
 static void make_order(struct room *r, struct made *p)
 {
-	bool back = p->shape.conv.way == CONV_WEIGHT;
+	const struct conv *c = &p->shape.conv;
+	bool back = c->way == CONV_WEIGHT;
 	dnnl_primitive_desc_t conv = need_conv_pd(r, &p->shape), pd;
-	const dnnl_memory_desc_t *filters = filters_of(conv, p->shape.conv.way);
-	dnnl_memory_desc_t plain = weights(&p->shape.conv, dnnl_hwio);
+	const layout *filters = filters_of(conv, c->way);
+	layout *plain = layout_tensor(c->out_c, c->in_c, c->k, c->k, dnnl_hwio);
 	dnnl_primitive_attr_t attr = attributes(&p->shape, back);
 
-	check(dnnl_reorder_primitive_desc_create(&pd, back ? filters : &plain, r->engine, back ? &plain : filters, r->engine, attr),
+	check(dnnl_reorder_primitive_desc_create(&pd, back ? filters : plain, r->engine, back ? plain : filters, r->engine, attr),
 	      "dnnl_reorder_primitive_desc_create", &p->shape);
-	add_array(r, p, back ? DNNL_ARG_TO : DNNL_ARG_FROM, &plain);
+	add_array(r, p, back ? DNNL_ARG_TO : DNNL_ARG_FROM, plain);
 	add_array(r, p, back ? DNNL_ARG_FROM : DNNL_ARG_TO, filters);
 	complete(r, p, pd);
 	dnnl_primitive_attr_destroy(attr);
 	dnnl_primitive_desc_destroy(conv);
+	layout_free(plain);
 }
 
 /* --- finding --- */
@@ -391,22 +336,25 @@ void onednn_multiply(void *room, const struct product *p)
 size_t onednn_filters(void *room, const struct conv *c)
 {
 	struct shape s = { .kind = CONVOLUTION, .conv = *c };
-	dnnl_memory_desc_t first;
 	int threads = omp_get_max_threads();
-	bool alike = true;
+	dnnl_primitive_desc_t first;
+	size_t size;
 
 	omp_set_num_threads(1);
-	for (s.conv.images = c->images; alike && s.conv.images; s.conv.images /= 2) {
+	first = conv_pd(room, &s);
+	size = first ? dnnl_memory_desc_get_size(filters_of(first, c->way)) : 0;
+	while (size && (s.conv.images /= 2)) {
 		dnnl_primitive_desc_t pd = conv_pd(room, &s);
 
-		if (pd && s.conv.images == c->images)
-			first = *filters_of(pd, c->way);
-		alike = pd && dnnl_memory_desc_equal(&first, filters_of(pd, c->way));
+		if (!pd || !dnnl_memory_desc_equal(filters_of(first, c->way), filters_of(pd, c->way)))
+			size = 0;
 		if (pd)
 			dnnl_primitive_desc_destroy(pd);
 	}
+	if (first)
+		dnnl_primitive_desc_destroy(first);
 	omp_set_num_threads(threads);
-	return alike ? dnnl_memory_desc_get_size(&first) : 0;
+	return size;
 }
 
 void onednn_order(void *room, const struct conv *c, float *weight, float *filters)
