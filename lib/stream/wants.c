@@ -104,6 +104,9 @@ static int check_answer(const struct stage *s, const struct server *v, const str
 				    (long long)record_find(r, w->request->names[0])->shape[0], w->request->names[0], (long long)t->shape[0], name,
 				    (long long)w->step + 1);
 	}
+	if (r->tensor_count > w->request->name_count)
+		return fail("the '%s' stage sent %d tensors in step %lld, and was asked for %d", v->ticket.stage, r->tensor_count, (long long)w->step + 1,
+			    w->request->name_count);
 	return 0;
 }
 

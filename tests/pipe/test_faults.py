@@ -101,6 +101,7 @@ def test_bad_servers():
         ("a frame too few", [good, frames(head(spec("q0"), spec("k1")), raw)], 1, "refused"),
         ("an answer to another step", [good, pack(batch(4))], 1, "step"),
         ("a tensor that was not sent", [good, frames(head(spec("q0")), raw)], 1, "k1"),
+        ("a tensor that was not asked for", [good, pack(batch(0, q1=NOISE))], 1, "sent 3 tensors in step 1, and was asked for 2"),
         ("a tensor of another shape", [good, pack(batch(0, k1=NOISE[:4]))], 1, "k1"),
         ("a tensor of another type", [good, pack(batch(0, k1=NOISE.view("<i4")))], 1, "k1"),
         ("values that are not finite", [good, pack(batch(0, q0=nan))], 1, "step 1"),
