@@ -290,6 +290,7 @@ static struct made *make(struct room *r, const struct shape *s)
 	p = find(r, s);
 	p->shape = *s;
 	omp_set_num_threads(1);
+#pragma omp critical(onednn_make)   /* in 3.7 threads that make the same kernel at once may get a broken one */
 	makers[s->kind](r, p);
 	omp_set_num_threads(threads);
 	return p;
