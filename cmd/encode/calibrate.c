@@ -1,7 +1,10 @@
-/* calibrate.c - BN statistics of a frozen network from one pass over the training images */
+/* calibrate.c - BN statistics of a frozen network from the training images, of many not all */
 #include "cmd/encode/encode.h"
 
-enum { PLACES = 16 };    /* in the data set that a group is of */
+enum {
+	PLACES = 16,         /* in the data set that a group is of */
+	ENOUGH = 10000,      /* images: their mean is that of all to a hundredth of the deviation */
+};
 
 /* Gathers training images over batches, and averages the statistics of as many at a time as a batch holds. */
 struct calibration {
@@ -26,12 +29,17 @@ static void take_statistics(struct calibration *c)
 	c->count = 0;
 }
 
+static bool has_enough(const struct calibration *c)
+{
+	return c->used * c->batch >= ENOUGH;
+}
+
 /* The held-out images lie evenly in every batch: those of the training split come together from as many answers as it takes. */
 static void gather_rows(struct calibration *c, const struct record *batch)
 {
 	const struct tensor *views = record_find(batch, "view0"), *split = record_find(batch, "split");
 
-	for (int64_t i = 0; i < views->shape[0]; i++) {
+	for (int64_t i = 0; i < views->shape[0] && !has_enough(c); i++) {
 		if (tensor_i32(split)[i] != 0)
 			continue;
 		memcpy(c->rows + c->count++ * c->row_bytes, tensor_u8(views) + i * c->row_bytes, c->row_bytes);
@@ -40,15 +48,30 @@ static void gather_rows(struct calibration *c, const struct record *batch)
 	}
 }
 
+static int64_t common_divisor(int64_t a, int64_t b)
+{
+	return b ? common_divisor(b, a % b) : a;
+}
+
+/* Item i of an order of 0 .. n-1 whose first ones, however many, lie evenly: steps of the golden ratio of n. */
+static int64_t spread(int64_t i, int64_t n)
+{
+	int64_t step = MAX(1, (int64_t)(0.618 * (double)n));
+
+	while (common_divisor(step, n) != 1)
+		step++;
+	return i % n * step % n;
+}
+
 /* Data sets are often sorted by class, and the statistics of one class are not those of all. So a group takes a part each of as many
- * steps, far apart: ask n is part n % parts of the step that many strides on, and every part of every step has its turn once. A last
- * step of fewer rows, which may be too short for parts, comes whole. */
+ * steps, far apart: ask n is part n % parts of a step, and every part of every step has its turn once. A last step of fewer rows, which
+ * may be too short for parts, comes whole. */
 static void ask(struct stage *s, int64_t n, int64_t full, int64_t parts, const struct record *names)
 {
 	int64_t part = n % parts;
 
 	if (n < full * parts)
-		stage_want(s, (n / parts + part * full / parts) % full, (int)part, (int)parts, names);
+		stage_want(s, spread(n / parts + part * full / parts, full), (int)part, (int)parts, names);
 	else
 		stage_want(s, full, 0, 1, names);
 }
@@ -71,6 +94,8 @@ static int read_training(struct stage *s, struct calibration *c)
 			gather_rows(c, batch);
 			record_free(batch);
 		}
+		if (has_enough(c))
+			asks = asked;
 	}
 	record_free(names);
 	return r < 0 ? -1 : r > 0 ? 0 : fail_code(EXIT_GONE, "the stage in front ended before its last batch");

@@ -58,6 +58,31 @@ def test_sorted(d):
     check("data sorted by class have the statistics of all", apart(parts, whole) < 0.06 and not line.words, f"{apart(parts, whole)} {line.stderr}")
 
 
+def idx(folder, pixels, labels):
+    """An IDX data set as MNIST's."""
+    os.makedirs(folder)
+    for name, a in (("images-idx3", pixels), ("labels-idx1", labels)):
+        with open(f"{folder}/train-{name}-ubyte", "wb") as f:
+            f.write(bytes([0, 0, 8, a.ndim]) + np.array(a.shape, ">i4").tobytes() + a.astype("u1").tobytes())
+
+
+def test_many(d):
+    """Of more than 10,000 images not all are read, but some from everywhere: sorted data have the statistics of three quarters of them."""
+    rng, labels = np.random.default_rng(5), np.repeat(np.arange(10), 1280)
+    pixels = np.minimum(255, rng.integers(0, 30, (len(labels), 8, 8)) * (1 + labels[:, None, None]))
+    most, rows = np.arange(len(labels)) % 4 != 0, {}
+    for name, kept in (("all", np.ones_like(most)), ("most", most)):
+        idx(f"{d}/{name}", pixels[kept], labels[kept])
+        line = Line(["augment", "-j1", "--eval", "--size", "16", "--batch", "200", name],
+                    ["encode", "-q", "--eval", "-a", "resnet18", "--calibrate"], cwd=d, stdout=subprocess.PIPE)
+        try:
+            rows[name] = read_all(line[1].stdout.readline().decode(), ["feature0"])[1]["feature0"]
+        finally:
+            line.wait(60)
+    away = np.linalg.norm(rows["all"][most] - rows["most"]) / np.linalg.norm(rows["most"])
+    check("some of many images, from everywhere, are enough", line.codes == [0, 0] and away < 0.04, f"{away} {line.stderr}")
+
+
 def test_short_run(d):
     line = Line(["augment", "-q", "-j1", "--size", "32", "--batch", "8", "--epochs", "2", "--recipe", "moco-cifar", "data"],
                 ["encode", "-j1", "-a", "mobilenet_v3_small", "--small", "--dim", "16", "-o", "run"], ["loss", "-q", "moco:k=64"], cwd=d).wait(60)
@@ -74,5 +99,6 @@ if __name__ == "__main__":
     with folder() as d:
         test_holdout(d)
         test_sorted(d)
+        test_many(d)
         test_short_run(d)
     lines.done()
