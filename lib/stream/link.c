@@ -12,7 +12,8 @@
 enum {
 	PEERS_MAX = 256,
 	CONNECTIONS_MAX = 512,
-	HIGH_WATER = 16,          /* messages; a stage never has more than a few wants open, so a send never blocks */
+	HIGH_WATER = 1024,        /* messages, of which credit leaves a few: ZeroMQ learns only every millisecond what has left, and refuses
+				     to send beyond what it believes to be still there */
 	GRACE_MS = 200,           /* between a link's end and our word for it: its last messages may still be on their way up */
 	HEARTBEAT_LEAST = 5,      /* seconds of silence on tcp: a large frame delays the answer to a ping (libzmq 2709) */
 	HEARTBEAT_MOST = 60,
@@ -294,7 +295,7 @@ static int send_record(void *socket, const struct client *to, const struct recor
 		result = send_frame(socket, r->tensors[i].data, tensor_bytes(&r->tensors[i]), r->tensors[i].owner, i + 1 < r->tensor_count);
 	buffer_unref(header);
 	if (result < 0)
-		fail_code(EXIT_GONE, "unable to send '%s': %s", kind_name(r->kind), zmq_strerror(errno));
+		fail_code(errno == EAGAIN ? EXIT_FAIL : EXIT_GONE, "unable to send '%s': %s", kind_name(r->kind), zmq_strerror(errno));
 	return result;
 }
 
