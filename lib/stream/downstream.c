@@ -336,7 +336,7 @@ int stage_answer(struct stage *s, const struct request *q, const struct record *
 		return 0;
 	if (links_send_client(s->links, q->client, answer) == 0 || why_code() == EXIT_GONE)
 		return 0;
-	return -1;
+	return stage_decline(s, q); /* others are served on */
 }
 
 int stage_decline(struct stage *s, const struct request *q)

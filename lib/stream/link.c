@@ -12,8 +12,7 @@
 enum {
 	PEERS_MAX = 256,
 	CONNECTIONS_MAX = 512,
-	HIGH_WATER = 1024,        /* messages, of which credit leaves a few: ZeroMQ learns only every millisecond what has left, and refuses
-				     to send beyond what it believes to be still there */
+	HIGH_WATER = 1024,        /* messages; credit allows a few, but ZeroMQ learns late which have left, and refuses to send beyond this */
 	GRACE_MS = 200,           /* between a link's end and our word for it: its last messages may still be on their way up */
 	HEARTBEAT_LEAST = 5,      /* seconds of silence on tcp: a large frame delays the answer to a ping (libzmq 2709) */
 	HEARTBEAT_MOST = 60,

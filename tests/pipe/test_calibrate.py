@@ -1,6 +1,7 @@
 """Statistics from the training images: with a hold-out that leaves no batch without a held-out image they are those of the training
 images alone; and a run too short for its own statistics says so, when it ends and when it is evaluated."""
 import os
+import re
 import shutil
 import subprocess
 
@@ -70,17 +71,21 @@ def test_many(d):
     """Of more than 10,000 images not all are read, but some from everywhere: sorted data have the statistics of three quarters of them."""
     rng, labels = np.random.default_rng(5), np.repeat(np.arange(10), 1280)
     pixels = np.minimum(255, rng.integers(0, 30, (len(labels), 8, 8)) * (1 + labels[:, None, None]))
-    most, rows = np.arange(len(labels)) % 4 != 0, {}
+    most, rows, sent = np.arange(len(labels)) % 4 != 0, {}, {}
     for name, kept in (("all", np.ones_like(most)), ("most", most)):
         idx(f"{d}/{name}", pixels[kept], labels[kept])
-        line = Line(["augment", "-j1", "--eval", "--size", "16", "--batch", "200", name],
+        line = Line(["augment", "-v", "-j1", "--eval", "--size", "16", "--batch", "200", name],
                     ["encode", "-q", "--eval", "-a", "resnet18", "--calibrate"], cwd=d, stdout=subprocess.PIPE)
         try:
             rows[name] = read_all(line[1].stdout.readline().decode(), ["feature0"])[1]["feature0"]
         finally:
             line.wait(60)
+        sent[name] = int(re.search(r"sent (\d+) tensors", line.stderr)[1])
     away = np.linalg.norm(rows["all"][most] - rows["most"]) / np.linalg.norm(rows["most"])
     check("some of many images, from everywhere, are enough", line.codes == [0, 0] and away < 0.04, f"{away} {line.stderr}")
+    parts, few = 2 * 16, 4          # two tensors for each of 16 places of a group; asked for ahead, and by read_all() once more
+    check("of 9,600 all are read", 48 * parts <= sent["most"] - 48 <= 48 * parts + few, sent)
+    check("of 12,800 as many as hold 10,000", 50 * parts <= sent["all"] - 64 <= 50 * parts + 2 * few, sent)
 
 
 def test_short_run(d):
