@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include "cmd/augment/augment.h"
+#include "lib/base/isa.h"
 #include "lib/base/threads.h"
 
 enum { NICENESS = 10, SHARD = 10000 };
@@ -235,7 +236,7 @@ int main(int argc, char **argv)
 	threads_passive(argv);
 	first = parse(&o, argc, argv);
 	o.stage.serves = !is_alone(&o);
-	if (first < 0)
+	if (first < 0 || isa_init() < 0)
 		return stage_refuse(manual.name, o.stage.serves);
 
 	/* prepare */

@@ -1,6 +1,7 @@
 /* encode - networks between views and losses: trains one, or serves a frozen one */
 #include "cmd/encode/encode.h"
 
+#include "lib/base/isa.h"
 #include "lib/base/threads.h"
 
 static const struct option_row rows[] = {
@@ -67,7 +68,7 @@ int main(int argc, char **argv)
 		first = fail_code(EXIT_USAGE, "unexpected operand '%s': try 'encode --help'", argv[first]);
 	if (first >= 0 && o.profile && (o.eval || o.frozen))
 		first = fail_code(EXIT_USAGE, "--profile is about training: leave it out with --eval and --frozen");
-	if (first < 0)
+	if (first < 0 || isa_init() < 0)
 		return stage_refuse(manual.name, true);
 
 	/* train or serve */

@@ -1,9 +1,9 @@
 /* train.c - the trained network: one step a want, one checkpoint now and then, the run's end */
 #include "cmd/encode/training.h"
 
+#include "lib/base/isa.h"
 #include "lib/base/threads.h"
 #include "lib/nn/adopt.h"
-#include "lib/nn/kernels.h"
 #include "lib/tensor/backend.h"
 
 /* --- preparing --- */
@@ -36,7 +36,7 @@ static void add_circumstances(const struct training *r, struct record *facts)
 
 	snprintf(text, sizeof(text), "%s %s", b->entry.name, b->version());
 	record_set_text(facts, "made.backend", text);
-	record_set_text(facts, "made.isa", kernels_find(F32)->name);
+	record_set_text(facts, "made.isa", isa_name(isa()));
 	snprintf(text, sizeof(text), "%d", threads_set((int)r->o->stage.jobs));
 	record_set_text(facts, "made.threads", text);
 }

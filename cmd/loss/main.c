@@ -1,6 +1,7 @@
 /*
  * loss - the last stage of a training line: asks for embeddings, answers with gradients, prints a line a step
  */
+#include "lib/base/isa.h"
 #include "lib/base/progress.h"
 #include "lib/base/threads.h"
 #include "lib/loss/loss.h"
@@ -168,7 +169,7 @@ int main(int argc, char **argv)
 
 	/* arguments */
 	threads_passive(argv);
-	if (parse(argc, argv, &o, &w.choice) < 0)
+	if (parse(argc, argv, &o, &w.choice) < 0 || isa_init() < 0)
 		return stage_refuse("loss", false);
 
 	/* prepare */

@@ -1,6 +1,7 @@
 /*
  * probe - the last stage of an evaluation line: collects features of one pass and says how good they are
  */
+#include "lib/base/isa.h"
 #include "lib/base/progress.h"
 #include "lib/base/threads.h"
 #include "lib/probe/probe.h"
@@ -184,7 +185,7 @@ int main(int argc, char **argv)
 
 	/* arguments */
 	threads_passive(argv);
-	if (parse(argc, argv, &o, &w) < 0)
+	if (parse(argc, argv, &o, &w) < 0 || isa_init() < 0)
 		return stage_refuse("probe", false);
 
 	/* prepare */

@@ -18,5 +18,5 @@ static const struct pixel_kernels *const sets[] = {
 
 const struct pixel_kernels *pixel_kernels(void)
 {
-	return sets[MIN((size_t)isa(), ARRAY_SIZE(sets) - 1)];
+	return ISA_ROW(sets);
 }

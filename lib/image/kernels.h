@@ -15,8 +15,6 @@
 #include "lib/image/resample.h"
 
 struct pixel_kernels {
-	const char *name;
-
 	/* w pixels R, G, B to three rows and back; mirror: from right to left. */
 	void (*split)(const uint8_t *rgb, int w, uint8_t *const to[3]);
 	void (*join)(const uint8_t *const from[3], int w, bool mirror, uint8_t *rgb);
@@ -39,7 +37,7 @@ struct pixel_kernels {
 	void (*box)(const uint8_t *const *in, int radius, uint32_t inner, uint32_t outer, int w, uint8_t *out);
 };
 
-/* The set for this processor and SPRAT_ISA. */
+/* The set for isa() (lib/base/isa.h). */
 const struct pixel_kernels *pixel_kernels(void);
 
 #endif

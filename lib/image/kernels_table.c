@@ -3,7 +3,6 @@
 extern const struct pixel_kernels ISA(pixel_kernels);
 
 const struct pixel_kernels ISA(pixel_kernels) = {
-	.name = ISA_TEXT(KERNELS_ISA),
 	.split = ISA(pixel_split),
 	.join = ISA(pixel_join),
 	.quads = ISA(pixel_quads),

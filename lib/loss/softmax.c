@@ -143,7 +143,7 @@ static void move_peak(struct softmax *s, size_t part, float peak, double t)
 static void run_tile(struct softmax *s, int segment, int from, int rows, const float *q, const float *own, const float *keys,
 		     const float *values, double t)
 {
-	const struct kernel *kernel = &kernels[isa()];
+	const struct kernel *kernel = &ISA_ROW(kernels);
 	float *x = s->logits + (size_t)omp_get_thread_num() * ROWS * BLOCK; /* (rows, BLOCK) */
 	int blocks = (s->k + BLOCK - 1) / BLOCK;
 	int first = (int)((int64_t)segment * blocks / s->segments) * BLOCK;

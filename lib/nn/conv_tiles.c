@@ -41,7 +41,8 @@ bool conv_tiled(const struct net *net, const struct node *x, const struct node *
 {
 	bool same = x->h == in->h && x->w == in->w && x->k % 2 == 1 && x->pad == x->k / 2;
 
-	if (!net->kernels[BF16]->tiles || x->op != OP_CONV || x->factor != BF16 || taps_of(x, in) > TAPS_MAX)
+	(void)net;
+	if (isa() < ISA_AMX || x->op != OP_CONV || x->factor != BF16 || taps_of(x, in) > TAPS_MAX)
 		return false;
 	return is_first(in) || ((x->k == 1 || in->c >= 16) && (x->stride > 1 || same));
 }

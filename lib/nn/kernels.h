@@ -8,7 +8,7 @@
  * There is a table for each type of element that activations and their gradients are stored in: f32, or bf16 (the upper half of
  * an f32, rounded to nearest even; denormals may become zeros). All arithmetic is in f32.
  *
- *	const struct kernels *k = kernels_find(F32);   the best here, or what SPRAT_ISA=base|avx2|avx512|avx512bf16|amx forces
+ *	const struct kernels *k = kernels_find(F32);   those of the level that isa() says (lib/base/isa.h)
  *	k->read(tile, raw, rows, ld, &affine, NULL, ACT_HARDSWISH);
  */
 #ifndef NN_KERNELS_H
@@ -67,8 +67,6 @@ struct adamw {
 
 /* What is void is of the table's elements; "_wide" writes floats instead. */
 struct kernels {
-	const char *name;
-	bool tiles;              /* bf16 products go by AMX (tiles.h) */
 	/* dst = act(z) * gate; gate (ld) or NULL. */
 	void (*read)(void *dst, const void *src, int64_t rows, int ld, const struct affine *f, const float *gate, enum act act);
 	/* The same, or += when add. */
@@ -132,7 +130,7 @@ struct kernels {
 	void (*ema)(int64_t n, float m, const float *query, float *key);
 };
 
-/* For F32 or BF16. NULL after fail() when SPRAT_ISA names what this build or machine does not have. */
+/* For F32 or BF16. */
 const struct kernels *kernels_find(enum dtype e);
 
 #endif

@@ -47,7 +47,7 @@ struct meter *meter_new(const struct net *net)
 	m->bandwidth = rate_of_memory();
 	m->products[F32] = rate_of_products(net->backend, F32, false, m->threads);
 	if (uses(net, BF16))
-		m->products[BF16] = rate_of_products(net->backend, BF16, net->kernels[BF16]->tiles, m->threads);
+		m->products[BF16] = rate_of_products(net->backend, BF16, isa() >= ISA_AMX, m->threads);
 	m->lanes = xaligned(m->threads * sizeof(*m->lanes));
 	for (int t = 0; t < m->threads; t++)
 		m->lanes[t].seconds = xaligned((size_t)m->rows * METER_COLUMNS * sizeof(double));

@@ -114,7 +114,7 @@ static void link_elements(struct net *net)
 			narrow &= net->nodes[x->in[s]].store == BF16;
 		x->store = narrow ? BF16 : F32;
 		narrow |= net->config.bf16 && x->op == OP_CONV && is_pixel(x) && is_pixel(&net->nodes[x->in[0]]) && i != net->head;
-		x->factor = narrow && (net->kernels[BF16]->tiles || net->backend->narrow()) ? BF16 : F32;
+		x->factor = narrow && (isa() >= ISA_AMX || net->backend->narrow()) ? BF16 : F32;
 		x->tiled = conv_tiled(net, x, &net->nodes[MAX(0, x->in[0])]);
 	}
 }
@@ -163,7 +163,7 @@ struct net *net_new(const struct net_config *c)
 	net->arch = c->arch;
 	net->kernels[F32] = kernels_find(F32);
 	net->kernels[BF16] = kernels_find(BF16);
-	if (check_config(c) < 0 || !net->kernels[F32] || !(net->backend = backend_find(c->backend)) ||
+	if (check_config(c) < 0 || !(net->backend = backend_find(c->backend)) ||
 	    net_build(net) < 0) {
 		net_free(net);
 		return NULL;

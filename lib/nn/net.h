@@ -6,8 +6,8 @@
  * optimiser, EMA, checkpoint, norm and the finite check are one loop each. Activations live in a pass: one pass for every
  * forward whose backward is still to come (a symmetric loss needs two), planned once, no malloc in the training loop.
  *
- * A pass takes the number of OpenMP threads when it is made. SPRAT_ISA=base|avx2|avx512|avx512bf16|amx in the environment forces the
- * loops' set of instructions (kernels.h); how a pass works inside stands in engine.h.
+ * A net's loops and products are those of the level of instructions when it was made (lib/base/isa.h), a pass takes the number of OpenMP
+ * threads then; how it works inside stands in engine.h.
  *
  * Layout is NHWC throughout. Views enter as u8; (x/255 - mean)/std is fused into the first layer's reading.
  *

@@ -13,22 +13,12 @@ struct slice {
 	bool norm_or_bias;
 };
 
-/* A machine without the asked-for loops was refused by net_new(), so there is always a set here. */
-static const struct kernels *kernels(void)
-{
-	const struct kernels *k = kernels_find(F32);
-
-	if (!k)
-		bug("%s", why());
-	return k;
-}
-
 /* --- norms --- */
 
 /* Squared norms of a*x + b*y, slice by slice. */
 static void square(const struct optimiser *o, double *sums, double a, const float *x, double b, const float *y)
 {
-	const struct kernels *k = kernels();
+	const struct kernels *k = kernels_find(F32);
 
 #pragma omp parallel for schedule(dynamic)
 	for (int i = 0; i < o->count; i++)
@@ -59,7 +49,7 @@ static double decay(const struct optimiser *o, const struct slice *s)
 
 static void sgd_step(struct optimiser *o, double lr, double scale, int64_t step, float *w, const float *g)
 {
-	const struct kernels *k = kernels();
+	const struct kernels *k = kernels_find(F32);
 	const struct choice *c = &o->choice;
 	const struct sgd all = { .lr = (float)lr, .scale = (float)scale, .momentum = (float)choice_value(c, "momentum"),
 		.nesterov = choice_value(c, "nesterov") != 0 };
@@ -99,7 +89,7 @@ static void lars_step(struct optimiser *o, double lr, double scale, int64_t step
 
 static void adamw_step(struct optimiser *o, double lr, double scale, int64_t step, float *w, const float *g)
 {
-	const struct kernels *k = kernels();
+	const struct kernels *k = kernels_find(F32);
 	const struct choice *c = &o->choice;
 	double beta1 = choice_value(c, "beta1"), beta2 = choice_value(c, "beta2"), t = (double)step + 1;
 	const struct adamw all = { .scale = (float)scale, .beta1 = (float)beta1, .rest1 = (float)(1 - beta1), .beta2 = (float)beta2,
@@ -216,7 +206,7 @@ double optimiser_step(struct optimiser *o, double lr, int64_t step, float *w, co
 
 void ema_update(int64_t n, double m, const float *query, float *key)
 {
-	const struct kernels *k = kernels();
+	const struct kernels *k = kernels_find(F32);
 
 #pragma omp parallel for schedule(static)
 	for (int64_t i = 0; i < n; i += SLICE)

@@ -1,35 +1,7 @@
 #include "lib/nn/tiles.h"
 
-#include "lib/base/isa.h"
-
 #ifdef ISA_X86
-#include <cpuid.h>
 #include <immintrin.h>
-#include <sys/syscall.h>
-#include <unistd.h>
-
-/* --- permission --- */
-
-#define ARCH_REQ_XCOMP_PERM 0x1023
-#define XFEATURE_XTILEDATA 18
-
-/* CPUID leaf 7: EDX bits 22 and 24 (clang 14 does not know these by name) */
-static bool has_amx_bf16(void)
-{
-	unsigned a, b, c, d, wanted = 1u << 22 | 1u << 24;
-
-	return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (d & wanted) == wanted;
-}
-
-bool tiles_here(void)
-{
-	static int known = -1;
-
-	if (known < 0)
-		known = isa_widest() == ISA_AVX512 && __builtin_cpu_supports("avx512bf16") && has_amx_bf16() &&
-			syscall(SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) == 0;
-	return known;
-}
 
 /* --- multiplying: tiles 0 to 3 are sums, 4 and 5 left, 6 and 7 right --- */
 

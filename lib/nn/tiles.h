@@ -14,20 +14,18 @@
  * tiles_run() is what lies below: any set of row tiles, each with its own place in the left factor and in the result, in groups
  * with the same steps. Convolutions give it the pixels of an output as rows and a step for each tap and 32 channels.
  *
- * Numbers that are not finite come through; denormals are zeros. Everything here runs on one thread.
+ * Where isa() is ISA_AMX. Numbers that are not finite come through; denormals are zeros. Everything here runs on one thread.
  */
 #ifndef NN_TILES_H
 #define NN_TILES_H
 
+#include "lib/base/isa.h"
 #include "lib/nn/kernels.h"
 #include "lib/tensor/backend.h"
 
 #define TILE_ROWS 16
 #define TILE_DEPTH 32            /* numbers a step */
 #define TILE_BYTES 1024
-
-/* Whether the processor has AMX for bf16 and the system lets us use it (Linux asks to be asked). */
-bool tiles_here(void);
 
 /* Steps of k numbers, and how many of them one takes (even). */
 static inline int tiles_steps(int k)

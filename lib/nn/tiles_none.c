@@ -1,18 +1,11 @@
 /* tiles_none.c - what stands in for tiles.c and tiles_pack.c on processors that cannot have AMX: a refusal */
 #include "lib/nn/tiles.h"
 
-#include "lib/base/isa.h"
-
 #ifndef ISA_X86
-/* Nobody comes here, since tiles_here() says no. */
+/* Nobody comes here, since isa() says no. */
 static void nowhere(void)
 {
 	bug("AMX is not there");
-}
-
-bool tiles_here(void)
-{
-	return false;
 }
 
 struct tiles_room *tiles_open(void)

@@ -1,8 +1,6 @@
 /* tiles_pack.c - matrices laid out for tiles: packed, turned, padded */
 #include "lib/nn/tiles.h"
 
-#include "lib/base/isa.h"
-
 #ifdef ISA_X86
 #include <immintrin.h>
 

@@ -162,5 +162,5 @@ static void (*const offers[])(struct nearest *, const float *, const float *, co
 
 void nearest_offer(struct nearest *h, const float *x, const float *scale, const float *shift, int n, int32_t first)
 {
-	offers[isa()](h, x, scale, shift, n, first);
+	ISA_ROW(offers)(h, x, scale, shift, n, first);
 }

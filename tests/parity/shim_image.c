@@ -1,9 +1,7 @@
 /* shim_image.c - lib/image through plain arguments, for tests that compare with Pillow and torchvision */
 #include "lib/image/colour.h"
-#include "lib/image/kernels.h"
 #include "lib/image/view.h"
 
-const char *image_isa(void);
 int image_size(const uint8_t *data, size_t size, int wh[2]);
 int image_size_as(const uint8_t *data, size_t size, bool exif, int wh[2]);
 int image_decode_as(const uint8_t *data, size_t size, bool exif, int x, int y, int w, int h, uint8_t *rgb);
@@ -16,11 +14,6 @@ void image_colour(int op, float f, uint8_t *rgb, int w, int h);
 void image_blur(float sigma, uint8_t *rgb, int w, int h);
 int image_draw(const char *recipe, int size, int64_t seed, int epoch, int sample, int view, int w, int h, struct draw *d);
 int image_view(const uint8_t *data, size_t size, const struct draw *d, uint8_t *out);
-
-const char *image_isa(void)
-{
-	return pixel_kernels()->name;
-}
 
 int image_size_as(const uint8_t *data, size_t size, bool exif, int wh[2])
 {

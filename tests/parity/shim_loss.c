@@ -1,5 +1,4 @@
 /* Plain-argument doors to lib/loss for the tests in Python (ctypes). */
-#include "lib/base/isa.h"
 #include "lib/base/threads.h"
 #include "lib/loss/loss.h"
 #include "lib/loss/monitor.h"
@@ -20,7 +19,6 @@ int64_t shim_tensor_bytes(const struct tensor *t);
 const char *shim_tensor_name(const struct tensor *t);
 int shim_objective_copy_state(struct objective *to, const struct objective *from);
 int shim_collapse_step(const double *std, int n, int dim);
-const char *shim_isa(void);
 
 int shim_objective_count(void)
 {
@@ -132,9 +130,4 @@ int shim_collapse_step(const double *std, int n, int dim)
 		if (monitor_collapsing(&m, std[i], dim))
 			return i;
 	return -1;
-}
-
-const char *shim_isa(void)
-{
-	return isa_name(isa());
 }

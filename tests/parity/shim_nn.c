@@ -20,9 +20,9 @@ void nn_get(struct shim *s, int i, const float *flat, float *out);
 int nn_ops(void);
 void nn_masks(struct pass *p, uint64_t seed, int step, int stream, int row);
 int nn_drop(const struct pass *p, int i, int row, double *facts, float *mask);
-int nn_act(int act, int64_t n, const float *z, float *value, float *slope);
-int nn_act_bf16(int act, int64_t n, const uint16_t *z, uint16_t *value, uint16_t *slope);
-int nn_narrow(int64_t n, const float *from, uint16_t *to);
+void nn_act(int act, int64_t n, const float *z, float *value, float *slope);
+void nn_act_bf16(int act, int64_t n, const uint16_t *z, uint16_t *value, uint16_t *slope);
+void nn_narrow(int64_t n, const float *from, uint16_t *to);
 const char *nn_op_name(int i);
 
 static struct shim *open_shim(struct shim *s, int height, int width, int splits, int batch, const char *backend)
@@ -110,41 +110,33 @@ void nn_get(struct shim *s, int i, const float *flat, float *out)
 }
 
 /* act(z) and act'(z) of n elements, a multiple of LANES, all arrays aligned. */
-static int act_as(enum dtype e, int act, int64_t n, const void *z, void *value, void *slope)
+static void act_as(enum dtype e, int act, int64_t n, const void *z, void *value, void *slope)
 {
 	const struct kernels *k = kernels_find(e);
 	const struct affine none = { 0 };
 
-	if (!k)
-		return -1;
 	k->read(value, z, n / LANES, LANES, &none, NULL, act);
 	k->finish(slope, NULL, false, z, n / LANES, LANES, &none, act, NULL, NULL, NULL, false);
-	return 0;
 }
 
-int nn_act(int act, int64_t n, const float *z, float *value, float *slope)
+void nn_act(int act, int64_t n, const float *z, float *value, float *slope)
 {
 	for (int64_t i = 0; i < n; i++)
 		slope[i] = 1;
-	return act_as(F32, act, n, z, value, slope);
+	act_as(F32, act, n, z, value, slope);
 }
 
-int nn_act_bf16(int act, int64_t n, const uint16_t *z, uint16_t *value, uint16_t *slope)
+void nn_act_bf16(int act, int64_t n, const uint16_t *z, uint16_t *value, uint16_t *slope)
 {
 	for (int64_t i = 0; i < n; i++)
 		slope[i] = 0x3f80;
-	return act_as(BF16, act, n, z, value, slope);
+	act_as(BF16, act, n, z, value, slope);
 }
 
-/* Floats to bf16 as they are stored. -1 after fail(). */
-int nn_narrow(int64_t n, const float *from, uint16_t *to)
+/* Floats to bf16 as they are stored. */
+void nn_narrow(int64_t n, const float *from, uint16_t *to)
 {
-	const struct kernels *k = kernels_find(BF16);
-
-	if (!k)
-		return -1;
-	k->narrow(to, from, n);
-	return 0;
+	kernels_find(BF16)->narrow(to, from, n);
 }
 
 void nn_masks(struct pass *p, uint64_t seed, int step, int stream, int row)

@@ -111,8 +111,8 @@ int main(void)
 	struct rng r;
 	int bad = 0;
 
-	if (!tiles_here()) {
-		check_skip("products by AMX", "this processor has none");
+	if (isa_choose("amx") < 0) {
+		check_skip("products by AMX", why());
 		return check_done();
 	}
 	room = tiles_open();
