@@ -98,7 +98,7 @@ ifeq ($(if $(PLAIN),,$(firstword $(subst -, ,$(MACHINE)))),x86_64)
 $(foreach i,avx2 avx512 avx512bf16,$(eval $(call kernel_rules,nn,$(call kernels,nn),$i,f32)))
 $(foreach i,avx2 avx512 avx512bf16,$(eval $(call kernel_rules,nn,$(KERNELS_TYPED),$i,bf16)))
 $(foreach i,avx2 avx512,$(eval $(call kernel_rules,image,$(call kernels,image),$i,u8)))
-$B/lib/nn/tiles.o $B/lib/nn/tiles_pack.o: CFLAGS += $(ISA_amx-CFLAGS)
+$B/lib/tensor/amx_run.o $B/lib/tensor/amx_pack.o: CFLAGS += $(nn-CFLAGS) $(ISA_amx-CFLAGS)
 endif
 $(foreach w,nn image,$(patsubst %,$B/%.o,$(call kernels,$w))): CFLAGS += $(ISA_base-CFLAGS)
 

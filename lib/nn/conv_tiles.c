@@ -1,5 +1,5 @@
 /*
- * The value of a chunk's input pixels lies in scratch with zeros around it. A tile's 16 rows are 16 pixels of an output row, or,
+ * The value of a chunk's input pixels lies in scratch with zeros around it. A panel's 16 rows are 16 pixels of an output row, or,
  * where rows are short, one pixel of 16 images; each tap of the window is the same rows read from another place, 32 channels a
  * step. Taps outside of the image are left out. The input's gradient is the same with the output's gradient read and transposed
  * weights; at stride s the pixels of the input fall into s*s phases, each with taps of its own.
@@ -47,26 +47,26 @@ bool conv_tiled(const struct net *net, const struct node *x, const struct node *
 	return is_first(in) || ((x->k == 1 || in->c >= 16) && (x->stride > 1 || same));
 }
 
-/* --- weights: (taps, in, out) as packed right factors; of each column tile its taps one after another --- */
+/* --- weights: (taps, in, out) as packed right factors; of each column panel its taps one after another --- */
 
 size_t conv_tiles_weights(const struct node *x, const struct node *in, bool turned)
 {
 	if (turned)
-		return is_first(in) ? 0 : taps_of(x, in) * tiles_packed(x->c, in->c);
-	return taps_of(x, in) * tiles_packed(channels_of(x, in), x->c);
+		return is_first(in) ? 0 : taps_of(x, in) * amx_packed(x->c, in->c);
+	return taps_of(x, in) * amx_packed(channels_of(x, in), x->c);
 }
 
 void conv_tiles_pack(const struct task *t, const struct node *x, const struct node *in, bool turned, char *to)
 {
 	int channels = channels_of(x, in), taps = taps_of(x, in);
-	int k = turned ? x->c : channels, n = turned ? channels : x->c, columns = tiles_columns(n);
-	int64_t tap = (int64_t)tiles_steps(k) * TILE_BYTES;
+	int k = turned ? x->c : channels, n = turned ? channels : x->c, columns = amx_panels(n);
+	int64_t tap = (int64_t)amx_steps(k) * AMX_STEP_BYTES;
 
 	for (int i = t->thread; i < taps * columns; i += t->p->threads) {
-		struct tiles_source s = { t->params + x->weight + (int64_t)(i / columns) * channels * x->c, F32, x->c, turned };
+		struct amx_source s = { t->params + x->weight + (int64_t)(i / columns) * channels * x->c, F32, x->c, turned };
 		int column = i % columns;
 
-		tiles_pack(to + ((int64_t)column * taps + i / columns) * tap, 0, &s, k, n, column, column + 1);
+		amx_pack(to + ((int64_t)column * taps + i / columns) * tap, 0, &s, k, n, column, column + 1);
 	}
 }
 
@@ -107,7 +107,7 @@ static struct phase backward_phase(const struct node *x, int py, int px)
 }
 
 struct sweep {
-	struct tiles_room *room;
+	struct amx_room *room;
 	struct tile from;        /* the source */
 	bool bordered;           /* taps left and right of an image read zeros and are not left out */
 	int h, w, channels;      /* of it */
@@ -120,7 +120,7 @@ struct sweep {
 	int images, y0, y1;      /* rows of the result to be made */
 };
 
-/* A row tile: pixels of the result from i on in row j, or pixel i of the images from image on. */
+/* A row panel: pixels of the result from i on in row j, or pixel i of the images from image on. */
 struct spot {
 	int image, j, i;
 	uint64_t taps;           /* bits of those that lie inside */
@@ -129,8 +129,8 @@ struct spot {
 
 struct lists {
 	struct spot *spot;
-	struct tiles_row *row;
-	struct tiles_group *group;
+	struct amx_panel *panel;
+	struct amx_group *group;
 	int32_t *left, *right;
 	int spots, groups, steps;
 };
@@ -157,21 +157,21 @@ static struct lists lists_for(const struct sweep *s, const struct phase *p)
 {
 	size_t spots = by_images(s) ? (size_t)((s->images + 15) / 16) * s->to_h * s->to_w
 				    : (size_t)s->images * (s->y1 - s->y0) * ((s->to_w + 15) / 16);
-	size_t groups = MAX(1, p->count * p->count), steps = groups * MAX(1, p->count * tiles_steps(s->channels));
-	char *at = tiles_lend(s->room, TILES_LISTS, spots * (sizeof(struct spot) + sizeof(struct tiles_row)) +
-				      groups * sizeof(struct tiles_group) + 2 * steps * sizeof(int32_t));
+	size_t groups = MAX(1, p->count * p->count), steps = groups * MAX(1, p->count * amx_steps(s->channels));
+	char *at = amx_lend(s->room, AMX_LISTS, spots * (sizeof(struct spot) + sizeof(struct amx_panel)) +
+				      groups * sizeof(struct amx_group) + 2 * steps * sizeof(int32_t));
 	struct lists l = { .spot = (struct spot *)at };
 
-	l.row = (struct tiles_row *)(l.spot + spots);
-	l.group = (struct tiles_group *)(l.row + spots);
+	l.panel = (struct amx_panel *)(l.spot + spots);
+	l.group = (struct amx_group *)(l.panel + spots);
 	l.left = (int32_t *)(l.group + groups);
 	l.right = l.left + steps;
 	return l;
 }
 
-static void list_steps(const struct sweep *s, const struct phase *p, struct lists *l, struct tiles_group *g, uint64_t taps)
+static void list_steps(const struct sweep *s, const struct phase *p, struct lists *l, struct amx_group *g, uint64_t taps)
 {
-	int steps = tiles_steps(s->channels);
+	int steps = amx_steps(s->channels);
 
 	g->left = l->left + l->steps;
 	g->right = l->right + l->steps;
@@ -179,20 +179,20 @@ static void list_steps(const struct sweep *s, const struct phase *p, struct list
 		for (int i = 0; i < steps && (taps >> t & 1); i++, g->steps++, l->steps++) {
 			int64_t pixel = (int64_t)p->tap[t].y * s->from.w + p->tap[t].x;
 
-			l->left[l->steps] = (int32_t)((pixel * s->from.ld + tiles_start(s->channels, i)) * 2);
-			l->right[l->steps] = (p->tap[t].weight * steps + i) * TILE_BYTES;
+			l->left[l->steps] = (int32_t)((pixel * s->from.ld + amx_start(s->channels, i)) * 2);
+			l->right[l->steps] = (p->tap[t].weight * steps + i) * AMX_STEP_BYTES;
 		}
 }
 
-static struct tiles_row row_at(const struct sweep *s, const struct phase *p, const struct spot *o)
+static struct amx_panel panel_at(const struct sweep *s, const struct phase *p, const struct spot *o)
 {
 	int64_t y = p->py + p->every * o->j, x = p->px + p->every * o->i;
 
-	return (struct tiles_row){ tile_at(&s->from, o->image, p->by * o->j, p->by * o->i),
+	return (struct amx_panel){ tile_at(&s->from, o->image, p->by * o->j, p->by * o->i),
 		s->to + ((o->image * s->to_h + y) * s->to_w + x) * s->ld * (int64_t)element_size(s->result) };
 }
 
-/* Spots with equal taps become a group of row tiles. */
+/* Spots with equal taps become a group of row panels. */
 static void list_groups(const struct sweep *s, const struct phase *p, struct lists *l)
 {
 	int rows = 0;
@@ -200,15 +200,15 @@ static void list_groups(const struct sweep *s, const struct phase *p, struct lis
 	l->groups = l->steps = 0;
 	for (int first = 0; first < l->spots; first++) {
 		uint64_t taps = l->spot[first].taps;
-		struct tiles_group *g = &l->group[l->groups];
+		struct amx_group *g = &l->group[l->groups];
 
 		if (taps == LISTED)
 			continue;
-		*g = (struct tiles_group){ .first = rows };
+		*g = (struct amx_group){ .first = rows };
 		list_steps(s, p, l, g, taps);
 		for (int i = first; i < l->spots; i++)
 			if (l->spot[i].taps == taps) {
-				l->row[rows++] = row_at(s, p, &l->spot[i]);
+				l->panel[rows++] = panel_at(s, p, &l->spot[i]);
 				l->spot[i].taps = LISTED;
 			}
 		g->count = rows - g->first;
@@ -224,9 +224,9 @@ static void add_spot(const struct sweep *s, const struct phase *p, struct lists 
 static void run_spots(const struct sweep *s, const struct phase *p, struct lists *l, int rows)
 {
 	int64_t pixel = (int64_t)s->ld * element_size(s->result), source = (int64_t)s->from.ld * 2;
-	struct tiles_work w = { .rows = rows, .depth = tiles_depth(s->channels), .left_row = p->by * source, .right = s->weights,
-				.right_column = (int64_t)s->taps * tiles_steps(s->channels) * TILE_BYTES, .columns = s->columns,
-				.result = s->result, .add = s->add, .to_row = p->every * pixel, .row = l->row, .group = l->group };
+	struct amx_work w = { .rows = rows, .depth = amx_depth(s->channels), .left_row = p->by * source, .right = s->weights,
+				.right_panel = (int64_t)s->taps * amx_steps(s->channels) * AMX_STEP_BYTES, .columns = s->columns,
+				.result = s->result, .add = s->add, .to_row = p->every * pixel, .panel = l->panel, .group = l->group };
 
 	if (!l->spots)
 		return;
@@ -236,7 +236,7 @@ static void run_spots(const struct sweep *s, const struct phase *p, struct lists
 	}
 	list_groups(s, p, l);
 	w.groups = l->groups;
-	tiles_run(&w);
+	amx_run(&w);
 	l->spots = 0;
 }
 
@@ -404,7 +404,7 @@ static void even_out(const struct tile *tile, int channels)
 	uint16_t *at = (uint16_t *)tile->base + channels;
 	int64_t pixels = (int64_t)tile->images * tile->rows * tile->w;
 
-	for (int64_t i = 0; i < pixels && channels % 2 && channels < TILE_DEPTH; i++, at += tile->ld)
+	for (int64_t i = 0; i < pixels && channels % 2 && channels < AMX_DEPTH; i++, at += tile->ld)
 		*at = 0;
 }
 
@@ -499,22 +499,22 @@ struct outer {
 	float *to;               /* (taps, channels, columns) */
 };
 
-/* rows channels from first on, and full as many tiles behind each other. */
-static void outer_rows(const struct task *t, const struct outer *o, int first, int rows, int full, struct tiles_row *row,
+/* rows channels from first on, and full as many panels behind each other. */
+static void outer_rows(const struct task *t, const struct outer *o, int first, int rows, int full, struct amx_panel *panel,
 		       const int32_t *at)
 {
-	int steps = tiles_steps(o->pixels), channels = o->channels, columns = t->x->c;
+	int steps = amx_steps(o->pixels), channels = o->channels, columns = t->x->c;
 	bool large = (int64_t)o->taps * channels * columns * 4 > SUMS_BYTES;
-	struct tiles_group g = { 0 };
-	struct tiles_work w = { .rows = rows, .depth = tiles_depth(o->pixels), .left_row = o->pitch, .right = o->right,
-				.right_column = (int64_t)steps * TILE_BYTES, .columns = columns, .result = F32, .add = true,
-				.to_row = (int64_t)columns * 4, .row = row, .group = &g, .groups = 1 };
+	struct amx_group g = { 0 };
+	struct amx_work w = { .rows = rows, .depth = amx_depth(o->pixels), .left_row = o->pitch, .right = o->right,
+				.right_panel = (int64_t)steps * AMX_STEP_BYTES, .columns = columns, .result = F32, .add = true,
+				.to_row = (int64_t)columns * 4, .panel = panel, .group = &g, .groups = 1 };
 
 	for (int i = 0; i < full; i++)
 		for (int tap = 0; tap < o->taps; tap++) {
 			int64_t channel = first + i * 16;
 
-			row[g.count++] = (struct tiles_row){ o->left + channel * o->pitch + o->at[tap] * 2,
+			panel[g.count++] = (struct amx_panel){ o->left + channel * o->pitch + o->at[tap] * 2,
 							     (char *)(o->to + (tap * channels + channel) * columns) };
 		}
 	for (int step = 0, n; step < steps && g.count; step += n) {
@@ -522,47 +522,47 @@ static void outer_rows(const struct task *t, const struct outer *o, int first, i
 		g.steps = n;
 		g.left = at + step;
 		g.right = at + steps + step;
-		tiles_run(&w);
+		amx_run(&w);
 	}
 }
 
 static void outer_product(const struct task *t, const struct outer *o)
 {
-	int steps = tiles_steps(o->pixels), channels = o->channels, tiles = tiles_columns(channels);
-	size_t rows = (size_t)tiles * o->taps * sizeof(struct tiles_row);
-	char *room = tiles_lend(t->p->tiles[t->thread], TILES_LISTS, rows + 2 * steps * sizeof(int32_t));
+	int steps = amx_steps(o->pixels), channels = o->channels, panels = amx_panels(channels);
+	size_t rows = (size_t)panels * o->taps * sizeof(struct amx_panel);
+	char *room = amx_lend(t->p->tiles[t->thread], AMX_LISTS, rows + 2 * steps * sizeof(int32_t));
 	int32_t *at = (int32_t *)(room + rows);
 
 	for (int i = 0; i < steps; i++) {
-		at[i] = 2 * tiles_start(o->pixels, i);
-		at[steps + i] = i * TILE_BYTES;
+		at[i] = 2 * amx_start(o->pixels, i);
+		at[steps + i] = i * AMX_STEP_BYTES;
 	}
-	outer_rows(t, o, 0, 16, channels / 16, (struct tiles_row *)room, at);
-	outer_rows(t, o, channels / 16 * 16, channels % 16, channels % 16 > 0, (struct tiles_row *)room, at);
+	outer_rows(t, o, 0, 16, channels / 16, (struct amx_panel *)room, at);
+	outer_rows(t, o, channels / 16 * 16, channels % 16, channels % 16 > 0, (struct amx_panel *)room, at);
 }
 
-/* Room for channels rows of pixels, pitch bytes apart: no power of two, or the rows of a tile would meet in the cache. */
+/* Room for channels rows of pixels, pitch bytes apart: no power of two, or the rows of a panel would meet in the cache. */
 static char *turned_room(const struct task *t, int channels, int pixels, int64_t *pitch)
 {
-	*pitch = (int64_t)tiles_steps(pixels) * 64 + 64;
-	return tiles_lend(t->p->tiles[t->thread], TILES_LEFT, (size_t)*pitch * channels + 64);
+	*pitch = (int64_t)amx_steps(pixels) * 64 + 64;
+	return amx_lend(t->p->tiles[t->thread], AMX_LEFT, (size_t)*pitch * channels + 64);
 }
 
 static char *turn(const struct task *t, const void *from, int pixels, int64_t *pitch)
 {
 	char *to = turned_room(t, t->in->c, pixels, pitch);
 
-	tiles_turn(to, *pitch, from, t->in->ld, t->in->c, pixels);
+	amx_transpose(to, *pitch, from, t->in->ld, t->in->c, pixels);
 	return to;
 }
 
 static char *pack_gradients(const struct task *t, const void *from, int pixels)
 {
 	const struct node *x = t->x;
-	struct tiles_source s = { from, BF16, x->ld, false };
-	char *to = tiles_lend(t->p->tiles[t->thread], TILES_RIGHT, tiles_packed(pixels, x->c));
+	struct amx_source s = { from, BF16, x->ld, false };
+	char *to = amx_lend(t->p->tiles[t->thread], AMX_RIGHT, amx_packed(pixels, x->c));
 
-	tiles_pack(to, (int64_t)tiles_steps(pixels) * TILE_BYTES, &s, pixels, x->c, 0, tiles_columns(x->c));
+	amx_pack(to, (int64_t)amx_steps(pixels) * AMX_STEP_BYTES, &s, pixels, x->c, 0, amx_panels(x->c));
 	return to;
 }
 
@@ -614,7 +614,7 @@ static void weights_strided(const struct task *t, const struct chunk *c, const s
 	int64_t zero = 0;
 	struct outer o = { .pixels = c->images * (c->y1 - c->y0) * x->w, .taps = 1, .channels = t->in->c, .at = &zero,
 			   .to = t->weight_grad };
-	char *room = tiles_lend(t->p->tiles[t->thread], TILES_GATHERED, (size_t)o.pixels * MAX(x->ld, in->ld) * 2);
+	char *room = amx_lend(t->p->tiles[t->thread], AMX_GATHERED, (size_t)o.pixels * MAX(x->ld, in->ld) * 2);
 
 	gather_rows(t, c, back, room);
 	o.right = pack_gradients(t, room, o.pixels);
@@ -636,7 +636,7 @@ static void turn_view(const struct task *t, const struct chunk *c, const struct 
 			int row = y * x->stride - x->pad + ky;
 
 			if (row >= 0 && row < t->in->h)
-				tiles_turn(to, pitch, tile_at(in, i, row, -x->pad), (int64_t)x->stride * in->ld, channels, x->w);
+				amx_transpose(to, pitch, tile_at(in, i, row, -x->pad), (int64_t)x->stride * in->ld, channels, x->w);
 			for (int k = 0; k < channels && (row < 0 || row >= t->in->h); k++)
 				memset(to + k * pitch, 0, x->w * 2);
 		}

@@ -32,7 +32,7 @@
 #include "lib/nn/kernels.h"
 #include "lib/nn/meter.h"
 #include "lib/nn/net.h"
-#include "lib/nn/tiles.h"
+#include "lib/tensor/amx.h"
 #include "lib/tensor/backend.h"
 
 #define NODES_MAX 512
@@ -153,7 +153,7 @@ struct pass {
 	struct factors *factors, *own;   /* made of the parameters; own: not shared, else NULL */
 	char **scratch;          /* of each thread */
 	void **rooms;            /* the backend's, of each thread */
-	struct tiles_room **tiles;   /* of each thread, where bf16 products go by AMX */
+	struct amx_room **tiles;   /* of each thread, where bf16 products go by AMX */
 	float **partial;         /* (2, partial_size): weight gradients of thread 1 and up; [0] is NULL */
 	size_t scratch_size;     /* in bytes */
 	size_t partial_size;

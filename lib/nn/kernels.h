@@ -19,17 +19,6 @@
 
 #define LANES 16   /* channels are padded to a multiple of this */
 
-static inline size_t element_size(enum dtype e)
-{
-	return e == BF16 ? 2 : 4;
-}
-
-/* The n-th element of an array. */
-static inline void *element_at(const void *p, enum dtype e, int64_t n)
-{
-	return (char *)p + n * (int64_t)element_size(e);
-}
-
 /* z = raw*scale + shift feeds the activation; xhat = raw*xscale + xshift is the normalised value. NULL: z = raw; no xhat. */
 struct affine {
 	const float *scale, *shift, *xscale, *xshift;

@@ -234,7 +234,7 @@ static void plan_threads(struct pass *p)
 	for (int t = 0; t < p->threads; t++) {
 		p->scratch[t] = xaligned(p->scratch_size + VECTORS * p->ldmax * sizeof(float));
 		p->rooms[t] = net->backend->open();
-		p->tiles[t] = tiles_open();
+		p->tiles[t] = amx_open();
 		if (t && p->grad)
 			p->partial[t] = xaligned(2 * p->partial_size * sizeof(float));
 	}
@@ -309,7 +309,7 @@ void pass_free(struct pass *p)
 		free(p->scratch[t]);
 		free(p->partial[t]);
 		p->net->backend->close(p->rooms[t]);
-		tiles_close(p->tiles[t]);
+		amx_close(p->tiles[t]);
 	}
 	free(p->scratch);
 	free(p->partial);

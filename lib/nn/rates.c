@@ -1,7 +1,7 @@
 #include "lib/nn/rates.h"
 
 #include "lib/base/progress.h"
-#include "lib/nn/tiles.h"
+#include "lib/tensor/amx.h"
 
 #include <omp.h>
 
@@ -29,7 +29,7 @@ enum { PRODUCT_M = 384, PRODUCT_N = 256, PRODUCT_K = 512, PRODUCT_TIMES = 8 };
 struct multiplier {
 	const struct backend *backend;
 	void *room;
-	struct tiles_room *tiles;   /* NULL: the backend does */
+	struct amx_room *tiles;   /* NULL: the backend does */
 };
 
 /* Each thread multiplies factors of its own, which stay in its cache; AMX's right one is packed, whatever it holds. */
@@ -42,7 +42,7 @@ static void multiply_often(const struct multiplier *m, enum dtype e, char *facto
 
 	for (int i = 0; i < PRODUCT_TIMES; i++)
 		if (m->tiles)
-			tiles_multiply(m->tiles, &p);
+			amx_multiply(m->tiles, &p);
 		else
 			m->backend->multiply(m->room, &p);
 }
@@ -60,7 +60,7 @@ double rate_of_products(const struct backend *backend, enum dtype e, bool tiles,
 #pragma omp parallel num_threads(threads)
 		{
 			int thread = omp_get_thread_num();
-			struct multiplier m = { backend, backend->open(), tiles ? tiles_open() : NULL };
+			struct multiplier m = { backend, backend->open(), tiles ? amx_open() : NULL };
 
 			multiply_often(&m, e, factors + thread * bytes);   /* made for the shape at the first time */
 #pragma omp barrier
@@ -72,7 +72,7 @@ double rate_of_products(const struct backend *backend, enum dtype e, bool tiles,
 #pragma omp master
 			best = MAX(best, 2.0 * PRODUCT_M * PRODUCT_N * PRODUCT_K * PRODUCT_TIMES * threads / (now() - start));
 			backend->close(m.room);
-			tiles_close(m.tiles);
+			amx_close(m.tiles);
 		}
 	}
 	free(factors);

@@ -109,7 +109,7 @@ void weights_make(const struct task *t)
 void multiply(const struct task *t, const struct product *p)
 {
 	if (p->element == BF16 && isa() >= ISA_AMX)
-		tiles_multiply(t->p->tiles[t->thread], p);
+		amx_multiply(t->p->tiles[t->thread], p);
 	else
 		t->net->backend->multiply(t->p->rooms[t->thread], p);
 }

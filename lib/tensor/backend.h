@@ -21,7 +21,7 @@ struct product {
 	enum dtype element;    /* of A and B */
 	enum dtype result;     /* of C: BF16, where A and B are, or else floats */
 	bool trans_a, trans_b, add;
-	bool packed;             /* B is packed for AMX, which multiplies (tiles.h) */
+	bool packed;             /* B is packed for AMX, which multiplies (amx.h) */
 	int m, n, k;
 	const void *a, *b;
 	int lda, ldb, ldc;

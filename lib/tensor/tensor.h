@@ -26,6 +26,16 @@ size_t dtype_size(enum dtype d);
 const char *dtype_name(enum dtype d);
 int dtype_find(const char *name);
 
+/* Bytes of an element that arithmetic is done on, F32 or BF16; the n-th one of an array. */
+static inline size_t element_size(enum dtype e)
+{
+	return e == BF16 ? 2 : 4;
+}
+static inline void *element_at(const void *p, enum dtype e, int64_t n)
+{
+	return (char *)p + n * (int64_t)element_size(e);
+}
+
 /* Counted memory. release(buffer) frees data and the buffer itself; it may run on any thread. */
 struct buffer {
 	atomic_int refs;

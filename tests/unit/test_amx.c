@@ -3,7 +3,7 @@
  * fill no tile, transposed factors, packed ones, results in either type, added or not. What lies beside a result stays as it is.
  */
 #include "lib/base/rng.h"
-#include "lib/nn/tiles.h"
+#include "lib/tensor/amx.h"
 #include "tests/check.h"
 
 #include <math.h>
@@ -50,10 +50,10 @@ static float result(const void *c, enum dtype e, int64_t i)
 
 static void *packed(const struct product *p, const struct matrix *b)
 {
-	struct tiles_source s = { b->at, BF16, b->ld, p->trans_b };
-	char *to = xaligned(tiles_packed(p->k, p->n));
+	struct amx_source s = { b->at, BF16, b->ld, p->trans_b };
+	char *to = xaligned(amx_packed(p->k, p->n));
 
-	tiles_pack(to, (int64_t)tiles_steps(p->k) * TILE_BYTES, &s, p->k, p->n, 0, tiles_columns(p->n));
+	amx_pack(to, (int64_t)amx_steps(p->k) * AMX_STEP_BYTES, &s, p->k, p->n, 0, amx_panels(p->n));
 	return to;
 }
 
@@ -82,7 +82,7 @@ static double error(const struct product *p, const struct matrix *a, const struc
 	return worst;
 }
 
-static double one_case(struct rng *r, struct tiles_room *room, int number_of)
+static double one_case(struct rng *r, struct amx_room *room, int number_of)
 {
 	int m = 1 + (int)rng_below(r, 90), n = 1 + (int)rng_below(r, 90), k = 1 + (int)rng_below(r, number_of % 5 ? 80 : 400);
 	struct product p = { .element = BF16, .result = number_of & 1 ? F32 : BF16, .trans_a = number_of & 2, .trans_b = number_of & 4,
@@ -97,7 +97,7 @@ static double one_case(struct rng *r, struct tiles_room *room, int number_of)
 			((float *)c.at)[i] = (float)rng_normal(r);
 	memcpy(before.at, c.at, (size_t)m * c.ld * 2);
 	p.a = a.at, p.lda = a.ld, p.b = p.packed ? packed(&p, &b) : b.at, p.ldb = b.ld, p.c = c.at;
-	tiles_multiply(room, &p);
+	amx_multiply(room, &p);
 	worst = error(&p, &a, &b, before.at);
 	if (p.packed)
 		free((void *)p.b);
@@ -107,7 +107,7 @@ static double one_case(struct rng *r, struct tiles_room *room, int number_of)
 
 int main(void)
 {
-	struct tiles_room *room;
+	struct amx_room *room;
 	struct rng r;
 	int bad = 0;
 
@@ -115,11 +115,11 @@ int main(void)
 		check_skip("products by AMX", why());
 		return check_done();
 	}
-	room = tiles_open();
+	room = amx_open();
 	r = rng_at(1, 0, 0, 0, RNG_PROBE);
 	for (int i = 0; i < CASES; i++)
 		bad += !(one_case(&r, room, i) <= 1);
 	check("products by AMX are as in double precision", bad == 0, "%d of %d are not", bad, CASES);
-	tiles_close(room);
+	amx_close(room);
 	return check_done();
 }

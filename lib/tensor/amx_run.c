@@ -1,9 +1,10 @@
-#include "lib/nn/tiles.h"
+/* amx_run.c - row panels by column panels, and how the sums are saved */
+#include "lib/tensor/amx.h"
 
 #ifdef ISA_X86
 #include <immintrin.h>
 
-/* --- multiplying: tiles 0 to 3 are sums, 4 and 5 left, 6 and 7 right --- */
+/* --- multiplying: registers 0 to 3 are sums, 4 and 5 left, 6 and 7 right --- */
 
 struct config {
 	uint8_t palette, start, reserved[14];
@@ -23,29 +24,29 @@ static void configure(int rows, int depth)
 }
 
 /*
- * Sums of bf16 results leave through a stage. A block of 2 x 2 tiles does not wait for them: its rows are saved while the next such
+ * Sums of bf16 results leave through a stage. A block of 2 x 2 registers does not wait for them: its rows are saved while the next such
  * block is multiplied, a few after each step, so that neither the multiplier nor the stores stand still.
  */
 struct stage {
-	float sums[2][4][16][16] __attribute__((aligned(64)));   /* two blocks' in turn; rows of a tile side by side */
+	float sums[2][4][16][16] __attribute__((aligned(64)));   /* two blocks' in turn; rows of a register side by side */
 	int turn;
-	/* what waits in sums[!turn]: rows of two row tiles, 32 columns */
+	/* what waits in sums[!turn]: rows of two row panels, 32 columns */
 	char *to[2];
 	int64_t pitch;
 	int rows, waiting, saved;
 	bool add;
 };
 
-/* Up to four tiles of sums: 2 x 2, or one row of them. */
+/* Up to four registers of sums: 2 x 2, or one row of them. */
 struct block {
-	const struct tiles_work *w;
-	const struct tiles_group *g;
-	const struct tiles_row *row;   /* the first one; the second follows it */
-	int column;              /* the first column tile */
+	const struct amx_work *w;
+	const struct amx_group *g;
+	const struct amx_panel *panel;   /* the first one; the second follows it */
+	int column;              /* the first column panel */
 	struct stage *stage;
 };
 
-INLINE bool direct(const struct tiles_work *w, int column)
+INLINE bool direct(const struct amx_work *w, int column)
 {
 	return w->result == F32 && 16 * (column + 1) <= w->columns;
 }
@@ -99,9 +100,9 @@ INLINE void save_waiting(struct stage *s, int end, bool add)
 	float (*sums)[16][16] = s->sums[!s->turn];
 
 	for (int i = s->saved; i < end; i++) {
-		int tile = i >= s->rows, row = i - tile * s->rows;
+		int second = i >= s->rows, row = i - second * s->rows;
 
-		save_pair(s->to[tile] + row * s->pitch, sums[2 * tile][row], sums[2 * tile + 1][row], add);
+		save_pair(s->to[second] + row * s->pitch, sums[2 * second][row], sums[2 * second + 1][row], add);
 	}
 	s->saved = MAX(s->saved, end);
 }
@@ -115,16 +116,16 @@ static void save_rest(struct stage *s)
 	s->waiting = s->saved = 0;
 }
 
-/* The staged sums of a block of row tiles by column tiles, one tile after another. */
+/* The staged sums of a block of rows x columns registers, one after another. */
 static void save(const struct block *b, int rows, int columns)
 {
-	const struct tiles_work *w = b->w;
+	const struct amx_work *w = b->w;
 	float (*sums)[16][16] = b->stage->sums[b->stage->turn];
 
 	for (int t = 0; t < rows * columns; t++) {
 		int column = b->column + t % columns;
 		__mmask16 mask = first_16(w->columns - 16 * column);
-		char *to = b->row[t / columns].to + (int64_t)16 * column * element_size(w->result);
+		char *to = b->panel[t / columns].to + (int64_t)16 * column * element_size(w->result);
 
 		if (direct(w, column))
 			continue;
@@ -136,13 +137,13 @@ static void save(const struct block *b, int rows, int columns)
 	}
 }
 
-/* The sums of a block of 2 x 2 tiles of bf16 are left to the next one. */
+/* The sums of a block of 2 x 2 registers of bf16 are left to the next one. */
 static void save_later(const struct block *b)
 {
 	struct stage *s = b->stage;
 
 	for (int i = 0; i < 2; i++)
-		s->to[i] = b->row[i].to + (int64_t)32 * b->column;
+		s->to[i] = b->panel[i].to + (int64_t)32 * b->column;
 	s->pitch = b->w->to_row;
 	s->rows = b->w->rows;
 	s->waiting = 2 * b->w->rows;
@@ -152,10 +153,10 @@ static void save_later(const struct block *b)
 
 INLINE char *place(const struct block *b, int row, int column)
 {
-	return b->row[row].to + (int64_t)16 * (b->column + column) * element_size(b->w->result);
+	return b->panel[row].to + (int64_t)16 * (b->column + column) * element_size(b->w->result);
 }
 
-/* Sum number t is row tile r, column tile c of the block. */
+/* Sum number t is of row panel r, column panel c of the block. */
 #define BEGIN(t, r, c) do { \
 	if (b->w->add && direct(b->w, b->column + (c))) \
 		_tile_loadd(t, place(b, r, c), b->w->to_row); \
@@ -172,11 +173,11 @@ INLINE char *place(const struct block *b, int row, int column)
 
 INLINE void two_by_two(const struct block *b, bool add)
 {
-	const struct tiles_group *g = b->g;
+	const struct amx_group *g = b->g;
 	struct stage *stage = b->stage;
 	int each = (stage->waiting + MAX(1, g->steps) - 1) / MAX(1, g->steps);
-	const char *l0 = b->row[0].left, *l1 = b->row[1].left, *r0 = b->w->right + b->column * b->w->right_column;
-	const char *r1 = r0 + b->w->right_column;
+	const char *l0 = b->panel[0].left, *l1 = b->panel[1].left, *r0 = b->w->right + b->column * b->w->right_panel;
+	const char *r1 = r0 + b->w->right_panel;
 	int64_t pitch = b->w->left_row;
 
 	BEGIN(0, 0, 0);
@@ -204,8 +205,8 @@ INLINE void two_by_two(const struct block *b, bool add)
 
 INLINE void two_by_one(const struct block *b)
 {
-	const struct tiles_group *g = b->g;
-	const char *l0 = b->row[0].left, *l1 = b->row[1].left, *r0 = b->w->right + b->column * b->w->right_column;
+	const struct amx_group *g = b->g;
+	const char *l0 = b->panel[0].left, *l1 = b->panel[1].left, *r0 = b->w->right + b->column * b->w->right_panel;
 	int64_t pitch = b->w->left_row;
 
 	BEGIN(0, 0, 0);
@@ -221,12 +222,12 @@ INLINE void two_by_one(const struct block *b)
 	END(1, 1, 0);
 }
 
-/* One row tile by n column tiles, n a constant: without a second row tile more columns keep the multiplier busy. */
+/* One row panel by n column panels, n a constant: without a second row panel more columns keep the multiplier busy. */
 INLINE void one_by(const struct block *b, int n)
 {
-	const struct tiles_group *g = b->g;
-	const char *l0 = b->row[0].left, *right = b->w->right + b->column * b->w->right_column;
-	int64_t pitch = b->w->left_row, next = b->w->right_column;
+	const struct amx_group *g = b->g;
+	const char *l0 = b->panel[0].left, *right = b->w->right + b->column * b->w->right_panel;
+	int64_t pitch = b->w->left_row, next = b->w->right_panel;
 
 	BEGIN(0, 0, 0);
 	if (n > 1)
@@ -265,10 +266,10 @@ INLINE void one_by(const struct block *b, int n)
 
 /* --- all of it --- */
 
-#define PANEL_BYTES (128 * 1024)   /* of the right factor, for which a pair of row tiles is fetched once */
+#define RIGHT_BYTES (128 * 1024)   /* of the right factor, for which a pair of row panels is fetched once */
 #define FEW_STEPS 4      /* too few to save another block's rows between them */
 
-/* Two row tiles by columns column tiles, two at a time. */
+/* Two row panels by columns column panels, two at a time. */
 static void run_pair(struct block b, int columns)
 {
 	for (int c = 0; c < columns; c += 2, b.column += 2) {
@@ -300,119 +301,29 @@ static void run_single(struct block b, int columns)
 	save(&b, 1, columns);
 }
 
-void tiles_run(const struct tiles_work *w)
+void amx_run(const struct amx_work *w)
 {
 	struct stage stage;
-	int all = tiles_columns(w->columns), steps = 1, together;
+	int all = amx_panels(w->columns), steps = 1, together;
 
 	for (int i = 0; i < w->groups; i++)
 		steps = MAX(steps, w->group[i].steps);
-	together = MAX(4, MIN(64, PANEL_BYTES / TILE_BYTES / steps / 4 * 4));
+	together = MAX(4, MIN(64, RIGHT_BYTES / AMX_STEP_BYTES / steps / 4 * 4));
 	stage.turn = stage.waiting = stage.saved = 0;
 	stage.add = false;
 	configure(w->rows, w->depth);
 	for (int column = 0; column < all; column += together)
 		for (int i = 0; i < w->groups; i++) {
-			const struct tiles_group *g = &w->group[i];
-			struct block b = { w, g, w->row + g->first, column, &stage };
+			const struct amx_group *g = &w->group[i];
+			struct block b = { w, g, w->panel + g->first, column, &stage };
 			int columns = MIN(together, all - column), n = g->count;
 
-			for (; n > 1; n -= 2, b.row += 2)
+			for (; n > 1; n -= 2, b.panel += 2)
 				run_pair(b, columns);
 			for (int c = 0; n && c < columns; c += 4, b.column += 4)
 				run_single(b, MIN(4, columns - c));
 		}
 	save_rest(&stage);
 	_tile_release();
-}
-
-/* --- rooms --- */
-
-struct tiles_room {
-	char *at[TILES_PARTS];
-	size_t size[TILES_PARTS];
-};
-
-struct tiles_room *tiles_open(void)
-{
-	return xcalloc(1, sizeof(struct tiles_room));
-}
-
-void tiles_close(struct tiles_room *r)
-{
-	for (int i = 0; r && i < TILES_PARTS; i++)
-		free(r->at[i]);
-	free(r);
-}
-
-void *tiles_lend(struct tiles_room *r, enum tiles_part part, size_t bytes)
-{
-	if (bytes > r->size[part]) {
-		free(r->at[part]);
-		r->size[part] = bytes;
-		r->at[part] = xaligned(bytes);
-	}
-	return r->at[part];
-}
-
-/* --- products --- */
-
-/* The left factor with rows of numbers side by side: where it lies, or turned; *pitch: bytes between rows. */
-static const char *left_of(struct tiles_room *r, const struct product *p, int64_t *pitch)
-{
-	char *to;
-
-	*pitch = (int64_t)p->lda * 2;
-	if (!p->trans_a && (p->k >= TILE_DEPTH || p->k % 2 == 0))
-		return p->a;
-	if (p->trans_a) {
-		*pitch = (int64_t)tiles_steps(p->k) * 64 + 64;   /* no power of two: rows of a tile should not meet in the cache */
-		to = tiles_lend(r, TILES_LEFT, (size_t)*pitch * p->m + 64);
-		tiles_turn(to, *pitch, p->a, p->lda, p->m, p->k);
-		return to;
-	}
-	*pitch = 64;
-	to = tiles_lend(r, TILES_LEFT, (size_t)64 * p->m);
-	tiles_pad(to, p->a, p->lda, p->m, p->k);
-	return to;
-}
-
-static const char *right_of(struct tiles_room *r, const struct product *p)
-{
-	struct tiles_source s = { p->b, BF16, p->ldb, p->trans_b };
-	char *to;
-
-	if (p->packed)
-		return p->b;
-	to = tiles_lend(r, TILES_RIGHT, tiles_packed(p->k, p->n));
-	tiles_pack(to, (int64_t)tiles_steps(p->k) * TILE_BYTES, &s, p->k, p->n, 0, tiles_columns(p->n));
-	return to;
-}
-
-void tiles_multiply(struct tiles_room *r, const struct product *p)
-{
-	int steps = tiles_steps(p->k), full = p->m / 16;
-	struct tiles_row *row = tiles_lend(r, TILES_LISTS, (full + 1) * sizeof(*row) + 2 * steps * sizeof(int32_t));
-	int32_t *at = (int32_t *)(row + full + 1);
-	struct tiles_group g = { 0, full, steps, at, at + steps };
-	struct tiles_work w = { .rows = 16, .depth = tiles_depth(p->k), .right = right_of(r, p), .right_column = (int64_t)steps * TILE_BYTES,
-				.columns = p->n, .result = p->result == BF16 ? BF16 : F32, .add = p->add,
-				.to_row = (int64_t)p->ldc * element_size(p->result),
-				.row = row, .group = &g, .groups = 1 };
-	const char *left = left_of(r, p, &w.left_row);
-
-	for (int i = 0; i < steps; i++) {
-		at[i] = 2 * tiles_start(p->k, i);
-		at[steps + i] = i * TILE_BYTES;
-	}
-	for (int i = 0; i <= full; i++)
-		row[i] = (struct tiles_row){ left + 16 * i * w.left_row, (char *)p->c + 16 * i * w.to_row };
-	if (full)
-		tiles_run(&w);
-	w.rows = p->m % 16;
-	w.row = row + full;
-	g.count = 1;
-	if (w.rows)
-		tiles_run(&w);
 }
 #endif

@@ -1,5 +1,5 @@
-/* tiles_pack.c - matrices laid out for tiles: packed, turned, padded */
-#include "lib/nn/tiles.h"
+/* amx_pack.c - matrices laid out for AMX: packed, transposed, padded */
+#include "lib/tensor/amx.h"
 
 #ifdef ISA_X86
 #include <immintrin.h>
@@ -71,16 +71,16 @@ INLINE void transpose(__m512i r[16])
 	}
 }
 
-/* A step of a column tile: columns 16*column on, rows from start on, of which those below low stand in the step before. */
-INLINE void pack_step(char *to, const struct tiles_source *s, enum dtype e, int k, int n, int column, int start, int low)
+/* A step of a column panel: columns 16*column on, rows from start on, of which those below low stand in the step before. */
+INLINE void pack_step(char *to, const struct amx_source *s, enum dtype e, int k, int n, int column, int start, int low)
 {
 	__mmask16 mask = first_16(n - 16 * column);
 
-	for (int i = 0; i < tiles_depth(k) / 2; i++)
+	for (int i = 0; i < amx_depth(k) / 2; i++)
 		_mm512_store_si512(to + 64 * i, load_pairs(s->at, e, s->ld, start + 2 * i, low, k, 16 * column, mask));
 }
 
-INLINE void pack_turned(char *to, const struct tiles_source *s, enum dtype e, int k, int n, int column, int start, int low)
+INLINE void pack_transposed(char *to, const struct amx_source *s, enum dtype e, int k, int n, int column, int start, int low)
 {
 	__mmask32 mask = first_32(k - start) & ~first_32(low - start);
 	__m512i r[16];
@@ -95,32 +95,32 @@ INLINE void pack_turned(char *to, const struct tiles_source *s, enum dtype e, in
 		_mm512_store_si512(to + 64 * i, r[i]);
 }
 
-INLINE void pack(char *to, int64_t column_bytes, const struct tiles_source *s, enum dtype e, bool turned, int k, int n, int from,
+INLINE void pack(char *to, int64_t panel_bytes, const struct amx_source *s, enum dtype e, bool transposed, int k, int n, int from,
 		 int end)
 {
-	for (int column = from; column < end; column++, to += column_bytes)
-		for (int i = 0; i < tiles_steps(k); i++)
-			if (turned)
-				pack_turned(to + i * TILE_BYTES, s, e, k, n, column, tiles_start(k, i), i * TILE_DEPTH);
+	for (int column = from; column < end; column++, to += panel_bytes)
+		for (int i = 0; i < amx_steps(k); i++)
+			if (transposed)
+				pack_transposed(to + i * AMX_STEP_BYTES, s, e, k, n, column, amx_start(k, i), i * AMX_DEPTH);
 			else
-				pack_step(to + i * TILE_BYTES, s, e, k, n, column, tiles_start(k, i), i * TILE_DEPTH);
+				pack_step(to + i * AMX_STEP_BYTES, s, e, k, n, column, amx_start(k, i), i * AMX_DEPTH);
 }
 
-void tiles_pack(char *to, int64_t column_bytes, const struct tiles_source *s, int k, int n, int from, int end)
+void amx_pack(char *to, int64_t panel_bytes, const struct amx_source *s, int k, int n, int from, int end)
 {
-	if (s->element == F32 && s->turned)
-		pack(to, column_bytes, s, F32, true, k, n, from, end);
+	if (s->element == F32 && s->transposed)
+		pack(to, panel_bytes, s, F32, true, k, n, from, end);
 	else if (s->element == F32)
-		pack(to, column_bytes, s, F32, false, k, n, from, end);
-	else if (s->turned)
-		pack(to, column_bytes, s, BF16, true, k, n, from, end);
+		pack(to, panel_bytes, s, F32, false, k, n, from, end);
+	else if (s->transposed)
+		pack(to, panel_bytes, s, BF16, true, k, n, from, end);
 	else
-		pack(to, column_bytes, s, BF16, false, k, n, from, end);
+		pack(to, panel_bytes, s, BF16, false, k, n, from, end);
 }
 
-void tiles_turn(char *to, int64_t pitch, const void *from, int64_t ld, int m, int k)
+void amx_transpose(char *to, int64_t pitch, const void *from, int64_t ld, int m, int k)
 {
-	for (int p = 0; p < k; p += TILE_DEPTH)
+	for (int p = 0; p < k; p += AMX_DEPTH)
 		for (int c = 0; c < m; c += 16) {
 			__mmask16 mask = first_16(m - c);
 			__m512i r[16];
@@ -133,7 +133,7 @@ void tiles_turn(char *to, int64_t pitch, const void *from, int64_t ld, int m, in
 		}
 }
 
-void tiles_pad(char *to, const void *from, int64_t ld, int m, int k)
+void amx_pad(char *to, const void *from, int64_t ld, int m, int k)
 {
 	for (int i = 0; i < m; i++)
 		_mm512_store_si512(to + 64 * i, load_32(from, BF16, i * ld, first_32(k)));
