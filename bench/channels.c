@@ -39,7 +39,7 @@ int main(int argc, char **argv)
 	};
 	const struct arch arch = { .entry = { "channels", "", NULL }, .rows = rows, .count = ARRAY_SIZE(rows), .bn_eps = 1e-5, .bn_momentum = 0.1 };
 
-	net = net_new(&(struct net_config){ .arch = &arch, .head = "none", .height = SIZE, .width = SIZE, .bn_splits = 1, .bf16 = argc > 2,
+	net = net_new(&(struct net_config){ .arch = &arch, .head = "none", .height = SIZE, .width = SIZE, .bf16 = argc > 2,
 					    .mean = { .5, .5, .5 }, .std = { .2, .2, .2 } });
 	if (!net)
 		die(why_code(), "%s", why());
@@ -54,7 +54,7 @@ int main(int argc, char **argv)
 
 	/* measure */
 	for (double start = now();; start = now()) {
-		net_forward(net, pass, params, buffers, views, NULL, BATCH, NET_TRAIN);
+		net_forward(net, pass, params, buffers, views, BATCH, NET_TRAIN);
 		net_backward(net, pass, params, d, NULL, grads);
 		printf("{\"ms\": %.3f}\n", 1e3 * (now() - start));
 		fflush(stdout);

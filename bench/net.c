@@ -38,7 +38,6 @@ static int prepare(struct bench *b, char **argv, const char *backend, bool bf16)
 				.dim = 128,
 				.height = atoi(argv[2]),
 				.width = atoi(argv[2]),
-				.bn_splits = 1,
 				.mean = { .5, .5, .5 },
 				.std = { .2, .2, .2 },
 				.bf16 = bf16,
@@ -81,12 +80,12 @@ static void step(struct bench *b, int64_t number, double *ms)
 	int64_t n = net_params(b->net);
 
 	t[0] = now();
-	net_forward(b->net, b->query, b->params, b->buffers, b->views, NULL, b->batch, NET_TRAIN);
+	net_forward(b->net, b->query, b->params, NULL, b->views, b->batch, NET_TRAIN);
 	t[1] = now();
 	memset(b->grads, 0, n * sizeof(float));
 	net_backward(b->net, b->query, b->params, NULL, b->d_head, b->grads);
 	t[2] = now();
-	net_forward(b->net, b->key, b->key_params, b->key_buffers, b->views, NULL, b->batch, NET_KEY);
+	net_forward(b->net, b->key, b->key_params, NULL, b->views, b->batch, NET_KEY);
 	t[3] = now();
 	optimiser_step(&b->sgd, 0.01, number, b->params, b->grads);
 	t[4] = now();

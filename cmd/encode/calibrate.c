@@ -1,6 +1,8 @@
 /* calibrate.c - BN statistics of a frozen network from the training images, of many not all */
 #include "cmd/encode/encode.h"
 
+#include "lib/nn/statistics.h"
+
 enum {
 	PLACES = 16,         /* in the data set that a group is of */
 	ENOUGH = 10000,      /* images: their mean is that of all to a hundredth of the deviation */
@@ -8,30 +10,25 @@ enum {
 
 /* Gathers training images over batches, and averages the statistics of as many at a time as a batch holds. */
 struct calibration {
-	struct frozen *w;    /* whose buffers have the statistics of the group at hand */
+	const struct frozen *w;
 	struct pass *pass;
 	int batch;
 	size_t row_bytes;
 	uint8_t *rows;       /* a batch of views, count of them there */
 	int count;
-	int64_t used;        /* groups that were averaged */
-	double *sum;         /* of their statistics */
+	struct statistics statistics;
 };
 
 static void take_statistics(struct calibration *c)
 {
-	int64_t n = net_buffers(c->w->net);
-
-	net_forward(c->w->net, c->pass, c->w->params, c->w->buffers, c->rows, NULL, c->count, NET_KEY);
-	for (int64_t i = 0; i < n; i++)
-		c->sum[i] += c->w->buffers[i];
-	c->used++;
+	net_forward(c->w->net, c->pass, c->w->params, c->statistics.group, c->rows, c->count, NET_KEY);
+	statistics_add(&c->statistics);
 	c->count = 0;
 }
 
 static bool has_enough(const struct calibration *c)
 {
-	return c->used * c->batch >= ENOUGH;
+	return (int64_t)c->statistics.groups * c->batch >= ENOUGH;
 }
 
 /* The held-out images lie evenly in every batch: those of the training split come together from as many answers as it takes. */
@@ -104,18 +101,17 @@ static int read_training(struct stage *s, struct calibration *c)
 int calibrate(struct stage *s, struct frozen *w, struct pass *pass, int batch)
 {
 	size_t row_bytes = 3 * (size_t)net_configuration(w->net)->height * net_configuration(w->net)->width;
-	int64_t n = net_buffers(w->net);
 	struct calibration c = { .w = w, .pass = pass, .batch = batch, .row_bytes = row_bytes, .rows = xmalloc(batch * row_bytes),
-				 .sum = xcalloc(n, sizeof(*c.sum)) };
+				 .statistics = statistics_new(net_buffers(w->net)) };
 	int r = read_training(s, &c);
 
-	if (r == 0 && c.used == 0 && c.count > 0)
+	if (r == 0 && c.statistics.groups == 0 && c.count > 0)
 		take_statistics(&c);
-	if (r == 0 && c.used == 0)
+	if (r == 0 && c.statistics.groups == 0)
 		r = fail_code(EXIT_USAGE, "--calibrate found no training image: leave --split out, or hold less out");
-	for (int64_t i = 0; r == 0 && i < n; i++)
-		w->buffers[i] = (float)(c.sum[i] / (double)c.used);
+	if (r == 0)
+		statistics_move(&c.statistics, 1, w->buffers);
+	statistics_release(&c.statistics);
 	free(c.rows);
-	free(c.sum);
 	return r;
 }

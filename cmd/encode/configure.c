@@ -203,8 +203,6 @@ int configure(struct net_config *c, const struct options *o, const struct record
 		return -1;
 	c->height = (int)view->shape[1];
 	c->width = (int)view->shape[2];
-	c->bn_splits = 1;
-	c->bn_momentum = o->bn_momentum;
 	c->dropout = o->dropout;
 	c->drop_path = o->drop_path;
 	c->backend = o->backend;

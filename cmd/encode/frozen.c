@@ -24,8 +24,6 @@ static int make(struct frozen *w, const struct options *o, const struct record *
 
 	if (configure(&c, o, schema, file) < 0)
 		return -1;
-	if (o->calibrate)
-		c.bn_momentum = 1;   /* the statistics of each batch, which are averaged */
 	w->net = net_new(&c);
 	if (!w->net)
 		return -1;

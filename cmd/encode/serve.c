@@ -200,7 +200,7 @@ static void encode_view(struct server *v, const struct tensor *x, int view, cons
 	for (int64_t row = 0; (features || heads) && row < rows; row += slice) {
 		int64_t n = MIN(slice, rows - row);
 
-		net_forward(v->w.net, v->pass, v->w.params, v->w.buffers, tensor_u8(x) + row * row_bytes, NULL, (int)n, NET_EVAL);
+		net_forward(v->w.net, v->pass, v->w.params, v->w.buffers, tensor_u8(x) + row * row_bytes, (int)n, NET_EVAL);
 		if (features)
 			memcpy(features + row * width, pass_feature(v->pass), n * width * sizeof(float));
 		if (heads)

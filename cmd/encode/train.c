@@ -23,7 +23,7 @@ static void add_own_facts(const struct training *r, struct record *facts)
 	record_set_text(facts, "fact.schedule", o->schedule.spelling);
 	record_set_text(facts, "fact.precision", c->bf16 ? "bf16" : "f32");
 	record_set_int(facts, "fact.bn_splits", r->parts);
-	record_set_real(facts, "fact.bn_momentum", c->bn_momentum);
+	record_set_real(facts, "fact.bn_momentum", o->bn_momentum);
 	record_set_real(facts, "fact.dropout", c->dropout);
 	record_set_real(facts, "fact.drop_path", c->drop_path);
 }
@@ -77,6 +77,7 @@ static int make_trainer(struct training *r)
 		.clip = r->o->clip,
 		.stream = r->o->microbatch > 0 && r->o->microbatch < r->batch,
 		.ema = r->o->ema,
+		.bn_momentum = r->o->bn_momentum,
 		.seed = (uint64_t)record_int(up, "fact.seed", 0),
 		.batch = r->batch,
 		.steps_per_epoch = r->steps_per_epoch,
@@ -90,7 +91,7 @@ static int make_trainer(struct training *r)
 	if (r->o->weights && tensors_open(&file, r->o->weights) < 0)
 		return -1;
 	result = configure(&c.net, r->o, up, r->o->weights ? &file : NULL);
-	c.net.bn_splits = r->parts;
+	c.parts = r->parts;
 	if (result == 0)
 		result = trainer_init(&r->t, &c);
 	if (result == 0 && r->o->weights)

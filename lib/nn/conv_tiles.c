@@ -483,7 +483,7 @@ void conv_tiles_forward(struct task *t)
 		struct sweep s = forward_sweep(t, &c, &in);
 
 		sweep(&s, &phase);
-		put(t, c.n, c.y0, NULL, (int64_t)c.images * (c.y1 - c.y0) * x->w, c.split);
+		put(t, c.n, c.y0, NULL, (int64_t)c.images * (c.y1 - c.y0) * x->w);
 	}
 }
 

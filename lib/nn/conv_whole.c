@@ -190,7 +190,7 @@ void whole_forward(const struct task *t)
 			n = next_call(images, c.images - i);
 			convolve(t, CONV_OUTPUT, n, values(t, c.n + i, n, p.in), p.filters, out + i * size_of(x));
 		}
-		put(t, c.n, 0, past ? out : NULL, (int64_t)c.images * pixels, c.split);
+		put(t, c.n, 0, past ? out : NULL, (int64_t)c.images * pixels);
 	}
 }
 

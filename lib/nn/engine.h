@@ -4,7 +4,7 @@
  * A node stores the raw output of one operation, once: (rows, h, w, ld) with ld = channels rounded up to LANES. Its value is
  * computed whenever somebody reads it:
  *
- *	z = raw * scale + shift        batch norm (per split of the batch), or a bias, or nothing
+ *	z = raw * scale + shift        batch norm, or a bias, or nothing
  *	value = act(z)                 times the value of a gate node (image, channel), where the reader has one
  *
  * Backward, a node stores d = act'(z) * (gradient of its value), again once, and its readers need the gradient of raw:
@@ -24,7 +24,7 @@
  * scratch as floats or, as a factor of a bf16 product, as bf16; results come as floats in scratch and are stored by put() or give().
  *
  * Each thread owns a contiguous range of images and goes through them in chunks that fit in L2; sums are reduced in thread order.
- * Threads meet only where batch norm needs the sums of all (run.c).
+ * Threads meet only where batch norm needs the sums of all (walk.h, norm.c).
  */
 #ifndef NN_ENGINE_H
 #define NN_ENGINE_H
@@ -115,15 +115,15 @@ struct net {
 	struct init { double normal, uniform, value; } *inits;   /* beside tensors */
 	int tensor_count, tensor_room;
 	int64_t params, buffers;
-	double bn_eps, bn_momentum;
+	double bn_eps;
 };
 
-/* What a pass keeps of a node. Per-channel vectors are (splits, ld), each thread with a copy of its own, p->channels apart. */
+/* What a pass keeps of a node. Of per-channel vectors (ld) each thread has a copy of its own, p->channels apart. */
 struct state {
 	char *raw, *d;           /* of the first thread, the others' arena_size apart: raw_at(), d_at() */
 	void *weight, *turned;   /* the weight as a factor (weights.c) */
 	float *scale, *shift, *xscale, *xshift;
-	float *c;                /* (splits, 3, ld) */
+	float *c;                /* (3, ld): c0, c1, c2 */
 	float *images;           /* (batch, 2, ld): sums of d and d*xhat over each image, of gated nodes */
 	float *slopes;           /* (batch, 2, ld): sums of act'(z) and act'(z)*xhat over each image, of pooled nodes */
 };
@@ -143,7 +143,6 @@ struct pass {
 	enum net_mode mode;
 	struct meter *meter;     /* NULL: off */
 	const uint8_t *views;
-	const int32_t *order;
 	struct masks masks;
 	struct state *state;
 	char *arena;             /* raw and d */
@@ -157,7 +156,7 @@ struct pass {
 	float **partial;         /* (2, partial_size): weight gradients of thread 1 and up; [0] is NULL */
 	size_t scratch_size;     /* in bytes */
 	size_t partial_size;
-	double *sums;            /* (2, threads, 2 slots, splits, 2, ldmax): column sums, see run.c */
+	double *sums;            /* (2, threads, 2 slots, 2, ldmax): column sums, see norm.c */
 	int ldmax;
 	float *feature, *head;
 };
@@ -172,26 +171,22 @@ struct task {
 	float *weight_grad, *bias_grad;  /* where this thread adds its part of the weight's and the bias's gradient */
 	char *scratch;
 	float *vectors;                  /* VECTORS of ldmax, for per-channel values */
-	double *sums;                    /* (2 slots, splits, 2, ldmax): this thread's column sums */
+	double *sums;                    /* (2 slots, 2, ldmax): this thread's column sums */
 };
 #define VECTORS 4
 
-/* --- chunks: whole images, or bands of rows of one image; never across a split of the batch --- */
+/* --- chunks: whole images, or bands of rows of one image --- */
 struct chunk {
 	int n, images;           /* first image, count */
 	int y0, y1;              /* rows of the output */
-	int split;
 	int end, h, rows, group; /* private: iteration */
-	const struct pass *p;
 };
 /* target: pixels a chunk should have. Use: for (struct chunk c = chunks(t, h, w, target); chunk_next(&c);) */
 struct chunk chunks(const struct task *t, int h, int w, int target);
 bool chunk_next(struct chunk *c);
-int split_start(const struct pass *p, int split);
-int split_of(const struct pass *p, int image);
 
 /* --- values and gradients of nodes --- */
-struct affine affine_of(const struct task *t, int node, int split);
+struct affine affine_of(const struct task *t, int node);
 static inline const struct kernels *kernels_of(const struct task *t, int node)
 {
 	return t->net->kernels[t->net->nodes[node].store];
@@ -219,6 +214,23 @@ static inline int inside(int at, int k, int size, int *first)
 }
 /* Whether a node's value as elements e is its raw output, so that it may be read in place. */
 bool value_is_raw(const struct node *x, int gate, enum dtype e);
+/* Value of one row (an image's vector) of a node of 1x1. */
+void read_vector(const struct task *t, int node, int n, float *dst);
+/* How far one call of a kernel goes: all images, or an image's rows, or a row. */
+struct stretch {
+	int images, rows;
+};
+struct stretch stretch_of(const struct node *x, int images, int y0, int y1, int pitch, bool by_image);
+/* Rows of what is stored, through an affine and an activation. */
+void value_rows(const struct kernels *k, enum dtype store, enum dtype e, void *dst, const void *src, int64_t rows, int ld,
+	       const struct affine *f, const float *gate, enum act act);
+/* Floats of one pixel an image on their way to be factors, where neither gates nor pooled gradients lie. */
+static inline float *pixel_room(const struct task *t)
+{
+	return t->vectors + (size_t)(VECTORS - 1) * t->p->ldmax;
+}
+/* What image n's stored gradient is multiplied by, and what is added at every pixel before act'; (ld) each. */
+void image_vectors(const struct task *t, int n, float *gate, float *pooled);
 /* Gradient of raw of t's node, the same rows, as elements e. */
 void read_gradient(const struct task *t, int n, int images, int y0, int y1, void *dst, enum dtype e, int pitch);
 /* Whether that gradient is d as it is stored. */
@@ -226,16 +238,16 @@ bool gradient_is_stored(const struct node *x, enum dtype e);
 /* Adds part, rows y0..y1 of whole width (floats, ld of the input), to d of in[slot]; the last part makes it d *= act'(z) with
  * its column sums. Bands of an image come in order; part NULL: what is there already. */
 void give(const struct task *t, int slot, int n, int images, int y0, int y1, const float *part);
-/* d *= act'(z) and the column sums of whole images of a node without a gate; the images are of one split. */
+/* d *= act'(z) and the column sums of whole images of a node without a gate. */
 void finish_images(const struct task *t, int slot, int node, int n, int images);
-/* Column sums of dz and dz*xhat over image n of t's node, gated or pooled. */
-void add_image_sums(const struct task *t, int n);
 
-/* Two rows of column sums, ld apart, of one slot (which input's) and split, in a thread's sums. */
-double *sums_at(const struct pass *p, double *sums, int slot, int split);
-/* Those that a thread wrote before meeting number; the next thread's begin sums_stride() numbers later. */
-double *thread_sums(const struct pass *p, int meeting, int thread);
-size_t sums_stride(const struct pass *p);
+/* Column sums for batch norm: of rows of t's node, from the sum and the sum of squares of their differences from an origin; of dz and
+ * dz*xhat, of the node x in slot. */
+void norm_add_rows(const struct task *t, int64_t rows, const float *origin, const float *sum, const float *squares);
+void norm_add_gradient(const struct task *t, int slot, const struct node *x, const float *sum, const float *dots);
+/* Those that a thread wrote before meeting number; the next thread's begin norm_stride() numbers later. */
+double *norm_sums(const struct pass *p, int meeting, int thread);
+size_t norm_stride(const struct pass *p);
 /* A thread's copy of a per-channel vector. */
 float *own(const struct task *t, float *vector);
 /* Whether the column sums of a node's gradient must wait for its own turn. */
@@ -246,7 +258,7 @@ static inline bool deferred(const struct node *x)
 void *raw_at(const struct task *t, int node, int n, int y);
 void *d_at(const struct task *t, int node, int n, int y);
 /* Stores rows of t's node from floats (NULL: they are stored already), and takes their column sums where BN statistics want them. */
-void put(const struct task *t, int n, int y, const float *from, int64_t rows, int split);
+void put(const struct task *t, int n, int y, const float *from, int64_t rows);
 /* Whether put() and give() store a node's rows past the caches. */
 bool stored_past(const struct task *t, int node);
 /* Column sums of rows of the gradient of raw, where the node has a bias. */

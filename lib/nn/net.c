@@ -143,8 +143,6 @@ static int check_config(const struct net_config *c)
 		bug("a net without architecture");
 	if (c->height < 1 || c->width < 1)
 		return fail_code(EXIT_USAGE, "views of %dx%d pixels", c->width, c->height);
-	if (c->bn_splits < 1)
-		return fail_code(EXIT_USAGE, "%d splits of the batch: at least 1", c->bn_splits);
 	if (strcmp(c->head, "none") && c->dim < 1)
 		return fail_code(EXIT_USAGE, "a head of dimension %d", c->dim);
 	if (!(c->dropout >= 0 && c->dropout < 1 && c->drop_path >= 0 && c->drop_path < 1))
@@ -170,7 +168,6 @@ struct net *net_new(const struct net_config *c)
 	}
 	net->config.backend = net->backend->entry.name;
 	net->bn_eps = c->arch->bn_eps;
-	net->bn_momentum = c->bn_momentum > 0 ? c->bn_momentum : c->arch->bn_momentum;
 	net_link(net);
 	return net;
 }

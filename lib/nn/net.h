@@ -12,13 +12,13 @@
  * Layout is NHWC throughout. Views enter as u8; (x/255 - mean)/std is fused into the first layer's reading.
  *
  *	struct net_config c = { .arch = arch_find("resnet18"), .small = true, .head = "linear", .dim = 128,
- *	                        .height = 32, .width = 32, .bn_splits = 1, .mean = {...}, .std = {...} };
+ *	                        .height = 32, .width = 32, .mean = {...}, .std = {...} };
  *	struct net *net = net_new(&c);                                   NULL after fail()
  *	float *params = xaligned(net_params(net) * sizeof(float));
  *	float *buffers = xaligned(net_buffers(net) * sizeof(float));
  *	net_init(net, seed, params, buffers);
  *	struct pass *pass = pass_new(net, 256, true);
- *	net_forward(net, pass, params, buffers, views, NULL, 256, NET_TRAIN);
+ *	net_forward(net, pass, params, statistics, views, 256, NET_TRAIN);
  *	loss_gradient(pass_head(pass), d_head);                          (256, dim)
  *	net_backward(net, pass, params, NULL, d_head, grads);            grads += d loss / d params
  */
@@ -36,8 +36,6 @@ struct net_config {
 	const char *head;       /* "none", "linear" d->dim, "simple" d->d->dim, "wide" d->2d->dim, "deep" d->d->d->dim; ReLU between, no BN */
 	int dim;                /* of the head's output */
 	int height, width;      /* of the views */
-	int bn_splits;          /* BN statistics over this many contiguous parts of the batch, rows floor(iB/n)..floor((i+1)B/n) */
-	double bn_momentum;     /* of the running statistics; 0: the architecture's own */
 	double dropout;         /* probability, in training, where torchvision's network has it before the last layer; 0: none */
 	double drop_path;       /* probability of the last block's branch, growing from 0 at the first (stochastic depth); 0: none */
 	float mean[3], std[3];  /* of the normalisation of u8 views */
@@ -57,9 +55,9 @@ struct net_tensor {
 };
 
 enum net_mode {
-	NET_TRAIN,              /* batch statistics, running statistics updated, kept for backward */
-	NET_KEY,                /* batch statistics, running statistics updated, nothing kept: the momentum encoder */
-	NET_EVAL,               /* running statistics, nothing kept */
+	NET_TRAIN,              /* normalised by the batch's statistics, kept for backward */
+	NET_KEY,                /* by the batch's, nothing kept: the momentum encoder */
+	NET_EVAL,               /* by given ones, nothing kept */
 };
 
 struct net *net_new(const struct net_config *c);
@@ -107,13 +105,14 @@ const float *pass_feature(const struct pass *p);     /* (rows, feature_dim), val
 const float *pass_head(const struct pass *p);        /* (rows, dim) */
 
 /*
- * views u8 (rows, height, width, 3), any alignment. order: NULL, or a permutation: row i of the batch inside the network is
- * view row order[i] (shuffled BN), outputs come back in the views' own order. Same arguments, same threads: same bytes.
+ * views u8 (rows, height, width, 3), any alignment. statistics: BN's means and variances, net_buffers() elements. In NET_EVAL they are
+ * read; else those of these rows are written there (variances unbiased, as PyTorch's), or not where it is NULL: moving the running ones
+ * is the caller's (statistics.h). Same arguments, same threads: same bytes.
  */
-void net_forward(const struct net *net, struct pass *p, const float *params, float *buffers, const uint8_t *views,
-                 const int32_t *order, int rows, enum net_mode mode);
+void net_forward(const struct net *net, struct pass *p, const float *params, float *statistics, const uint8_t *views, int rows,
+		 enum net_mode mode);
 /* Adds to grads (flat) the gradient for d_head (rows, dim) and, where not NULL, d_feature (rows, feature_dim). Either may be NULL.
- * The views and order given to the forward pass must still be there. */
+ * The views given to the forward pass must still be there. */
 void net_backward(const struct net *net, struct pass *p, const float *params, const float *d_feature, const float *d_head, float *grads);
 
 #endif

@@ -102,7 +102,7 @@ static void attention_forward(struct task *t)
 
 			matmul(t, false, false, h.queries, h.d, h.keys, p, h.pitch, part_of(t, &h, 2, at), h.ld, h.values + at, h.out);
 		}
-		put(t, n, 0, h.values, h.queries, split_of(t->p, n));
+		put(t, n, 0, h.values, h.queries);
 	}
 }
 

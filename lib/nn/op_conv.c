@@ -256,7 +256,7 @@ static void patches_forward(struct task *t)
 			q.b = element_at(weight_of(t), x->factor, (int64_t)ky * row * x->c);
 			multiply(t, &q);
 		}
-		put(t, c.n, c.y0, there ? NULL : out, m, c.split);
+		put(t, c.n, c.y0, there ? NULL : out, m);
 	}
 }
 

@@ -117,7 +117,7 @@ static void depthwise_forward(struct task *t)
 						   .kw = kw,
 						   .ld = x->ld });
 		}
-		put(t, c.n, c.y0, there ? NULL : out, (int64_t)(c.y1 - c.y0) * x->w, c.split);
+		put(t, c.n, c.y0, there ? NULL : out, (int64_t)(c.y1 - c.y0) * x->w);
 	}
 }
 

@@ -16,7 +16,7 @@ void drop_mask(const struct pass *p, int node, int row, float *mask)
 {
 	const struct node *x = &p->net->nodes[node];
 	const struct masks *m = &p->masks;
-	struct rng r = rng_at(m->seed, m->step, m->row + (p->order ? p->order[row] : row), (uint16_t)(node * NET_STREAMS + m->stream),
+	struct rng r = rng_at(m->seed, m->step, m->row + row, (uint16_t)(node * NET_STREAMS + m->stream),
 			      RNG_DROPOUT);
 	double drop = x->drop * 0x1p32;
 	float keep = (float)(1 / (1 - x->drop)), all = x->by_image && rng_u32(&r) < drop ? 0 : keep;
@@ -53,7 +53,7 @@ static void drop_forward(struct task *t)
 		read_value(t, x->in[0], -1, n, 1, 0, x->h, value, F32, x->w);
 		if (t->p->mode != NET_EVAL)
 			drop(t, n, mask, value);
-		put(t, n, 0, value, (int64_t)x->h * x->w, split_of(t->p, n));
+		put(t, n, 0, value, (int64_t)x->h * x->w);
 	}
 }
 

@@ -1,7 +1,7 @@
 /*
  * op_layernorm.c - layer norm over the channels of every pixel (Ba et al. 2016)
  *
- * Forward there is nothing to do: who reads the node computes its value from the input's (read.c). Backward, mean and deviation are
+ * Forward there is nothing to do: who reads the node computes its value from the input's (value.c). Backward, mean and deviation are
  * computed once more from the input's rows, which costs less than storing them. weight is gamma, bias is beta.
  */
 #include "lib/nn/engine.h"

@@ -20,7 +20,7 @@ static void mean_image(const struct task *t, int n, float *out, float *slopes)
 {
 	const struct node *in = t->in;
 	int node = t->x->in[0];
-	struct affine f = affine_of(t, node, split_of(t->p, n));
+	struct affine f = affine_of(t, node);
 	const void *raw = raw_at(t, node, n, 0);
 	int64_t rows = (int64_t)in->h * in->w;
 	float *part = t->vectors;
@@ -148,7 +148,7 @@ static void max_forward(struct task *t)
 
 				t->net->kernels[F32]->max(out, (const float *const *)tap, taps, x->ld);
 			}
-		put(t, c.n, c.y0, output, (int64_t)(c.y1 - c.y0) * x->w, c.split);
+		put(t, c.n, c.y0, output, (int64_t)(c.y1 - c.y0) * x->w);
 	}
 }
 

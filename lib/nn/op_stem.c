@@ -88,7 +88,7 @@ static void stem_forward(struct task *t)
 
 			t->net->kernels[F32]->stem(&rows, r.weight + (int64_t)ky * STEM_TAPS * x->ld);
 		}
-		put(t, c.n, c.y0, r.out, (int64_t)(c.y1 - c.y0) * x->w, c.split);
+		put(t, c.n, c.y0, r.out, (int64_t)(c.y1 - c.y0) * x->w);
 	}
 }
 

@@ -22,12 +22,12 @@ static void sum_forward(struct task *t)
 		int64_t rows = (int64_t)c.images * (c.y1 - c.y0) * x->w;
 
 		for (int s = 0; s < 2; s++) {
-			struct affine f = affine_of(t, x->in[s], c.split);
+			struct affine f = affine_of(t, x->in[s]);
 
 			kernels_of(t, x->in[s])->read_wide(sum, raw_at(t, x->in[s], c.n, c.y0), rows, x->ld, &f, NULL,
 							   t->net->nodes[x->in[s]].act, s > 0);
 		}
-		put(t, c.n, c.y0, sum, rows, c.split);
+		put(t, c.n, c.y0, sum, rows);
 	}
 }
 

@@ -28,7 +28,7 @@ static void tokens_forward(struct task *t)
 		read_value(t, x->in[0], -1, n, 1, 0, t->in->h, tokens + x->ld, F32, t->in->w);
 		for (int i = 0; i < x->w; i++)
 			t->net->kernels[F32]->add(tokens + (int64_t)i * x->ld, position + (int64_t)i * x->c, x->c);
-		put(t, n, 0, tokens, x->w, split_of(t->p, n));
+		put(t, n, 0, tokens, x->w);
 	}
 }
 
@@ -62,7 +62,7 @@ static void token_forward(struct task *t)
 {
 	for (int n = t->n0; n < t->n1; n++) {
 		read_value(t, t->x->in[0], -1, n, 1, 0, 1, t->scratch, F32, t->in->w);
-		put(t, n, 0, (float *)t->scratch, 1, split_of(t->p, n));
+		put(t, n, 0, (float *)t->scratch, 1);
 	}
 }
 

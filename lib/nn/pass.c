@@ -162,10 +162,10 @@ static size_t lay_channels(struct pass *p, float *base)
 	for (int i = 1; i < p->net->count; i++) {
 		const struct node *x = &p->net->nodes[i];
 		struct state *s = &p->state[i];
-		size_t vector = (size_t)p->net->config.bn_splits * x->ld, norm = x->gamma >= 0 ? vector : 0;
+		size_t norm = x->gamma >= 0 ? x->ld : 0, affine = x->gamma >= 0 || x->bias >= 0 ? x->ld : 0;
 
-		s->scale = take(base, &used, x->bias >= 0 ? vector : norm);
-		s->shift = take(base, &used, x->bias >= 0 ? vector : norm);
+		s->scale = take(base, &used, affine);
+		s->shift = take(base, &used, affine);
 		s->xscale = take(base, &used, norm);
 		s->xshift = take(base, &used, norm);
 		s->c = take(base, &used, p->grad ? 3 * norm : 0);
@@ -197,19 +197,9 @@ static void plan_vectors(struct pass *p)
 	lay_images(p, p->images);
 }
 
-size_t sums_stride(const struct pass *p)
-{
-	return (size_t)2 * p->net->config.bn_splits * 2 * p->ldmax;
-}
-
-double *thread_sums(const struct pass *p, int meeting, int thread)
-{
-	return p->sums + ((size_t)(meeting % 2) * p->threads + thread) * sums_stride(p);
-}
-
 static size_t sums_bytes(const struct pass *p)
 {
-	return sizeof(double) * 2 * p->threads * sums_stride(p);
+	return sizeof(double) * 2 * p->threads * norm_stride(p);
 }
 
 static void plan_threads(struct pass *p)

@@ -9,16 +9,6 @@ static float *vector(int64_t n)
 	return xaligned((size_t)n * sizeof(float));
 }
 
-/* A network that takes each part for a batch of its own and leaves its statistics as they are: momentum 1. */
-static struct net *part_net(const struct net_config *c)
-{
-	struct net_config part = *c;
-
-	part.bn_splits = 1;
-	part.bn_momentum = 1;
-	return net_new(&part);
-}
-
 int trainer_init(struct trainer *t, const struct trainer_config *c)
 {
 	const struct net_tensor *tensors;
@@ -29,7 +19,7 @@ int trainer_init(struct trainer *t, const struct trainer_config *c)
 	t->unsettled = 1;
 	if (schedule_check(&c->schedule) < 0)
 		return -1;
-	t->net = part_net(&c->net);
+	t->net = net_new(&c->net);
 	if (!t->net)
 		return -1;
 	t->c.net.head = net_configuration(t->net)->head;
@@ -38,8 +28,7 @@ int trainer_init(struct trainer *t, const struct trainer_config *c)
 	t->buffers = vector(net_buffers(t->net));
 	count = net_tensors(t->net, &tensors);
 	optimiser_init(&t->optim, &c->optim, c->clip, tensors, count);
-	t->statistics = vector(net_buffers(t->net));
-	t->query = xcalloc((size_t)TRAINER_VIEWS * c->net.bn_splits, sizeof(*t->query));
+	t->query = xcalloc((size_t)TRAINER_VIEWS * c->parts, sizeof(*t->query));
 	t->factors = factors_new(t->net, true);
 	t->key_factors = factors_new(t->net, false);
 	net_init(t->net, c->seed, t->params, t->buffers);
@@ -50,18 +39,17 @@ int trainer_init(struct trainer *t, const struct trainer_config *c)
 
 void trainer_release(struct trainer *t)
 {
-	for (int i = 0; t->query && i < TRAINER_VIEWS * t->c.net.bn_splits; i++)
+	for (int i = 0; t->query && i < TRAINER_VIEWS * t->c.parts; i++)
 		pass_free(t->query[i]);
 	for (int i = 0; i < TRAINER_VIEWS; i++) {
-		free(t->sums[0][i]);
-		free(t->sums[1][i]);
+		statistics_release(&t->statistics[0][i]);
+		statistics_release(&t->statistics[1][i]);
 	}
 	pass_free(t->key);
 	factors_free(t->factors);
 	factors_free(t->key_factors);
 	optimiser_release(&t->optim);
 	free(t->query);
-	free(t->statistics);
 	free(t->params);
 	free(t->grads);
 	free(t->buffers);
@@ -76,9 +64,7 @@ void trainer_release(struct trainer *t)
 
 double trainer_bn_momentum(const struct trainer *t)
 {
-	const struct net_config *c = &t->c.net;
-
-	return c->bn_momentum > 0 ? c->bn_momentum : c->arch->bn_momentum;
+	return t->c.bn_momentum > 0 ? t->c.bn_momentum : t->c.net.arch->bn_momentum;
 }
 
 double trainer_unsettled(const struct trainer *t, int64_t step)
@@ -86,22 +72,22 @@ double trainer_unsettled(const struct trainer *t, int64_t step)
 	return net_buffers(t->net) > 0 ? t->unsettled * pow(1 - trainer_bn_momentum(t), (double)step) : 0;
 }
 
-/* Those of one more part; after the last one the running ones move by the mean over the parts, once a step and view. */
-static void add_statistics(struct trainer *t, double **sum, int part, float *running)
+/* Of one view's queries or keys. */
+static struct statistics *statistics_of(struct trainer *t, bool key, int view)
 {
-	const struct net_config *c = &t->c.net;
-	double m = trainer_bn_momentum(t);
-	int64_t n = net_buffers(t->net);
+	struct statistics *s = &t->statistics[key][view];
 
-	if (!*sum)
-		*sum = xcalloc(n, sizeof(**sum));
-	for (int64_t i = 0; i < n; i++)
-		(*sum)[i] += t->statistics[i];
-	if (part < c->bn_splits - 1)
-		return;
-	for (int64_t i = 0; i < n; i++)
-		running[i] = (float)((1 - m) * running[i] + m * ((*sum)[i] / c->bn_splits));
-	memset(*sum, 0, n * sizeof(**sum));
+	if (!s->group)
+		*s = statistics_new(net_buffers(t->net));
+	return s;
+}
+
+/* One more part; after the last one the running ones move, once a step and view. */
+static void add_part(const struct trainer *t, struct statistics *s, int part, float *running)
+{
+	statistics_add(s);
+	if (part == t->c.parts - 1)
+		statistics_move(s, trainer_bn_momentum(t), running);
 }
 
 /* --- a step --- */
@@ -122,10 +108,10 @@ static void draw_masks(const struct trainer *t, struct pass *p, bool key, int vi
 /* One for each part of each view, or one for all. */
 static struct pass *query_pass(struct trainer *t, int view, int part)
 {
-	struct pass **p = &t->query[t->c.stream ? 0 : view * t->c.net.bn_splits + part];
+	struct pass **p = &t->query[t->c.stream ? 0 : view * t->c.parts + part];
 
 	if (!*p) {
-		*p = pass_new(t->net, part_most(t->c.batch, t->c.net.bn_splits), true);
+		*p = pass_new(t->net, part_most(t->c.batch, t->c.parts), true);
 		pass_share(*p, t->factors);
 		pass_meter(*p, t->meter);
 	}
@@ -135,10 +121,11 @@ static struct pass *query_pass(struct trainer *t, int view, int part)
 const float *trainer_query(struct trainer *t, int view, int part, const uint8_t *views, int rows)
 {
 	struct pass *p = query_pass(t, view, part);
+	struct statistics *s = statistics_of(t, false, view);
 
-	draw_masks(t, p, false, view, part_start(t->c.batch, part, t->c.net.bn_splits));
-	net_forward(t->net, p, t->params, t->statistics, views, NULL, rows, NET_TRAIN);
-	add_statistics(t, &t->sums[0][view], part, t->buffers);
+	draw_masks(t, p, false, view, part_start(t->c.batch, part, t->c.parts));
+	net_forward(t->net, p, t->params, s->group, views, rows, NET_TRAIN);
+	add_part(t, s, part, t->buffers);
 	return pass_head(p);
 }
 
@@ -152,8 +139,8 @@ const float *trainer_query_again(struct trainer *t, int view, int part, const ui
 	struct pass *p = query_pass(t, view, part);
 
 	if (t->c.stream) {
-		draw_masks(t, p, false, view, part_start(t->c.batch, part, t->c.net.bn_splits));
-		net_forward(t->net, p, t->params, NULL, views, NULL, rows, NET_TRAIN);
+		draw_masks(t, p, false, view, part_start(t->c.batch, part, t->c.parts));
+		net_forward(t->net, p, t->params, NULL, views, rows, NET_TRAIN);
 	}
 	return pass_head(p);
 }
@@ -181,14 +168,16 @@ void trainer_move_key(struct trainer *t)
 
 const float *trainer_key(struct trainer *t, int view, int group, const uint8_t *views, int rows)
 {
+	struct statistics *s = statistics_of(t, true, view);
+
 	if (!t->key) {
-		t->key = pass_new(t->net, key_most(t->c.batch, t->c.net.bn_splits), false);
+		t->key = pass_new(t->net, key_most(t->c.batch, t->c.parts), false);
 		pass_share(t->key, t->key_factors);
 		pass_meter(t->key, t->meter);
 	}
-	draw_masks(t, t->key, true, view, group * key_most(t->c.batch, t->c.net.bn_splits));
-	net_forward(t->net, t->key, t->key_params, t->statistics, views, NULL, rows, NET_KEY);
-	add_statistics(t, &t->sums[1][view], group, t->key_buffers);
+	draw_masks(t, t->key, true, view, group * key_most(t->c.batch, t->c.parts));
+	net_forward(t->net, t->key, t->key_params, s->group, views, rows, NET_KEY);
+	add_part(t, s, group, t->key_buffers);
 	return pass_head(t->key);
 }
 

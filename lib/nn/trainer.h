@@ -1,7 +1,7 @@
 /*
  * trainer.h - the trained network and its momentum encoder: weights, optimiser, one training step
  *
- * A step, in MoCo's order (He et al. 2020, Algorithm 1; main_moco.py), part by part (parts.h; one part unless BN is split):
+ * A step, in MoCo's order (He et al. 2020, Algorithm 1; main_moco.py), part by part (parts.h):
  *
  *	trainer_begin(t, step);                                       masks are drawn by it
  *	q = trainer_query(t, 0, part, rows of view0, count);          (count, dim), for every part in turn
@@ -24,11 +24,14 @@
 #include "lib/nn/meter.h"
 #include "lib/nn/model.h"
 #include "lib/nn/optim.h"
+#include "lib/nn/statistics.h"
 
 #define TRAINER_VIEWS 8
 
 struct trainer_config {
-	struct net_config net;    /* bn_splits: the parts of a step */
+	struct net_config net;
+	int parts;                /* of a step, each normalised by its own statistics; at least 1 */
+	double bn_momentum;       /* of the running statistics; 0: the architecture's own */
 	bool stream;              /* keep the activations of one part, not of all */
 	struct choice optim, schedule;
 	double clip;              /* gradients of a greater norm are scaled down to it; 0: never */
@@ -49,9 +52,8 @@ struct trainer {
 	float *key_params, *key_buffers;    /* NULL until a key is asked for */
 	struct pass **query, *key;          /* query: (views, parts), or one */
 	struct factors *factors, *key_factors;   /* shared by them */
-	float *statistics;                  /* BN's, of the part in hand */
 	int64_t step;                       /* in hand */
-	double *sums[2][TRAINER_VIEWS];     /* and summed over the parts: of queries, of keys */
+	struct statistics statistics[2][TRAINER_VIEWS];   /* BN's, of queries, of keys */
 	double unsettled;                   /* trainer_unsettled() before the first step: 1, unless weights are loaded */
 };
 

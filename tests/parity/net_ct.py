@@ -1,6 +1,6 @@
 """net_ct - lib/nn's network as a Python object: flat vectors in, dictionaries of numpy arrays under torchvision's names out
 
-    net = Net("resnet18", True, "linear", 32, (35, 35), splits=4)
+    net = Net("resnet18", True, "linear", 32, (35, 35))
     params, buffers = net.init(7)
     out = net.step(params, buffers, views, d_head=d)     {"feature", "head", "grads"}; buffers move
     weights = net.export(params, buffers)                {"conv1.weight": array, ...}
@@ -24,7 +24,7 @@ def declare(name, restype, *argtypes):
 
 P = c_void_p
 declare("shim_name", c_char_p, c_int, c_int)
-declare("shim_net", P, c_char_p, c_int, c_char_p, c_int, c_int, c_int, c_int, c_double, c_double, c_double, P, P,
+declare("shim_net", P, c_char_p, c_int, c_char_p, c_int, c_int, c_int, c_double, c_double, P, P,
         c_char_p, c_int)
 declare("shim_net_tensor", c_int, P, c_int, P, P)
 declare("shim_net_export", None, P, c_int, P, P)
@@ -40,7 +40,7 @@ declare("pass_feature", P, P)
 declare("pass_head", P, P)
 declare("nn_masks", None, P, c_uint64, c_int, c_int, c_int)
 declare("nn_drop", c_int, P, c_int, c_int, P, P)
-declare("net_forward", None, P, P, P, P, P, P, c_int, c_int)
+declare("net_forward", None, P, P, P, P, P, c_int, c_int)
 declare("net_backward", None, P, P, P, P, P, P)
 declare("ema_update", None, c_int64, c_double, P, P)
 declare("shim_loss", P, c_char_p, c_int, c_int, c_uint64, P)
@@ -78,11 +78,10 @@ class Tensor:
 class Net:
     """size: (height, width). Raises RuntimeError with the library's sentence."""
 
-    def __init__(self, arch, small, head, dim, size, splits=1, momentum=0.0, backend="blas", dropout=0.0, drop_path=0.0,
-                 precision="f32"):
+    def __init__(self, arch, small, head, dim, size, backend="blas", dropout=0.0, drop_path=0.0, precision="f32"):
         self.kind, self.dim = head, dim
         self.texts = arch.encode(), head.encode(), backend.encode()  # the configuration may borrow them
-        self.handle = lib.shim_net(self.texts[0], small, self.texts[1], dim, *size, splits, momentum, dropout, drop_path,
+        self.handle = lib.shim_net(self.texts[0], small, self.texts[1], dim, *size, dropout, drop_path,
                                    ptr(MEAN), ptr(STD), self.texts[2], precision == "bf16")
         if not self.handle:
             raise RuntimeError(why())
@@ -94,7 +93,7 @@ class Net:
             lib.net_free(self.handle)
 
     def vectors(self):
-        """Room for parameters and for running statistics."""
+        """Room for parameters and for statistics."""
         return self.zeros(), aligned(lib.net_buffers(self.handle))
 
     def init(self, seed):
@@ -130,10 +129,10 @@ class Net:
             lib.shim_net_import(self.handle, i, ptr(np.ascontiguousarray(named[t.name])), ptr(buffers if t.buffer else params))
         return params, buffers
 
-    def step(self, params, buffers, views, order=None, d_feature=None, d_head=None, room=None):
+    def step(self, params, buffers, views, d_feature=None, d_head=None, room=None):
         """One forward in train mode and one backward, in a pass with room for more rows than it gets."""
         p = Pass(self, room or len(views), True)
-        feature, head = p.forward(params, buffers, views, order, TRAIN)
+        feature, head = p.forward(params, buffers, views, TRAIN)
         grads = self.zeros()
         p.backward(params, d_feature, d_head, grads)
         return {"feature": feature, "head": head, "grads": grads}
@@ -149,11 +148,12 @@ class Pass:
         if getattr(self, "handle", None):
             lib.pass_free(self.handle)
 
-    def forward(self, params, buffers, views, order=None, mode=TRAIN):
-        """(feature, head), copies; head is None for a net without one. views and order are kept for the backward pass."""
-        self.views, self.order = views, order
+    def forward(self, params, buffers, views, mode=TRAIN):
+        """(feature, head), copies; head is None for a net without one. Unless mode is EVAL, buffers come to be the batch's statistics.
+        views are kept for the backward pass."""
+        self.views = views
         rows, net = len(views), self.net
-        lib.net_forward(net.handle, self.handle, ptr(params), ptr(buffers), ptr(views), ptr(order), rows, mode)
+        lib.net_forward(net.handle, self.handle, ptr(params), ptr(buffers), ptr(views), rows, mode)
         feature = self._rows(lib.pass_feature(self.handle), rows, net.feature_dim)
         return feature, None if net.kind == "none" else self._rows(lib.pass_head(self.handle), rows, net.dim)
 

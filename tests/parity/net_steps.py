@@ -90,12 +90,11 @@ def notices_broken(judge, kind, theirs, double):
 # --- one forward and backward ---
 
 def torch_forward(case, dtype, change):
-    """(model, [feature, head output] in the views' order, the gradients they get)."""
-    weights, views, order, d_feature, d_head = situation(case)
+    """(model, [feature, head output], the gradients they get)."""
+    weights, views, d_feature, d_head = situation(case)
     model = case.reference(weights, dtype)
     change(model)
-    order = np.arange(case.batch) if order is None else order
-    found = [o[np.argsort(order)] for o in outputs(model, views[order], dtype)]
+    found = outputs(model, views, dtype)
     return model, *zip(*((o, torch.from_numpy(d).to(o.dtype)) for o, d in zip(found, (d_feature, d_head)) if d is not None))
 
 
@@ -108,23 +107,22 @@ def torch_step(case, dtype, change=lambda model: None):
 
 
 def our_step(case, backend, **options):
-    weights, views, order, d_feature, d_head = situation(case)
+    weights, views, d_feature, d_head = situation(case)
     net = case.net(backend)
     params, buffers = net.load(weights)
-    out = net.step(params, buffers, views, order, d_feature, d_head, **options)
+    out = net.step(params, buffers, views, d_feature, d_head, **options)
     return {"outputs": {n: out[n] for n in ("feature", "head") if out[n] is not None},
             "gradients": net.export(out["grads"]), "statistics": net.export(None, buffers)}
 
 
 # --- five steps of MoCo ---
 
-RECIPE = dict(lr=0.1, momentum=0.9, wd=3e-5, ema=0.9, t=1.0, shuffled=True)
+RECIPE = dict(lr=0.1, momentum=0.9, wd=3e-5, ema=0.9, t=1.0)
 STEPS = 5
 
 
 def moco_case(case):
-    """Parts of four and five rows."""
-    return replace(case, **dict(splits=4, batch=18) if FULL else dict(splits=2, batch=9), momentum=0.5)
+    return replace(case, batch=18 if FULL else 9)
 
 
 def queue_size(case):
@@ -140,7 +138,6 @@ class Way:
     """What five steps start from and are given: moves are what is added to biases before each step, {name: array}."""
     weights: dict
     views: list
-    orders: list
     queue: np.ndarray
     moves: list
 
@@ -159,7 +156,7 @@ def starting_point(case):
         if w.ndim == 2 and name.startswith(("classifier", "head")):
             w *= (2 * len(w)) ** 0.5 / np.linalg.norm(w)
     views = [[pictures(draw, case) for _ in range(2)] for _ in range(STEPS)]
-    return Way(weights, views, [draw.permutation(case.batch).astype(np.int32) for _ in range(STEPS)], moco_loss(case).queue, [])
+    return Way(weights, views, moco_loss(case).queue, [])
 
 
 def move(way, step, model, views):
@@ -169,7 +166,7 @@ def move(way, step, model, views):
         for n, by in way.moves[step].items():
             named[n].data += torch.from_numpy(by)
         return outputs(model, views, model.dtype)[1]
-    clear_ties(copy.deepcopy(model), views, np.arange(len(views)))
+    clear_ties(copy.deepcopy(model), views)
     before = {n: p.detach().clone() for n, p in named.items()}
     with moving_biases(model):
         q = outputs(model, views, F64)[1]
@@ -183,13 +180,12 @@ def moco_steps(case, dtype, way, recipe=RECIPE, spoil=lambda model: None):
     query.dtype = dtype
     optim = torch.optim.SGD(query.parameters(), recipe["lr"], recipe["momentum"], weight_decay=recipe["wd"])
     queue, losses, unit = torch.from_numpy(way.queue).to(storage(dtype)), [], torch.nn.functional.normalize
-    for step, ((a, b), order) in enumerate(zip(way.views, way.orders)):
-        order = order if recipe["shuffled"] else np.arange(case.batch)
+    for step, (a, b) in enumerate(way.views):
         q = unit(move(way, step, query, a))
         with torch.no_grad():
             for p, w in zip(key.parameters(), query.parameters()):
                 p.mul_(recipe["ema"]).add_(w, alpha=1 - recipe["ema"])
-            k = unit(outputs(key, b[order], dtype)[1])[np.argsort(order)]
+            k = unit(outputs(key, b, dtype)[1])
         logits = torch.cat([(q * k).sum(1, keepdim=True), q @ queue.T], 1) / recipe["t"]
         loss = torch.nn.functional.cross_entropy(logits, torch.zeros(case.batch, dtype=torch.long))
         optim.zero_grad()
@@ -234,11 +230,11 @@ def moco_ours(case, backend):
     q_pass, k_pass = Pass(net, case.batch, True), Pass(net, case.batch, False)
     grads, losses = net.zeros(), []
     optim = Optimiser(f"sgd:momentum={r['momentum']},wd={r['wd']}", [params.shape])
-    for step, ((a, b), order) in enumerate(zip(way.views, way.orders)):
+    for step, (a, b) in enumerate(way.views):
         net.add(params, way.moves[step])
         q = q_pass.forward(params, buffers, a)[1]
         lib.ema_update(len(params), r["ema"], ptr(params), ptr(key_params))
-        k = k_pass.forward(key_params, key_buffers, b, order, KEY)[1]
+        k = k_pass.forward(key_params, key_buffers, b, KEY)[1]
         value, d_q = loss.step(q, k)
         grads[:] = 0
         q_pass.backward(params, None, d_q, grads)
@@ -259,7 +255,7 @@ def evaluate(case, net, params, buffers, precision):
     with tempfile.TemporaryDirectory() as folder:
         safetensors_write(folder + "/model.safetensors", net.export(params, buffers), {"arch": case.arch})
         weights, _ = safetensors_read(folder + "/model.safetensors")
-    ours = dict(zip(("feature", "head"), Pass(net, case.batch, False).forward(params, buffers, views, None, EVAL)))
+    ours = dict(zip(("feature", "head"), Pass(net, case.batch, False).forward(params, buffers, views, EVAL)))
     theirs = {}
     for dtype in (F64, precision):
         with torch.no_grad():

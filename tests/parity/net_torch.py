@@ -1,6 +1,6 @@
-"""net_torch - the reference: torchvision's own networks (DeiT: vit_torch), without classifier and dropout, with our heads, split BN and small stems
+"""net_torch - the reference: torchvision's own networks (DeiT: vit_torch), without classifier and dropout, with our heads, BN by parts and small stems
 
-    model = reference("resnet18", True, "linear", 32, weights, torch.float64, splits=4)
+    model = reference("resnet18", True, "linear", 32, weights, torch.float64, parts=4)
     feature, head = model(normalised(views, torch.float64))
 
 Two precisions can be compared only where the network is differentiable: one ReLU input within rounding of zero, one pair of
@@ -27,22 +27,22 @@ torch.set_num_threads(2)
 ctypes.CDLL(None).mallopt(-4, 0), ctypes.CDLL(None).mallopt(-1, 1 << 30)  # memory is kept: M_MMAP_MAX, M_TRIM_THRESHOLD
 
 
-class SplitBN(nn.BatchNorm2d):
+class PartsBN(nn.BatchNorm2d):
     """Batch statistics over contiguous parts of the rows, floor(iB/n) to floor((i+1)B/n); the running statistics move by the
     mean over the parts of batch mean and unbiased variance."""
-    splits = 1
+    parts = 1
 
     def forward(self, x):
-        if not self.training or self.splits == 1:
+        if not self.training or self.parts == 1:
             return super().forward(x)
-        cuts = [i * len(x) // self.splits for i in range(self.splits + 1)]
-        parts = [x[a:b] for a, b in zip(cuts, cuts[1:])]
+        cuts = [i * len(x) // self.parts for i in range(self.parts + 1)]
+        batches = [x[a:b] for a, b in zip(cuts, cuts[1:])]
         with torch.no_grad():
-            wide = [p.to(self.running_mean.dtype) for p in parts]
+            wide = [p.to(self.running_mean.dtype) for p in batches]
             for running, now in ((self.running_mean, [p.mean((0, 2, 3)) for p in wide]),
                                  (self.running_var, [p.var((0, 2, 3), unbiased=True) for p in wide])):
                 running.lerp_(torch.stack(now).mean(0), self.momentum)
-        return torch.cat([nn.functional.batch_norm(p, None, None, self.weight, self.bias, True, 0.0, self.eps) for p in parts])
+        return torch.cat([nn.functional.batch_norm(p, None, None, self.weight, self.bias, True, 0.0, self.eps) for p in batches])
 
 
 class ReLU6(nn.ReLU6):
@@ -146,14 +146,13 @@ class Reference(nn.Module):
         return {n: t.detach().double().numpy().copy() for n, t in rows.items()}
 
 
-def reference(arch, small, kind, dim, weights, dtype, splits=1, momentum=0.0):
+def reference(arch, small, kind, dim, weights, dtype, parts=1, momentum=1.0):
     model = Reference(arch, small, kind, dim)
     model.load(weights)
     for m in model.modules():
         if isinstance(m, nn.BatchNorm2d):
-            m.__class__ = SplitBN
-            m.splits = splits
-            m.momentum = momentum or m.momentum
+            m.__class__ = PartsBN
+            m.parts, m.momentum = parts, momentum
         if isinstance(m, nn.ReLU6):
             m.__class__ = ReLU6
         if isinstance(m, nn.Conv2d) and m.groups == m.in_channels:
@@ -223,7 +222,7 @@ def moving_biases(model):
         h.remove()
 
 
-def clear_ties(model, views, order):
+def clear_ties(model, views):
     """Moves single pixels until the two largest inputs of every max-pool window differ. Returns how many windows stay in
     doubt."""
     body = model.body
@@ -231,7 +230,7 @@ def clear_ties(model, views, order):
         return 0
     for _ in range(30):
         with torch.no_grad():
-            y = body.relu(body.bn1(body.conv1(normalised(views[order], torch.float64))))
+            y = body.relu(body.bn1(body.conv1(normalised(views, torch.float64))))
             n, c, h, w = y.shape
             windows = nn.functional.unfold(y, 3, padding=1, stride=2).view(n, c, 9, -1)
             top, where = windows.topk(2, dim=2)
@@ -239,15 +238,15 @@ def clear_ties(model, views, order):
         for r, a in zip(row.tolist(), at.tolist()):
             wide = (w - 1) // 2 + 1
             i, j = 4 * (a // wide), 4 * (a % wide)
-            views[order[r], min(i, views.shape[1] - 1), min(j, views.shape[2] - 1)] += np.uint8(37)
+            views[r, min(i, views.shape[1] - 1), min(j, views.shape[2] - 1)] += np.uint8(37)
         if len(row) == 0:
             return 0
     return len(row)
 
 
-def clear(model, views, order):
+def clear(model, views):
     """(margin, windows in doubt); model and views are changed."""
-    doubt = clear_ties(model, views, order)
+    doubt = clear_ties(model, views)
     with torch.no_grad(), moving_biases(model) as margins:
-        model(normalised(views[order], torch.float64))
+        model(normalised(views, torch.float64))
     return min(margins, default=1.0), doubt

@@ -9,8 +9,8 @@ struct shim {
 	struct pass *pass;
 };
 
-struct shim *nn_rows(const int *rows, int count, double eps, double momentum, int height, int width, int splits, int batch,
-		     const char *backend, int bf16);
+struct shim *nn_rows(const int *rows, int count, double eps, int height, int width, int batch, const char *backend,
+		     int bf16);
 void nn_free(struct shim *s);
 struct net *nn_net(struct shim *s);
 struct pass *nn_pass(struct shim *s);
@@ -25,11 +25,10 @@ void nn_act_bf16(int act, int64_t n, const uint16_t *z, uint16_t *value, uint16_
 void nn_narrow(int64_t n, const float *from, uint16_t *to);
 const char *nn_op_name(int i);
 
-static struct shim *open_shim(struct shim *s, int height, int width, int splits, int batch, const char *backend)
+static struct shim *open_shim(struct shim *s, int height, int width, int batch, const char *backend)
 {
 	s->config.height = height;
 	s->config.width = width;
-	s->config.bn_splits = splits;
 	s->config.backend = backend;
 	for (int i = 0; i < 3; i++) {
 		s->config.mean[i] = 0.4f + 0.05f * i;
@@ -45,8 +44,8 @@ static struct shim *open_shim(struct shim *s, int height, int width, int splits,
 }
 
 /* rows: (count, 1 + ROW_INTEGERS) */
-struct shim *nn_rows(const int *rows, int count, double eps, double momentum, int height, int width, int splits, int batch,
-		     const char *backend, int bf16)
+struct shim *nn_rows(const int *rows, int count, double eps, int height, int width, int batch, const char *backend,
+		     int bf16)
 {
 	struct shim *s = xcalloc(1, sizeof(*s));
 
@@ -54,13 +53,11 @@ struct shim *nn_rows(const int *rows, int count, double eps, double momentum, in
 		s->rows[i].layer = rows[i * (1 + ROW_INTEGERS)];
 		memcpy(s->rows[i].v, rows + i * (1 + ROW_INTEGERS) + 1, sizeof(s->rows[i].v));
 	}
-	s->arch = (struct arch){
-		.entry = { "rows", "from a test", NULL }, .rows = s->rows, .count = count, .bn_eps = eps, .bn_momentum = momentum
-	};
+	s->arch = (struct arch){ .entry = { "rows", "from a test", NULL }, .rows = s->rows, .count = count, .bn_eps = eps };
 	s->config.arch = &s->arch;
 	s->config.head = "none";
 	s->config.bf16 = bf16;
-	return open_shim(s, height, width, splits, batch, backend);
+	return open_shim(s, height, width, batch, backend);
 }
 
 void nn_free(struct shim *s)

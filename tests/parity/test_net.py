@@ -81,14 +81,14 @@ def test_comparison(case):
         spoilt = torch_step(case, F32, change)
         for kind in kinds:
             notices(label, kind, spoilt, single, double)
-    notices("other BN splits", "outputs", torch_step(replace(case, splits=2), F32), single, double)
+    notices("BN of parts", "outputs", torch_step(replace(case, parts=2), F32), single, double)
     steps.notices_broken(judge, "gradients", single, double)
 
 
 def test_moco_comparison(case):
     double, single = moco_truth(case)[1], moco_torch(case, F32)
     for key, value, kind in (("lr", 0.101, "movement"), ("momentum", 0.895, "momentum"), ("wd", 2.9e-5, "momentum"),
-                             ("ema", 0.8, "after 5 steps"), ("t", 1.1, "after 5 steps"), ("shuffled", False, "after 5 steps")):
+                             ("ema", 0.8, "after 5 steps"), ("t", 1.1, "after 5 steps")):
         spoilt = moco_torch(case, F32, **{key: value})
         notices(f"{key}={value} in place of {steps.RECIPE[key]}", kind, spoilt, single, double)
 
@@ -122,18 +122,18 @@ def test_depthwise():
 
 
 def test_arch(arch):
-    """One forward and backward with split and shuffled BN and a head of two layers, a plain one too where pictures are small and a run is
+    """One forward and backward with a head of two layers, a plain one too where pictures are small and a run is
     long; five steps at 32, in a short run where they are cheap: the largest networks, which have the layers of others, not at all."""
     for small, size in steps.sizes(arch):
         if FULL and size < 200:
             test_step(Case(arch, small, size, batch=4))
-        test_step(Case(arch, small, size, "simple", splits=2, shuffled=True, batch=5))
+        test_step(Case(arch, small, size, "simple", batch=5))
     if FULL or arch not in ("resnet34", "resnet50"):
         test_moco(moco_case(Case(arch, *((True, 32) if FULL else steps.sizes(arch)[0]))))
 
 
 def main():
-    tiny = Case("mobilenet_v3_small", True, 32, splits=4)
+    tiny = Case("mobilenet_v3_small", True, 32)
     lib.threads_set(2)
     test_names()
     test_depthwise()

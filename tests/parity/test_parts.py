@@ -25,7 +25,7 @@ from test_net import F32, F64, compare
 import torch
 
 PARTS, MOST = 4, 4
-CASE = Case("mobilenet_v3_small", True, 32, splits=PARTS, batch=13, momentum=0.5)
+CASE = Case("mobilenet_v3_small", True, 32, parts=PARTS, batch=13, momentum=0.5)
 
 
 def serve(server, columns, asked):
@@ -81,7 +81,7 @@ def cells(parts=PARTS, batch=CASE.batch):
 
 def torch_key(weights, views, dtype):
     """(k, statistics): groups one after the other, the running statistics moved by their mean."""
-    whole, k, sums = Case(**{**CASE.__dict__, "splits": 1, "momentum": 1.0}), np.zeros((CASE.batch, DIM)), {}
+    whole, k, sums = Case(**{**CASE.__dict__, "parts": 1, "momentum": 1.0}), np.zeros((CASE.batch, DIM)), {}
     for rows in cells():
         model = whole.reference(weights, dtype)
         with torch.no_grad():
@@ -121,7 +121,7 @@ def test_asked(whole, parts):
 
 
 def main():
-    weights, views, _, _, d_head = situation(CASE)
+    weights, views, _, d_head = situation(CASE)
     draw = np.random.default_rng(8)
     columns = {"view0": views, "view1": pictures(draw, CASE), "label": draw.integers(0, 9, CASE.batch).astype(np.int32),
                "index": np.arange(CASE.batch) * 7}

@@ -1,0 +1,32 @@
+/*
+ * statistics.h - how batch statistics become running ones: one law for training, keys and the calibration of an evaluation
+ *
+ * A batch that is normalised in groups (the parts of a step, the groups of a calibration) has as many means and variances. Running
+ * ones move by their mean over the groups, whatever the number of groups (as PyTorch's of one device, were each group a batch):
+ *
+ *	running = (1-m) * running + m * mean over groups
+ *
+ *	struct statistics s = statistics_new(net_buffers(net));
+ *	net_forward(net, pass, params, s.group, views, rows, NET_TRAIN);   of each group in turn, then:
+ *	statistics_add(&s);
+ *	statistics_move(&s, 0.1, running);                                 after the last group; s is as new
+ */
+#ifndef NN_STATISTICS_H
+#define NN_STATISTICS_H
+
+#include "lib/base/base.h"
+
+struct statistics {
+	int64_t count;           /* of means and variances */
+	float *group;            /* of the group at hand */
+	double *sum;             /* over the groups so far */
+	int groups;
+};
+
+struct statistics statistics_new(int64_t count);
+void statistics_release(struct statistics *s);
+void statistics_add(struct statistics *s);
+/* m: momentum in (0, 1]; with 1, running ones are forgotten. */
+void statistics_move(struct statistics *s, double m, float *running);
+
+#endif
