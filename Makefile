@@ -69,7 +69,7 @@ probe-CFLAGS = $(O3)
 ## all: the four programs in bin/
 all: $(TOOLS:%=$(BIN)/%)
 
-objects = $(patsubst %.c,$B/%.o,$(wildcard $(1)/*.c))
+objects = $(patsubst %.c,$B/%.o,$(wildcard $(1)/*.c $(1)/*/*.c))
 define wing_rules
 $B/lib/$(1).a: $(call objects,lib/$(1))
 	@rm -f $$@; $(AR) rcs $$@ $$^
@@ -84,8 +84,8 @@ ISA_avx2-CFLAGS       = -fno-trapping-math -march=x86-64-v3
 ISA_avx512-CFLAGS     = -fno-trapping-math -march=x86-64-v4 -mprefer-vector-width=512
 ISA_avx512bf16-CFLAGS = $(ISA_avx512-CFLAGS) -mavx512bf16
 ISA_amx-CFLAGS        = $(ISA_avx512bf16-CFLAGS) -mamx-tile -mamx-bf16
-kernels = $(patsubst %.c,%,$(wildcard lib/$(1)/kernels_*.c))
-KERNELS_TYPED = lib/nn/kernels_point lib/nn/kernels_norm lib/nn/kernels_table
+kernels = $(patsubst %.c,%,$(wildcard lib/$(1)/kernels_*.c lib/$(1)/kernels/kernels_*.c))
+KERNELS_TYPED = $(addprefix lib/nn/kernels/kernels_,point norm table)
 # wing, files, instruction set, type of element
 define kernel_rules
 $(2:%=$B/%.$(3).$(4).o): $B/%.$(3).$(4).o: %.c

@@ -7,7 +7,7 @@
  */
 #include "lib/base/progress.h"
 #include "lib/base/threads.h"
-#include "lib/nn/net.h"
+#include "lib/nn/engine/net.h"
 
 enum { SIZE = 28, BATCH = 32 };
 

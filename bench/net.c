@@ -8,8 +8,8 @@
  */
 #include "lib/base/progress.h"
 #include "lib/base/threads.h"
-#include "lib/nn/engine.h"
-#include "lib/nn/optim.h"
+#include "lib/nn/engine/engine.h"
+#include "lib/nn/train/optim.h"
 
 #include <time.h>
 

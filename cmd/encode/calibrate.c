@@ -1,7 +1,7 @@
 /* calibrate.c - BN statistics of a frozen network from the training images, of many not all */
 #include "cmd/encode/encode.h"
 
-#include "lib/nn/statistics.h"
+#include "lib/nn/train/statistics.h"
 
 enum {
 	PLACES = 16,         /* in the data set that a group is of */

@@ -1,7 +1,7 @@
 /* configure.c - the network that options, weights and data ask for */
 #include "cmd/encode/encode.h"
 
-#include "lib/nn/names.h"
+#include "lib/nn/train/names.h"
 
 static int three_numbers(const char *text, const char *fact, float out[3])
 {

@@ -2,7 +2,7 @@
 #ifndef CMD_ENCODE_H
 #define CMD_ENCODE_H
 
-#include "lib/nn/trainer.h"
+#include "lib/nn/train/trainer.h"
 #include "lib/stream/stage.h"
 
 enum { DIM_MOST = 65536 };

@@ -1,7 +1,7 @@
 /* feed.c - what a step asks for upstream, and the rows that come */
 #include "cmd/encode/training.h"
 
-#include "lib/nn/parts.h"
+#include "lib/nn/train/parts.h"
 
 enum { RECORD_MB = 256 };  /* a record beyond it earns a hint */
 

@@ -1,7 +1,7 @@
 /* frozen.c - a network that is not trained: its weights, and whether it has a head to serve */
 #include "cmd/encode/encode.h"
 
-#include "lib/nn/adopt.h"
+#include "lib/nn/train/adopt.h"
 
 /* A head that the file lacks is not made up: without it there is only the feature to serve. */
 static int load_weights(struct frozen *w, const struct options *o, const struct tensors *file)

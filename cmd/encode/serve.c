@@ -1,7 +1,7 @@
 /* serve.c - a frozen network: what it answers is a pure function of the request */
 #include "cmd/encode/encode.h"
 
-#include "lib/nn/parts.h"
+#include "lib/nn/train/parts.h"
 
 enum { AHEAD = 2 };  /* requests whose views are asked for upstream before the first is answered */
 

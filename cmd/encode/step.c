@@ -1,7 +1,7 @@
 /* step.c - one training step: embeddings out, gradients in, weights moved; part by part, whether a step comes whole or in parts */
 #include "cmd/encode/training.h"
 
-#include "lib/nn/parts.h"
+#include "lib/nn/train/parts.h"
 
 #include <math.h>
 

@@ -3,7 +3,7 @@
 
 #include "lib/base/isa.h"
 #include "lib/base/threads.h"
-#include "lib/nn/adopt.h"
+#include "lib/nn/train/adopt.h"
 #include "lib/tensor/backend.h"
 
 /* --- preparing --- */

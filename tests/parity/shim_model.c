@@ -1,5 +1,5 @@
-/* Plain-argument doors to lib/nn/model.h for the parity tests in Python (ctypes). */
-#include "lib/nn/adopt.h"
+/* Plain-argument doors to lib/nn/train/model.h for the parity tests in Python (ctypes). */
+#include "lib/nn/train/adopt.h"
 
 int shim_model_save(const struct net *net, const char *path, const char *prefix, const float *params, const float *buffers);
 int shim_model_load(const struct net *net, const char *path, const char *prefix, int head, float *params, float *buffers);

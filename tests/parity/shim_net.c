@@ -1,7 +1,7 @@
 /* Plain-argument doors to lib/nn and lib/loss for parity tests in Python (ctypes): what takes a struct takes its members. */
 #include "lib/loss/loss.h"
-#include "lib/nn/net.h"
-#include "lib/nn/optim.h"
+#include "lib/nn/engine/net.h"
+#include "lib/nn/train/optim.h"
 
 const char *shim_name(int table, int i);
 struct net *shim_net(const char *arch, int small, const char *head, int dim, int height, int width, double dropout,

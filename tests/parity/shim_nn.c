@@ -1,5 +1,5 @@
 /* shim_nn.c - plain-argument doors to lib/nn for tests in Python */
-#include "lib/nn/engine.h"
+#include "lib/nn/engine/engine.h"
 
 struct shim {
 	struct arch arch;

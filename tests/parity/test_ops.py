@@ -1,6 +1,6 @@
 """test_ops - every operation of lib/nn alone against PyTorch in float64: values, gradients, running statistics
 
-A case is a table of rows as in lib/nn/arch.h; reference() runs the same rows in PyTorch. Sizes and channel counts are odd on
+A case is a table of rows as in lib/nn/model/arch.h; reference() runs the same rows in PyTorch. Sizes and channel counts are odd on
 purpose. Some cases run once more on every instruction set that this machine has (SPRAT_ISA), and in bf16 beside PyTorch's autocast (products.py).
 What is too far away judges.py says.
 """

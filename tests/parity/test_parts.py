@@ -1,7 +1,7 @@
 """test_parts - a step of the real encode in parts, kept or streamed, against torchvision in float64
 
 A peer in front serves known views part by part, a peer behind plays the loss with a known gradient. Queries are normalised by
-parts, keys by groups of cells, as lib/nn/parts.h words it; the gradient is what the optimiser's momentum holds after the first
+parts, keys by groups of cells, as lib/nn/train/parts.h words it; the gradient is what the optimiser's momentum holds after the first
 step. 13 rows do not divide by 4: nothing is even.
 """
 import os

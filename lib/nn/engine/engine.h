@@ -1,0 +1,331 @@
+/*
+ * engine.h - inside a net: nodes, passes, and how operations read forward and backward (private to lib/nn and its tests)
+ *
+ * A node stores the raw output of one operation, once: (rows, h, w, ld) with ld = channels rounded up to LANES. Its value is
+ * computed whenever somebody reads it:
+ *
+ *	z = raw * scale + shift        batch norm, or a bias, or nothing
+ *	value = act(z)                 times the value of a gate node (image, channel), where the reader has one
+ *
+ * Backward, a node stores d = act'(z) * (gradient of its value), again once, and its readers need the gradient of raw:
+ *
+ *	dz = gate * d + pooled * act'(z)       pooled: the gradient of a mean-pool reader, the same over an image, never stored
+ *	draw = gamma*istd * (dz - mean(dz) - xhat * mean(dz * xhat)) = c0*dz + c1*raw + c2
+ *
+ * The column sums of dz and dz*xhat are taken by whoever adds the last part of d, while the rows are hot ("finish"). For a gated
+ * or pooled node they follow from sums over each image, so no further pass over the activations is needed:
+ *
+ *	sum dz = sum_n gate[n] * sum_hw d  +  pooled[n] * sum_hw act'(z)       and the same with xhat
+ *
+ * A layer norm stores nothing at all: its value is computed from the rows of its input, whenever it is read.
+ *
+ * Raw outputs and gradients are stored as f32, or as bf16 (config.bf16); all sums, statistics, weights' gradients, tokens to which
+ * blocks add, and whatever has one pixel an image (pooled features, gates, the head) are stored as f32. What is stored is read into
+ * scratch as floats or, as a factor of a bf16 product, as bf16; results come as floats in scratch and are stored by put() or give().
+ *
+ * Each thread owns a contiguous range of images and goes through them in chunks that fit in L2; sums are reduced in thread order.
+ * Threads meet only where batch norm needs the sums of all (walk.h, norm.c).
+ */
+#ifndef NN_ENGINE_H
+#define NN_ENGINE_H
+
+#include "lib/nn/kernels/kernels.h"
+#include "lib/nn/engine/meter.h"
+#include "lib/nn/engine/net.h"
+#include "lib/tensor/amx.h"
+#include "lib/tensor/backend.h"
+
+#define NODES_MAX 512
+#define KERNEL_MAX 16            /* k of any window */
+#define CHUNK_BYTES (384 * 1024)   /* what a chunk's arrays may take of L2 */
+
+enum op_code {
+	OP_VIEW, OP_CONV, OP_STEM, OP_DEPTHWISE, OP_MAXPOOL, OP_MEANPOOL, OP_SUM, OP_TOKENS, OP_TOKEN, OP_LAYERNORM, OP_ATTENTION, OP_DROP, OPS
+};
+
+struct task;
+struct node;
+
+/* What a forward pass of one image cannot do without; meter.h says what follows for a step. */
+struct cost {
+	double flops;            /* multiplications and additions of products */
+	enum dtype element;      /* of their factors */
+	double bytes;            /* written and read once */
+};
+
+/* To add an operation: one file with these functions, one code, one line of ops[] (op.c). */
+struct op {
+	struct entry entry;
+	/* The rows task->n0 .. n1-1 of the batch; backward adds to the gradients of the inputs and of the weight. */
+	void (*forward)(struct task *t);
+	void (*backward)(struct task *t);
+	size_t (*scratch)(const struct node *x, const struct node *in, bool grad);   /* bytes a thread needs */
+	struct cost (*cost)(const struct node *x, const struct node *in);   /* NULL: could be hidden behind others */
+};
+/* Of a node whose weight is filters: each multiplies at every pixel of the output. */
+struct cost cost_filters(const struct node *x, enum dtype element);
+extern const struct op op_conv, op_stem, op_depthwise, op_maxpool, op_meanpool, op_sum, op_tokens, op_token, op_layernorm,
+	op_attention, op_drop;
+extern const struct op *const ops[OPS];
+
+/* How the backend convolves without patches (conv_whole.c); all 0: it does not. */
+struct whole {
+	int images, many;        /* of a call: most, a power of two; many: for the weight's gradient */
+	bool turned;             /* the gradient of the input is a convolution forward, by turned weights */
+	size_t filters[CONV_WAYS];   /* bytes; 0: that way is not the backend's */
+};
+
+struct node {
+	enum op_code op;
+	int in[2];               /* nodes read, -1: none */
+	int gate;                /* node whose value multiplies that of in[0] while this one reads it, -1: none */
+	int h, w, c, ld;
+	int k, stride, pad;
+	int heads;               /* of attention */
+	enum act act;
+	double drop;             /* OP_DROP: probability */
+	bool by_image;           /* ... of a whole image, not of an element */
+	int64_t weight, bias, gamma, beta;   /* in the flat parameters, -1: none */
+	int64_t mean, var;       /* in the flat buffers, -1: none */
+	int64_t weights;         /* elements of weight */
+	enum dtype store;      /* of raw and d */
+	enum dtype factor;     /* of the products' factors */
+	bool tiled;              /* OP_CONV that goes by AMX (conv_tiles.h) */
+	struct whole whole;
+
+	/* set by net_link: who reads this node's value, and how its gradient comes about */
+	int readers, last_reader;
+	bool output;             /* the feature or the head's output */
+	int pool;                /* mean-pool reader whose gradient is never stored, -1: none */
+	int gated;               /* gate of the one reader that has a gate, -1: none */
+	bool stored;             /* has a d of its own or shares one */
+	int share;               /* node whose d this one shares, itself when it shares none */
+	bool first[2], last[2];  /* this operation is the first, the last to add to d of in[i] */
+	bool complete[2];        /* ... and after it the threads meet for the column sums of in[i] */
+};
+
+struct net {
+	struct net_config config;
+	const struct arch *arch;
+	const struct backend *backend;
+	const struct kernels *kernels[DTYPES];   /* F32, BF16 */
+	struct node nodes[NODES_MAX];
+	int count, feature, head;
+	struct net_tensor *tensors;
+	struct init { double normal, uniform, value; } *inits;   /* beside tensors */
+	int tensor_count, tensor_room;
+	int64_t params, buffers;
+	double bn_eps;
+};
+
+/* What a pass keeps of a node. Of per-channel vectors (ld) each thread has a copy of its own, p->channels apart. */
+struct state {
+	char *raw, *d;           /* of the first thread, the others' arena_size apart: raw_at(), d_at() */
+	void *weight, *turned;   /* the weight as a factor (weights.c) */
+	float *scale, *shift, *xscale, *xshift;
+	float *c;                /* (3, ld): c0, c1, c2 */
+	float *images;           /* (batch, 2, ld): sums of d and d*xhat over each image, of gated nodes */
+	float *slopes;           /* (batch, 2, ld): sums of act'(z) and act'(z)*xhat over each image, of pooled nodes */
+};
+
+/* Weights as factors. */
+struct factors {
+	char *base;
+	size_t size;
+	bool fresh;              /* made of the present parameters */
+};
+
+struct pass {
+	const struct net *net;
+	int batch, threads;
+	bool grad;
+	int rows;
+	enum net_mode mode;
+	struct meter *meter;     /* NULL: off */
+	const uint8_t *views;
+	struct masks masks;
+	struct state *state;
+	char *arena;             /* raw and d */
+	float *vectors, *images; /* per-channel vectors; sums over images */
+	size_t arena_size;       /* of each thread, in bytes */
+	size_t channels, images_size;   /* in floats; the first for each thread */
+	struct factors *factors, *own;   /* made of the parameters; own: not shared, else NULL */
+	char **scratch;          /* of each thread */
+	void **rooms;            /* the backend's, of each thread */
+	struct amx_room **tiles;   /* of each thread, where bf16 products go by AMX */
+	float **partial;         /* (2, partial_size): weight gradients of thread 1 and up; [0] is NULL */
+	size_t scratch_size;     /* in bytes */
+	size_t partial_size;
+	double *sums;            /* (2, threads, 2 slots, 2, ldmax): column sums, see norm.c */
+	int ldmax;
+	float *feature, *head;
+};
+
+/* One thread's share of the pass; x, in and id name the operation at work. */
+struct task {
+	const struct net *net;
+	struct pass *p;
+	const struct node *x, *in;       /* the node and its first input */
+	int id, thread, n0, n1;
+	const float *params;
+	float *weight_grad, *bias_grad;  /* where this thread adds its part of the weight's and the bias's gradient */
+	char *scratch;
+	float *vectors;                  /* VECTORS of ldmax, for per-channel values */
+	double *sums;                    /* (2 slots, 2, ldmax): this thread's column sums */
+};
+#define VECTORS 4
+
+/* --- chunks: whole images, or bands of rows of one image --- */
+struct chunk {
+	int n, images;           /* first image, count */
+	int y0, y1;              /* rows of the output */
+	int end, h, rows, group; /* private: iteration */
+};
+/* target: pixels a chunk should have. Use: for (struct chunk c = chunks(t, h, w, target); chunk_next(&c);) */
+struct chunk chunks(const struct task *t, int h, int w, int target);
+bool chunk_next(struct chunk *c);
+
+/* --- values and gradients of nodes --- */
+struct affine affine_of(const struct task *t, int node);
+static inline const struct kernels *kernels_of(const struct task *t, int node)
+{
+	return t->net->kernels[t->net->nodes[node].store];
+}
+/* Rows y0..y1 of images n.. of a node's value into dst, pixels ld apart (the view's 3), rows pitch pixels apart; gate: a node,
+ * or -1 for none; e: what dst holds, F32, or BF16 where that is stored or the image is one pixel. */
+void read_value(const struct task *t, int node, int gate, int n, int images, int y0, int y1, void *dst, enum dtype e, int pitch);
+/* Rows of images in scratch, with borders left and right: row y of image i at (i*rows + y - top), pixel x at (x + left). */
+struct tile {
+	char *base;
+	enum dtype element;
+	int images, rows, top, left, w, ld;
+};
+void *tile_at(const struct tile *t, int image, int y, int x);
+/* Zeros left and right of rows rows of w pixels, in a tile whose base, element, left, w and ld are set. */
+void tile_clear(const struct tile *t, int64_t rows, int w);
+/* The value of in[0] under a chunk's output rows, with borders of pad pixels in a width of tile_width(). */
+struct tile tile_values(const struct task *t, const struct chunk *c, void *base, enum dtype e);
+int tile_width(const struct node *x, const struct node *in);
+/* Taps (of k) from *first on that stay inside 0..size when the first one lies at position at. */
+static inline int inside(int at, int k, int size, int *first)
+{
+	*first = MAX(0, -at);
+	return MIN(k, size - at) - *first;
+}
+/* Whether a node's value as elements e is its raw output, so that it may be read in place. */
+bool value_is_raw(const struct node *x, int gate, enum dtype e);
+/* Value of one row (an image's vector) of a node of 1x1. */
+void read_vector(const struct task *t, int node, int n, float *dst);
+/* How far one call of a kernel goes: all images, or an image's rows, or a row. */
+struct stretch {
+	int images, rows;
+};
+struct stretch stretch_of(const struct node *x, int images, int y0, int y1, int pitch, bool by_image);
+/* Rows of what is stored, through an affine and an activation. */
+void value_rows(const struct kernels *k, enum dtype store, enum dtype e, void *dst, const void *src, int64_t rows, int ld,
+	       const struct affine *f, const float *gate, enum act act);
+/* Floats of one pixel an image on their way to be factors, where neither gates nor pooled gradients lie. */
+static inline float *pixel_room(const struct task *t)
+{
+	return t->vectors + (size_t)(VECTORS - 1) * t->p->ldmax;
+}
+/* What image n's stored gradient is multiplied by, and what is added at every pixel before act'; (ld) each. */
+void image_vectors(const struct task *t, int n, float *gate, float *pooled);
+/* Gradient of raw of t's node, the same rows, as elements e. */
+void read_gradient(const struct task *t, int n, int images, int y0, int y1, void *dst, enum dtype e, int pitch);
+/* Whether that gradient is d as it is stored. */
+bool gradient_is_stored(const struct node *x, enum dtype e);
+/* Adds part, rows y0..y1 of whole width (floats, ld of the input), to d of in[slot]; the last part makes it d *= act'(z) with
+ * its column sums. Bands of an image come in order; part NULL: what is there already. */
+void give(const struct task *t, int slot, int n, int images, int y0, int y1, const float *part);
+/* d *= act'(z) and the column sums of whole images of a node without a gate. */
+void finish_images(const struct task *t, int slot, int node, int n, int images);
+
+/* Column sums for batch norm: of rows of t's node, from the sum and the sum of squares of their differences from an origin; of dz and
+ * dz*xhat, of the node x in slot. */
+void norm_add_rows(const struct task *t, int64_t rows, const float *origin, const float *sum, const float *squares);
+void norm_add_gradient(const struct task *t, int slot, const struct node *x, const float *sum, const float *dots);
+/* Those that a thread wrote before meeting number; the next thread's begin norm_stride() numbers later. */
+double *norm_sums(const struct pass *p, int meeting, int thread);
+size_t norm_stride(const struct pass *p);
+/* A thread's copy of a per-channel vector. */
+float *own(const struct task *t, float *vector);
+/* Whether the column sums of a node's gradient must wait for its own turn. */
+static inline bool deferred(const struct node *x)
+{
+	return x->pool >= 0 || x->gated >= 0;
+}
+void *raw_at(const struct task *t, int node, int n, int y);
+void *d_at(const struct task *t, int node, int n, int y);
+/* Stores rows of t's node from floats (NULL: they are stored already), and takes their column sums where BN statistics want them. */
+void put(const struct task *t, int n, int y, const float *from, int64_t rows);
+/* Whether put() and give() store a node's rows past the caches. */
+bool stored_past(const struct task *t, int node);
+/* Column sums of rows of the gradient of raw, where the node has a bias. */
+void add_bias(const struct task *t, const void *dy, enum dtype e, int64_t rows);
+
+/* --- products --- */
+/* By the net's backend, on this thread. */
+void multiply(const struct task *t, const struct product *p);
+/* Weights as factors: bytes a pass needs; a thread's part of making them, to be done before any node runs. */
+size_t weights_lay(const struct net *net, struct state *state, char *base, bool grad);
+void weights_make(const struct task *t);
+/* Whether the input's gradient is a convolution of the output's with the weights turned round. */
+static inline bool convolves_back(const struct node *x, const struct node *in)
+{
+	return x->op == OP_CONV && x->k > 1 && x->stride == 1 && in->op != OP_VIEW && in->h == x->h && in->w == x->w;
+}
+/* Convolutions by the backend's own kernels: which nodes, and what op_conv.c does for them. */
+void whole_link(struct net *net);
+size_t whole_scratch(const struct node *x, const struct node *in, bool grad);
+void whole_forward(const struct task *t);
+void whole_backward(const struct task *t);
+/* Sizes of scratch that start on cache lines. */
+static inline size_t padded(size_t bytes)
+{
+	return (bytes + 63) / 64 * 64;
+}
+
+/* What OP_DROP multiplies the value of a row of the pass by, (h, w, ld). */
+void drop_mask(const struct pass *p, int node, int row, float *mask);
+
+/* --- drawing up a net: layers.c calls these; names are torchvision's --- */
+struct builder {
+	struct net *net;
+	int at;                  /* the node that the next layer reads */
+	int gate;                /* and the gate it reads it with, -1: none */
+	int outputs[NODES_MAX];  /* of each row */
+	int row;
+	bool failed;             /* fail() has the sentence */
+};
+struct conv_spec {
+	int out, k, stride, pad;
+	enum act act;
+	bool depthwise;
+	const char *conv, *norm; /* names; norm NULL: a bias instead */
+};
+void build_conv(struct builder *b, const struct conv_spec *s);
+/* Over the channels of every pixel. */
+void build_linear(struct builder *b, int out, enum act act, const char *name);
+void build_maxpool(struct builder *b, int k, int stride, int pad);
+void build_meanpool(struct builder *b);
+void build_squeeze(struct builder *b, int width, enum act inner, enum act outer, const char *first, const char *second);
+/* Pixels as tokens in one row behind the class token, plus the position embedding; names of those two. */
+void build_tokens(struct builder *b, const char *cls, const char *position);
+/* The first token alone. */
+void build_token(struct builder *b);
+void build_layernorm(struct builder *b, const char *name);
+/* Reads queries, keys and values side by side, each of heads parts; only the first queries tokens ask. */
+void build_attention(struct builder *b, int heads, int queries);
+/* Dropout, where the configuration has it. */
+void build_dropout(struct builder *b);
+/* Stochastic depth of the branch that ends here, before its sum; depth: of the block, 0 to 1. */
+void build_drop_path(struct builder *b, double depth);
+/* at + other, then act. */
+void build_sum(struct builder *b, int other, enum act act);
+void build_arch(struct builder *b);   /* all rows of the net's architecture: layers.c */
+void build_vit_patches(struct builder *b, const int *v);   /* of layers.c's table, in layers_vit.c */
+void build_vit_blocks(struct builder *b, const int *v);
+int net_build(struct net *net);       /* nodes and tensors of the whole net, head included */
+
+#endif

@@ -1,0 +1,118 @@
+/*
+ * net.h - a network compiled from an architecture's table of rows: forward, backward, named parameters
+ *
+ * A net is shape and layout only; it owns no weights. Parameters, gradients, momentum and the key encoder are flat f32 vectors
+ * of net_params() elements in one common layout, BN running statistics flat vectors of net_buffers() elements, so that
+ * optimiser, EMA, checkpoint, norm and the finite check are one loop each. Activations live in a pass: one pass for every
+ * forward whose backward is still to come (a symmetric loss needs two), planned once, no malloc in the training loop.
+ *
+ * A net's loops and products are those of the level of instructions when it was made (lib/base/isa.h), a pass takes the number of OpenMP
+ * threads then; how it works inside stands in engine.h.
+ *
+ * Layout is NHWC throughout. Views enter as u8; (x/255 - mean)/std is fused into the first layer's reading.
+ *
+ *	struct net_config c = { .arch = arch_find("resnet18"), .small = true, .head = "linear", .dim = 128,
+ *	                        .height = 32, .width = 32, .mean = {...}, .std = {...} };
+ *	struct net *net = net_new(&c);                                   NULL after fail()
+ *	float *params = xaligned(net_params(net) * sizeof(float));
+ *	float *buffers = xaligned(net_buffers(net) * sizeof(float));
+ *	net_init(net, seed, params, buffers);
+ *	struct pass *pass = pass_new(net, 256, true);
+ *	net_forward(net, pass, params, statistics, views, 256, NET_TRAIN);
+ *	loss_gradient(pass_head(pass), d_head);                          (256, dim)
+ *	net_backward(net, pass, params, NULL, d_head, grads);            grads += d loss / d params
+ */
+#ifndef NN_NET_H
+#define NN_NET_H
+
+#include "lib/nn/model/arch.h"
+#include "lib/tensor/tensor.h"
+
+struct meter;
+
+struct net_config {
+	const struct arch *arch;
+	bool small;             /* small images: stride 1 in the first convolution (3x3 for ResNet), no max-pool for ResNet */
+	const char *head;       /* "none", "linear" d->dim, "simple" d->d->dim, "wide" d->2d->dim, "deep" d->d->d->dim; ReLU between, no BN */
+	int dim;                /* of the head's output */
+	int height, width;      /* of the views */
+	double dropout;         /* probability, in training, where torchvision's network has it before the last layer; 0: none */
+	double drop_path;       /* probability of the last block's branch, growing from 0 at the first (stochastic depth); 0: none */
+	float mean[3], std[3];  /* of the normalisation of u8 views */
+	bool bf16;              /* activations, their gradients and working weights in bf16; all sums in f32 */
+	const char *backend;    /* "blas", "onednn"; NULL: onednn where built in, else blas */
+};
+
+/* One named tensor of the network under torchvision's name (head under head.*), with torchvision's shape. */
+struct net_tensor {
+	char name[TENSOR_NAME];
+	bool buffer;            /* BN running statistics, not a parameter */
+	bool norm_or_bias;      /* for optimisers that decay neither */
+	int rank;
+	int64_t shape[4];       /* as in torchvision: conv (out, in/groups, kh, kw), linear (out, in) */
+	int grid[2];            /* of a position embedding: rows and columns of patches behind the class token; else 0 */
+	int64_t offset, count;  /* in the flat vector of parameters or buffers */
+};
+
+enum net_mode {
+	NET_TRAIN,              /* normalised by the batch's statistics, kept for backward */
+	NET_KEY,                /* by the batch's, nothing kept: the momentum encoder */
+	NET_EVAL,               /* by given ones, nothing kept */
+};
+
+struct net *net_new(const struct net_config *c);
+void net_free(struct net *net);
+const struct net_config *net_configuration(const struct net *net);
+int64_t net_params(const struct net *net);
+int64_t net_buffers(const struct net *net);
+int net_feature_dim(const struct net *net);          /* width of the backbone's feature */
+int net_tensors(const struct net *net, const struct net_tensor **list);
+/* torchvision's initialisation of the architecture, drawn by Philox (seed, tensor number); running mean 0, variance 1. */
+void net_init(const struct net *net, uint64_t seed, float *params, float *buffers);
+
+/* Copies between a flat vector and one tensor in torchvision's layout (exact, a permutation). */
+void net_export(const struct net *net, const struct net_tensor *t, const float *flat, float *out);
+void net_import(const struct net *net, const struct net_tensor *t, const float *in, float *flat);
+
+/*
+ * Where the masks of dropout and stochastic depth come from, by the counter-based stream: equal members, equal masks, whatever
+ * the threads or the parts. In force in NET_TRAIN and NET_KEY, as in PyTorch's training mode.
+ */
+#define NET_STREAMS 16
+struct masks {
+	uint64_t seed;
+	uint32_t step;
+	int stream;             /* below NET_STREAMS: a step's passes draw apart */
+	uint32_t row;           /* place in the whole batch of the first row */
+};
+
+/* Room for the activations of at most batch rows; grad: whether backward may follow. */
+struct pass *pass_new(const struct net *net, int batch, bool grad);
+void pass_free(struct pass *p);
+size_t pass_bytes(const struct pass *p);
+/*
+ * Products want the weights in orders and precisions of their own. A pass makes such factors at every forward pass; passes of the same
+ * parameters may share them: the first forward pass after factors_renew() makes them for all. grad: as of the passes.
+ */
+struct factors *factors_new(const struct net *net, bool grad);
+void factors_free(struct factors *f);
+void factors_renew(struct factors *f);               /* the parameters have changed */
+void pass_share(struct pass *p, struct factors *f);  /* f must outlive p */
+/* Forward and backward passes tell a meter where their time goes (meter.h); NULL: none. */
+void pass_meter(struct pass *p, struct meter *meter);
+void pass_masks(struct pass *p, struct masks m);     /* of the next forward passes and their backward; zeros at first */
+const float *pass_feature(const struct pass *p);     /* (rows, feature_dim), valid until the next forward of this pass */
+const float *pass_head(const struct pass *p);        /* (rows, dim) */
+
+/*
+ * views u8 (rows, height, width, 3), any alignment. statistics: BN's means and variances, net_buffers() elements. In NET_EVAL they are
+ * read; else those of these rows are written there (variances unbiased, as PyTorch's), or not where it is NULL: moving the running ones
+ * is the caller's (statistics.h). Same arguments, same threads: same bytes.
+ */
+void net_forward(const struct net *net, struct pass *p, const float *params, float *statistics, const uint8_t *views, int rows,
+		 enum net_mode mode);
+/* Adds to grads (flat) the gradient for d_head (rows, dim) and, where not NULL, d_feature (rows, feature_dim). Either may be NULL.
+ * The views given to the forward pass must still be there. */
+void net_backward(const struct net *net, struct pass *p, const float *params, const float *d_feature, const float *d_head, float *grads);
+
+#endif

@@ -1,0 +1,347 @@
+/*
+ * pass.c - memory of a pass, planned once
+ *
+ * Raw outputs and gradients live from the operation that writes them to the last one that reads them; the clock counts
+ * operations. A thread touches no images but its own, so each has an arena of its own, all laid out alike: however far apart
+ * threads are in their work, none disturbs another. Each array takes the lowest place that is free for its whole life.
+ */
+#include "lib/nn/engine/engine.h"
+
+#include <omp.h>
+
+#define PARTIAL_FLOATS (1 << 20)   /* weight gradients of a thread between two meetings, at least */
+
+struct piece {
+	int64_t size, at;        /* bytes; -1: not placed yet */
+	int start, end;
+	char **where;
+};
+
+/* Most images that one thread has. */
+static int share(const struct pass *p)
+{
+	return (p->batch + p->threads - 1) / p->threads;
+}
+
+static int64_t node_bytes(const struct pass *p, const struct node *x)
+{
+	return padded((size_t)share(p) * x->h * x->w * x->ld * element_size(x->store));
+}
+
+/* --- lifetimes: forward operation i runs at i, backward after all of them --- */
+
+static int backward_time(const struct net *net, int i)
+{
+	return 2 * net->count - i;
+}
+
+/* Whether an operation's backward pass looks at the values of its inputs again. */
+static bool looks_again(enum op_code op)
+{
+	return op != OP_SUM && op != OP_TOKENS && op != OP_TOKEN;
+}
+
+/* Whether nothing in the backward pass depends on the node's value. */
+static bool read_once(const struct net *net, int i)
+{
+	bool once = net->nodes[i].act == ACT_NONE && net->nodes[i].gamma < 0;
+
+	for (int j = i + 1; j < net->count && once; j++) {
+		const struct node *x = &net->nodes[j];
+
+		once = x->gate != i && ((x->in[0] != i && x->in[1] != i) || !looks_again(x->op));
+	}
+	return once;
+}
+
+static int raw_end(const struct net *net, int i, bool grad)
+{
+	int end = backward_time(net, i);
+
+	if (!grad || read_once(net, i))
+		return net->nodes[i].last_reader;
+	for (int j = 0; j < net->count; j++)
+		if (net->nodes[j].gated == i)
+			end = MAX(end, backward_time(net, j));           /* its value multiplies that gradient */
+	return end;
+}
+
+static int d_end(const struct net *net, int i)
+{
+	int end = backward_time(net, i);
+
+	for (int j = 0; j < net->count; j++)
+		if (net->nodes[j].pool == i || net->nodes[j].share == i)
+			end = MAX(end, backward_time(net, j));
+	return end;
+}
+
+static int d_start(const struct net *net, int i)
+{
+	return net->nodes[i].output ? net->count : backward_time(net, net->nodes[i].last_reader);
+}
+
+static int list_pieces(struct pass *p, struct piece *list)
+{
+	const struct net *net = p->net;
+	int n = 0;
+
+	for (int i = 1; i < net->count; i++) {
+		const struct node *x = &net->nodes[i];
+
+		if (x->op != OP_LAYERNORM)
+			list[n++] = (struct piece){ node_bytes(p, x), -1, i, raw_end(net, i, p->grad), &p->state[i].raw };
+		if (p->grad && x->stored && x->share == i)
+			list[n++] = (struct piece){ node_bytes(p, x), -1, d_start(net, i), d_end(net, i), &p->state[i].d };
+	}
+	return n;
+}
+
+/* --- places --- */
+
+/* The lowest address where piece k overlaps none that is placed and alive at the same time. */
+static int64_t place(const struct piece *list, int n, int k)
+{
+	int64_t at = 0;
+
+	for (bool moved = true; moved;) {
+		moved = false;
+		for (int i = 0; i < n; i++) {
+			const struct piece *o = &list[i], *x = &list[k];
+
+			if (o->at < 0 || i == k || o->end < x->start || x->end < o->start)
+				continue;
+			if (at < o->at + o->size && o->at < at + x->size) {
+				at = o->at + o->size;
+				moved = true;
+			}
+		}
+	}
+	return at;
+}
+
+static int by_start(const void *a, const void *b)
+{
+	const struct piece *x = a, *y = b;
+
+	return x->start != y->start ? x->start - y->start : (x->size < y->size) - (x->size > y->size);
+}
+
+static void plan_arena(struct pass *p)
+{
+	struct piece *list = xcalloc(2 * NODES_MAX, sizeof(*list));
+	int n = list_pieces(p, list);
+
+	qsort(list, n, sizeof(*list), by_start);
+	for (int k = 0; k < n; k++) {
+		list[k].at = place(list, n, k);
+		p->arena_size = MAX(p->arena_size, list[k].at + list[k].size);
+	}
+	p->arena = xaligned(p->threads * p->arena_size);
+	for (int k = 0; k < n; k++)
+		*list[k].where = p->arena + list[k].at;
+	for (int i = 1; i < p->net->count; i++)
+		p->state[i].d = p->state[p->net->nodes[i].share].d;
+	free(list);
+}
+
+/* A part of a vector that is laid out piece by piece; base == NULL only counts. */
+static float *take(float *base, size_t *used, size_t size)
+{
+	float *at = base ? base + *used : NULL;
+
+	*used += size;
+	return size ? at : NULL;
+}
+
+/* Per-channel vectors of one thread. */
+static size_t lay_channels(struct pass *p, float *base)
+{
+	size_t used = 0;
+
+	for (int i = 1; i < p->net->count; i++) {
+		const struct node *x = &p->net->nodes[i];
+		struct state *s = &p->state[i];
+		size_t norm = x->gamma >= 0 ? x->ld : 0, affine = x->gamma >= 0 || x->bias >= 0 ? x->ld : 0;
+
+		s->scale = take(base, &used, affine);
+		s->shift = take(base, &used, affine);
+		s->xscale = take(base, &used, norm);
+		s->xshift = take(base, &used, norm);
+		s->c = take(base, &used, p->grad ? 3 * norm : 0);
+	}
+	return used;
+}
+
+static size_t lay_images(struct pass *p, float *base)
+{
+	size_t used = 0;
+
+	for (int i = 1; i < p->net->count && p->grad; i++) {
+		const struct node *x = &p->net->nodes[i];
+		size_t sums = (size_t)p->batch * 2 * x->ld;
+
+		p->state[i].images = take(base, &used, x->gated >= 0 ? sums : 0);
+		p->state[i].slopes = take(base, &used, x->pool >= 0 ? sums : 0);
+	}
+	return used;
+}
+
+static void plan_vectors(struct pass *p)
+{
+	p->channels = lay_channels(p, NULL);
+	p->vectors = xaligned(p->threads * p->channels * sizeof(float));
+	lay_channels(p, p->vectors);
+	p->images_size = lay_images(p, NULL);
+	p->images = xaligned(p->images_size * sizeof(float));
+	lay_images(p, p->images);
+}
+
+static size_t sums_bytes(const struct pass *p)
+{
+	return sizeof(double) * 2 * p->threads * norm_stride(p);
+}
+
+static void plan_threads(struct pass *p)
+{
+	const struct net *net = p->net;
+
+	for (int i = 1; i < net->count; i++) {
+		const struct node *x = &net->nodes[i];
+
+		p->scratch_size = MAX(p->scratch_size, ops[x->op]->scratch(x, &net->nodes[x->in[0]], p->grad));
+		if (x->output) /* copy_output() */
+			p->scratch_size = MAX(p->scratch_size, (size_t)x->w * x->ld * sizeof(float));
+		p->partial_size = MAX(p->partial_size, (size_t)x->weights + x->ld);
+		p->ldmax = MAX(p->ldmax, x->ld);
+	}
+	p->scratch_size = padded(p->scratch_size);
+	p->partial_size = MAX(p->partial_size, PARTIAL_FLOATS);
+	p->scratch = xcalloc(p->threads, sizeof(*p->scratch));
+	p->partial = xcalloc(p->threads, sizeof(*p->partial));
+	p->rooms = xcalloc(p->threads, sizeof(*p->rooms));
+	p->tiles = xcalloc(p->threads, sizeof(*p->tiles));
+	for (int t = 0; t < p->threads; t++) {
+		p->scratch[t] = xaligned(p->scratch_size + VECTORS * p->ldmax * sizeof(float));
+		p->rooms[t] = net->backend->open();
+		p->tiles[t] = amx_open();
+		if (t && p->grad)
+			p->partial[t] = xaligned(2 * p->partial_size * sizeof(float));
+	}
+	p->sums = xaligned(sums_bytes(p));
+}
+
+/* --- factors --- */
+
+struct factors *factors_new(const struct net *net, bool grad)
+{
+	struct factors *f = xcalloc(1, sizeof(*f));
+	struct state *counted = xcalloc(net->count, sizeof(*counted));
+
+	f->size = weights_lay(net, counted, NULL, grad);
+	f->base = xaligned(f->size);
+	free(counted);
+	return f;
+}
+
+void factors_free(struct factors *f)
+{
+	if (f)
+		free(f->base);
+	free(f);
+}
+
+void factors_renew(struct factors *f)
+{
+	f->fresh = false;
+}
+
+static void pass_take(struct pass *p, struct factors *f)
+{
+	p->factors = f;
+	weights_lay(p->net, p->state, f->base, p->grad);
+}
+
+void pass_share(struct pass *p, struct factors *f)
+{
+	factors_free(p->own);
+	p->own = NULL;
+	pass_take(p, f);
+}
+
+/* --- life cycle --- */
+
+struct pass *pass_new(const struct net *net, int batch, bool grad)
+{
+	struct pass *p = xcalloc(1, sizeof(*p));
+
+	p->net = net;
+	p->batch = batch;
+	p->grad = grad;
+	p->threads = omp_get_max_threads();
+	p->state = xcalloc(net->count, sizeof(*p->state));
+	plan_arena(p);
+	plan_vectors(p);
+	plan_threads(p);
+	p->own = factors_new(net, grad);
+	pass_take(p, p->own);
+	p->feature = xaligned((size_t)batch * net_feature_dim(net) * sizeof(float));
+	if (net->head >= 0)
+		p->head = xaligned((size_t)batch * net->config.dim * sizeof(float));
+	return p;
+}
+
+void pass_free(struct pass *p)
+{
+	if (!p)
+		return;
+	for (int t = 0; t < p->threads; t++) {
+		free(p->scratch[t]);
+		free(p->partial[t]);
+		p->net->backend->close(p->rooms[t]);
+		amx_close(p->tiles[t]);
+	}
+	free(p->scratch);
+	free(p->partial);
+	free(p->rooms);
+	free(p->tiles);
+	factors_free(p->own);
+	free(p->sums);
+	free(p->arena);
+	free(p->vectors);
+	free(p->images);
+	free(p->feature);
+	free(p->head);
+	free(p->state);
+	free(p);
+}
+
+size_t pass_bytes(const struct pass *p)
+{
+	size_t thread = p->channels + VECTORS * p->ldmax;
+	size_t outputs = (size_t)p->batch * (net_feature_dim(p->net) + (p->head ? p->net->config.dim : 0));
+	size_t partial = p->grad ? (p->threads - 1) * 2 * p->partial_size : 0;
+
+	return (p->images_size + p->threads * thread + partial + outputs) * sizeof(float) + sums_bytes(p) + (p->own ? p->own->size : 0) +
+	       p->threads * (p->arena_size + p->scratch_size);
+}
+
+void pass_masks(struct pass *p, struct masks m)
+{
+	p->masks = m;
+}
+
+void pass_meter(struct pass *p, struct meter *meter)
+{
+	p->meter = meter;
+}
+
+const float *pass_feature(const struct pass *p)
+{
+	return p->feature;
+}
+
+const float *pass_head(const struct pass *p)
+{
+	return p->head;
+}

@@ -1,0 +1,77 @@
+/* layers_vit.c - the layers of vision transformers (Dosovitskiy et al. 2021; Touvron et al. 2021): names and shapes are timm's */
+#include "lib/nn/engine/engine.h"
+
+void build_vit_patches(struct builder *b, const int *v)
+{
+	const struct net_config *c = &b->net->config;
+	int k = c->small ? v[2] : v[1];
+
+	if (c->height % k || c->width % k) {
+		fail_code(EXIT_USAGE, "'%s' cuts images into patches of %dx%d: %dx%d is no multiple of that",
+			  b->net->arch->entry.name, k, k, c->width, c->height);
+		b->failed = true;
+	}
+	build_conv(b, &(struct conv_spec){ .out = v[0], .k = k, .stride = k, .conv = "patch_embed.proj" });
+	build_tokens(b, "cls_token", "pos_embed");
+}
+
+/* Linear layer PREFIX.NAME of block I. */
+static void block_linear(struct builder *b, int i, const char *name, int out, enum act act)
+{
+	char full[64];
+
+	format(full, sizeof(full), "blocks.%d.%s", i, name);
+	build_linear(b, out, act, full);
+}
+
+static void block_norm(struct builder *b, int i, const char *name)
+{
+	char full[64];
+
+	format(full, sizeof(full), "blocks.%d.%s", i, name);
+	build_layernorm(b, full);
+}
+
+/* The class token of a node, beside what is being built. */
+static int class_token(struct builder *b, int from)
+{
+	int at = b->at, token;
+
+	b->at = from;
+	build_token(b);
+	token = b->at;
+	b->at = at;
+	return token;
+}
+
+/* x + attention(norm(x)), then x + mlp(norm(x)). Of the last block only the class token is used: only it is computed, from
+ * where nothing else depends on the others. */
+static void block(struct builder *b, int i, int blocks, int heads, int mlp)
+{
+	bool last = i == blocks - 1;
+	double depth = blocks > 1 ? i / (double)(blocks - 1) : 1;
+	const struct node *in = &b->net->nodes[b->at];
+	int from = b->at, width = in->c;
+
+	block_norm(b, i, "norm1");
+	block_linear(b, i, "attn.qkv", 3 * width, ACT_NONE);
+	build_attention(b, heads, last ? 1 : in->w);
+	if (last)
+		from = class_token(b, from);
+	block_linear(b, i, "attn.proj", width, ACT_NONE);
+	build_drop_path(b, depth);
+	build_sum(b, from, ACT_NONE);
+	from = b->at;
+	block_norm(b, i, "norm2");
+	block_linear(b, i, "mlp.fc1", mlp, ACT_GELU);
+	block_linear(b, i, "mlp.fc2", width, ACT_NONE);
+	build_drop_path(b, depth);
+	build_sum(b, from, ACT_NONE);
+}
+
+void build_vit_blocks(struct builder *b, const int *v)
+{
+	for (int i = 0; i < v[0]; i++)
+		block(b, i, v[0], v[1], v[2]);
+	build_layernorm(b, "norm");
+}

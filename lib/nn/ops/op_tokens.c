@@ -1,0 +1,78 @@
+/*
+ * op_tokens.c - images as sequences (Dosovitskiy et al. 2021, eq. 1): a row of tokens, the class token first; taking it out again
+ *
+ * The weight is the class token, then the position embedding.
+ */
+#include "lib/nn/engine/engine.h"
+
+static size_t image_bytes(const struct node *x)
+{
+	return sizeof(float) * x->h * x->w * x->ld;
+}
+
+static size_t tokens_scratch(const struct node *x, const struct node *in, bool grad)
+{
+	(void)in, (void)grad;
+	return image_bytes(x);
+}
+
+static void tokens_forward(struct task *t)
+{
+	const struct node *x = t->x;
+	const float *cls = t->params + x->weight, *position = cls + x->c;
+	float *tokens = (float *)t->scratch;
+
+	for (int n = t->n0; n < t->n1; n++) {
+		memset(tokens, 0, x->ld * sizeof(float));
+		memcpy(tokens, cls, x->c * sizeof(float));
+		read_value(t, x->in[0], -1, n, 1, 0, t->in->h, tokens + x->ld, F32, t->in->w);
+		for (int i = 0; i < x->w; i++)
+			t->net->kernels[F32]->add(tokens + (int64_t)i * x->ld, position + (int64_t)i * x->c, x->c);
+		put(t, n, 0, tokens, x->w);
+	}
+}
+
+static void tokens_backward(struct task *t)
+{
+	const struct node *x = t->x;
+	float *cls = t->weight_grad, *position = cls + x->c, *d = (float *)t->scratch;
+
+	for (int n = t->n0; n < t->n1; n++) {
+		read_gradient(t, n, 1, 0, x->h, d, F32, x->w);
+		t->net->kernels[F32]->add(cls, d, x->c);
+		for (int i = 0; i < x->w; i++)
+			t->net->kernels[F32]->add(position + (int64_t)i * x->c, d + (int64_t)i * x->ld, x->c);
+		give(t, 0, n, 1, 0, t->in->h, d + x->ld);
+	}
+}
+
+const struct op op_tokens = {
+	{ "tokens", "pixels as tokens behind a class token, with positions", NULL }, tokens_forward, tokens_backward, tokens_scratch, NULL
+};
+
+/* --- the class token --- */
+
+static size_t token_scratch(const struct node *x, const struct node *in, bool grad)
+{
+	(void)x, (void)grad;
+	return image_bytes(in);
+}
+
+static void token_forward(struct task *t)
+{
+	for (int n = t->n0; n < t->n1; n++) {
+		read_value(t, t->x->in[0], -1, n, 1, 0, 1, t->scratch, F32, t->in->w);
+		put(t, n, 0, (float *)t->scratch, 1);
+	}
+}
+
+static void token_backward(struct task *t)
+{
+	memset(t->scratch, 0, image_bytes(t->in));
+	for (int n = t->n0; n < t->n1; n++) {
+		read_gradient(t, n, 1, 0, 1, t->scratch, F32, 1);
+		give(t, 0, n, 1, 0, t->in->h, (float *)t->scratch);
+	}
+}
+
+const struct op op_token = { { "token", "the first token", NULL }, token_forward, token_backward, token_scratch, NULL };

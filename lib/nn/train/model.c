@@ -1,0 +1,257 @@
+#include "lib/nn/train/model.h"
+#include "lib/nn/train/names.h"
+#include "lib/nn/model/positions.h"
+
+#include <math.h>
+
+size_t model_staging(const struct net *net)
+{
+	return (size_t)(net_params(net) + net_buffers(net)) * sizeof(float);
+}
+
+int model_count(const struct net *net)
+{
+	const struct net_tensor *list;
+
+	return net_tensors(net, &list);
+}
+
+int model_collect(const struct net *net, const char *prefix, const float *params, const float *buffers, float *staging,
+		  struct tensor *tensors)
+{
+	const struct net_tensor *list;
+	int n = net_tensors(net, &list), count = 0;
+
+	for (int i = 0; i < n; i++) {
+		const struct net_tensor *t = &list[i];
+		char name[TENSOR_NAME];
+
+		if (t->buffer && !buffers)
+			continue;
+		if (format(name, sizeof(name), "%s%s", prefix, t->name) < 0)
+			bug("tensor name '%s%s' is too long", prefix, t->name);
+		net_export(net, t, t->buffer ? buffers : params, staging);
+		tensors[count++] = tensor_borrow(name, F32, t->rank, t->shape, staging);
+		staging += t->count;
+	}
+	return count;
+}
+
+/* --- reading --- */
+
+static float half_to_float(uint16_t h)
+{
+	uint32_t sign = (uint32_t)(h & 0x8000) << 16, exponent = h >> 10 & 31, mantissa = h & 1023, bits;
+	float f;
+
+	if (exponent == 0) {
+		f = (float)mantissa * 0x1p-24f;
+		return sign ? -f : f;
+	}
+	bits = sign | (exponent == 31 ? 255 : exponent + 112) << 23 | mantissa << 13;
+	memcpy(&f, &bits, 4);
+	return f;
+}
+
+/* Element i of a file's tensor as f32. */
+static float element(const struct tensor *t, int64_t i)
+{
+	uint32_t bits;
+	float f;
+
+	switch (t->dtype) {
+	case F32:
+		return ((const float *)t->data)[i];
+	case F64:
+		return (float)((const double *)t->data)[i];
+	case F16:
+		return half_to_float(((const uint16_t *)t->data)[i]);
+	case BF16:
+		bits = (uint32_t)((const uint16_t *)t->data)[i] << 16;
+		memcpy(&f, &bits, 4);
+		return f;
+	default:
+		bug("tensor '%s' is no floating-point tensor", t->name);
+	}
+}
+
+static bool is_floating(const struct tensor *t)
+{
+	return t->dtype == F32 || t->dtype == F64 || t->dtype == F16 || t->dtype == BF16;
+}
+
+static int check_tensor(const char *path, const struct net_tensor *t, const struct tensor *found, const char *name)
+{
+	struct tensor wanted = tensor_borrow(t->name, F32, t->rank, t->shape, NULL), shape = found ? *found : wanted;
+	char a[128], b[128];
+
+	while (shape.rank > wanted.rank && shape.shape[shape.rank - 1] == 1)   /* a 1x1 convolution for a linear layer, as timm has it */
+		shape.rank--;
+	if (!found)
+		return fail_code(EXIT_USAGE, "'%s' has no tensor '%s' %s: is it a file of this architecture?", path, name,
+				 tensor_spec(&wanted, a, sizeof(a)));
+	shape.dtype = F32;
+	if (!is_floating(found) || !tensor_same_spec(&wanted, &shape))
+		return fail_code(EXIT_USAGE, "tensor '%s' of '%s' is %s, the network needs %s: is it a file of this architecture%s?", name,
+				 path, tensor_spec(found, a, sizeof(a)), tensor_spec(&wanted, b, sizeof(b)),
+				 t->rank == 3 ? ", for images of this size" : "");   /* a position embedding */
+	return 0;
+}
+
+/* timm calls its classifiers head.weight and head.bias; our heads are head.0 and on. */
+bool model_is_head(const char *name)
+{
+	static const char *const heads[] = { "fc.", "classifier.", "head.", "heads.", "projector.", "projection_head.", "predictor.",
+					     "prediction_head.", "prototypes." };
+
+	for (int i = 0; i < ARRAY_SIZE(heads); i++)
+		if (strncmp(name, heads[i], strlen(heads[i])) == 0)
+			return true;
+	return false;
+}
+
+bool model_is_counter(const char *name)
+{
+	static const char counter[] = "num_batches_tracked";
+	size_t n = strlen(name), end = strlen(counter);
+
+	return n >= end && strcmp(name + n - end, counter) == 0;
+}
+
+/* A larger network's file holds all that a smaller one of its family needs, and would make a wrong one of it. */
+static int check_leftovers(const struct tensors *f, const char *path, const char *prefix, const bool *used)
+{
+	size_t n = strlen(prefix);
+	char spec[128];
+
+	for (int i = 0; i < f->count; i++) {
+		const struct tensor *t = &f->tensors[i];
+
+		if (!used[i] && strncmp(t->name, prefix, n) == 0 && !model_is_head(t->name + n) && !model_is_counter(t->name))
+			return fail_code(EXIT_USAGE, "'%s' has a tensor '%s' %s, which the network has not: is it a file of this architecture?",
+					 path, t->name, tensor_spec(t, spec, sizeof(spec)));
+	}
+	return 0;
+}
+
+static bool is_our_head(const char *name)
+{
+	return strncmp(name, "head.", 5) == 0;
+}
+
+/* Whether the file has the network's head: what is called head.0 and on, if it says that it is ours, or if there is no more of it
+ * than the network has (or else it is another project's projector). */
+static bool has_head(const struct net *net, const struct tensors *f, const char *prefix)
+{
+	const struct net_tensor *list;
+	int n = net_tensors(net, &list), start = (int)strlen(prefix);
+	bool any = false, more = false;
+
+	for (int i = 0; i < f->count; i++) {
+		const char *name = f->tensors[i].name + start;
+		bool known = false;
+
+		if (strncmp(f->tensors[i].name, prefix, start) != 0 || strncmp(name, "head.", 5) != 0 || name[5] < '0' || name[5] > '9')
+			continue;
+		for (int j = 0; j < n; j++)
+			known |= strcmp(list[j].name, name) == 0;
+		any |= known;
+		more |= !known;
+	}
+	return any && (!more || tensors_meta(f, "head"));
+}
+
+/* Side of the square grid of a file's position embedding where it is another than the network's; 0: it is none. */
+static int other_grid(const struct net_tensor *t, const struct tensor *found)
+{
+	int64_t side;
+
+	if (!t->grid[0] || !found || !is_floating(found) || found->rank != 3 || found->shape[0] != 1 ||
+	    found->shape[1] == t->shape[1] || found->shape[2] != t->shape[2] || found->shape[1] > 1 << 20)
+		return 0;
+	side = lround(sqrt(found->shape[1] - 1));
+	return side * side == found->shape[1] - 1 ? (int)side : 0;
+}
+
+/* The values of a file's tensor as the network needs them. */
+static int read_values(const char *path, const struct net_tensor *t, const struct tensor *found, const char *name, float *values)
+{
+	int side = other_grid(t, found);
+	int64_t count = side ? found->shape[1] * found->shape[2] : t->count;
+	float *from = values;
+
+	if (!side && check_tensor(path, t, found, name) < 0)
+		return -1;
+	if (side)
+		from = xmalloc(count * sizeof(float));
+	for (int64_t j = 0; j < count; j++)
+		from[j] = element(found, j);
+	if (!side)
+		return 0;
+	note("'%s' is for %dx%d patches: its position embedding is resized to %dx%d", path, side, side, t->grid[1], t->grid[0]);
+	positions_resize(from, side, side, values, t->grid[0], t->grid[1], (int)t->shape[2]);
+	free(from);
+	return 0;
+}
+
+/* timm's MobileNetV3 has batch norm of another eps: the same function, when the variances make up for it. */
+static void settle_eps(const struct arch *a, const struct net_tensor *t, float *values)
+{
+	double more = names_bn_eps(a) - a->bn_eps;
+	size_t n = strlen(t->name);
+
+	for (int64_t i = 0; more != 0 && n > 12 && strcmp(t->name + n - 12, ".running_var") == 0 && i < t->count; i++)
+		values[i] = (float)(values[i] + more);
+}
+
+static int read_tensor(const struct net *net, const struct net_tensor *t, const struct tensors *f, const char *path,
+		       const struct model_place *place, float *values, bool *used)
+{
+	const struct arch *a = net_configuration(net)->arch;
+	const struct tensor *found;
+	char name[2 * TENSOR_NAME], theirs[TENSOR_NAME];
+	bool other = place->other && names_translate(a, t->name, theirs, sizeof(theirs)) == 0;
+
+	snprintf(name, sizeof(name), "%s%s", place->prefix, other ? theirs : t->name);
+	found = tensors_find(f, name);
+	if (read_values(path, t, found, name, values) < 0)
+		return -1;
+	used[found - f->tensors] = true;
+	if (other)
+		settle_eps(a, t, values);
+	return 0;
+}
+
+static int read_all(const struct net *net, const struct tensors *f, const char *path, const struct model_place *place, bool with_head,
+		    float *params, float *buffers, bool *used)
+{
+	const struct net_tensor *list;
+	int n = net_tensors(net, &list), r = 0;
+	int64_t most = 1;
+	float *values;
+
+	for (int i = 0; i < n; i++)
+		most = MAX(most, list[i].count);
+	values = xmalloc(most * sizeof(float));
+	for (int i = 0; i < n && r == 0; i++) {
+		const struct net_tensor *t = &list[i];
+
+		if ((t->buffer && !buffers) || (!with_head && is_our_head(t->name)))
+			continue;
+		r = read_tensor(net, t, f, path, place, values, used);
+		if (r == 0)
+			net_import(net, t, values, t->buffer ? buffers : params);
+	}
+	free(values);
+	return r < 0 ? -1 : check_leftovers(f, path, place->prefix, used);
+}
+
+int model_load(const struct net *net, const struct tensors *f, const char *path, const struct model_place *place, enum model_head head,
+	       float *params, float *buffers, bool *used)
+{
+	bool with_head = head == MODEL_HEAD_REQUIRED || has_head(net, f, place->prefix), *mine = xcalloc(f->count, sizeof(*mine));
+	int r = read_all(net, f, path, place, with_head, params, buffers, used ? used : mine);
+
+	free(mine);
+	return r < 0 ? -1 : with_head;
+}

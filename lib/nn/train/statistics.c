@@ -1,0 +1,30 @@
+#include "lib/nn/train/statistics.h"
+
+struct statistics statistics_new(int64_t count)
+{
+	return (struct statistics){ count, xaligned(count * sizeof(float)), xcalloc(count, sizeof(double)), 0 };
+}
+
+void statistics_release(struct statistics *s)
+{
+	free(s->group);
+	free(s->sum);
+}
+
+void statistics_add(struct statistics *s)
+{
+	for (int64_t i = 0; i < s->count; i++)
+		s->sum[i] += s->group[i];
+	s->groups++;
+}
+
+void statistics_move(struct statistics *s, double m, float *running)
+{
+	for (int64_t i = 0; i < s->count; i++) {
+		double mean = s->sum[i] / s->groups;
+
+		running[i] = m < 1 ? (float)((1 - m) * running[i] + m * mean) : (float)mean;
+	}
+	memset(s->sum, 0, s->count * sizeof(*s->sum));
+	s->groups = 0;
+}
