@@ -127,7 +127,7 @@ $B/libparity.so: $(patsubst %.c,$B/%.o,$(wildcard tests/parity/shim_*.c)) $(ARCH
 # Fuzz targets are built by clang, which has libFuzzer but not always an OpenMP; only what they touch is linked.
 FUZZ_SECONDS ?= 20
 FUZZ_FLAGS    = -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
-FUZZ_OBJECTS  = $(patsubst %.c,build/fuzz/%.o,$(filter-out %/threads.c,$(foreach w,base tensor stream image,$(wildcard lib/$w/*.c))))
+FUZZ_OBJECTS  = $(patsubst %.c,build/fuzz/%.o,$(filter-out %/threads.c %/amx_run.c %/amx_pack.c,$(foreach w,base tensor stream image,$(wildcard lib/$w/*.c))))
 build/fuzz/%.o: %.c
 	@mkdir -p $(@D)
 	clang $(CPPFLAGS) -std=gnu11 $(FUZZ_FLAGS) -fsanitize=fuzzer-no-link -MMD -MP -c -o $@ $<

@@ -8,13 +8,14 @@
  * before are zeros there. Below 32 rows the one step has k, made even.
  *
  *	size_t bytes = amx_packed(k, n);
- *	amx_pack(packed, &(struct amx_source){ w, F32, n }, k, n, 0, amx_panels(n));
- *	amx_multiply(room, &(struct product){ ..., .b = packed, .packed = true });
+ *	amx->pack(packed, (int64_t)amx_steps(k) * AMX_STEP_BYTES, &(struct amx_source){ w, F32, n }, k, n, 0, amx_panels(n));
+ *	amx->multiply(room, &(struct product){ ..., .b = packed });
  *
- * amx_run() is what lies below: any set of row panels, each with its own place in the left factor and in the result, in groups
- * with the same steps. Convolutions give it the pixels of an output as rows and a step for each tap and 32 channels.
+ * run() is what lies below: any set of row panels, each with its own place in the left factor and in the result, in groups with the
+ * same steps. Convolutions give it the pixels of an output as rows and a step for each tap and 32 channels.
  *
- * Where isa() is ISA_AMX. Numbers that are not finite come through; denormals are zeros. Everything here runs on one thread.
+ * Numbers that are not finite come through; denormals are zeros. Everything here runs on one thread, which has AMX: whoever has a
+ * backend's struct amx (backend.h) knows that.
  */
 #ifndef TENSOR_AMX_H
 #define TENSOR_AMX_H
@@ -23,7 +24,7 @@
 #include "lib/tensor/backend.h"
 
 #define AMX_ROWS 16              /* of a row panel; columns of a column panel */
-#define AMX_DEPTH 32            /* numbers a step */
+#define AMX_DEPTH 32             /* numbers a step */
 #define AMX_STEP_BYTES 1024      /* of a column panel */
 
 /* Steps of k numbers, and how many of them one takes (even). */
@@ -56,13 +57,6 @@ struct amx_source {
 	int64_t ld;
 	bool transposed;
 };
-/* Column panels from .. end-1 of a right factor (k, n), each panel_bytes after the one before, at to. */
-void amx_pack(char *to, int64_t panel_bytes, const struct amx_source *s, int k, int n, int from, int end);
-/* Rows of k numbers, pitch bytes apart, of a left factor (m, k) whose transpose (k, m) lies in from; k padded with zeros to steps. */
-void amx_transpose(char *to, int64_t pitch, const void *from, int64_t ld, int m, int k);
-
-/* Rows of 64 bytes of a left factor (m, k), k < 32: padded with zeros. */
-void amx_pad(char *to, const void *from, int64_t ld, int m, int k);
 
 struct amx_panel {
 	const char *left;
@@ -87,16 +81,37 @@ struct amx_work {
 	const struct amx_group *group;
 	int groups;
 };
-void amx_run(const struct amx_work *w);
 
-/* What one thread keeps between products. */
-struct amx_room;
-struct amx_room *amx_open(void);
-void amx_close(struct amx_room *r);
-/* At least that many bytes, on a cache line; they lose what they held when more is asked for. amx_multiply() uses all but the last. */
+/* Arrays that a thread keeps between products. multiply() uses all but the last. */
 enum amx_array { AMX_LEFT, AMX_RIGHT, AMX_LISTS, AMX_GATHERED, AMX_ARRAYS };
-void *amx_lend(struct amx_room *r, enum amx_array array, size_t bytes);
-/* A product of bf16; p->packed: its right factor is packed. */
-void amx_multiply(struct amx_room *r, const struct product *p);
+
+/* What a backend offers that multiplies by AMX; room: as its open() gave it. */
+struct amx {
+	/* Column panels from .. end-1 of a right factor (k, n), each panel_bytes after the one before, at to. */
+	void (*pack)(char *to, int64_t panel_bytes, const struct amx_source *s, int k, int n, int from, int end);
+	/* Rows of k numbers, pitch bytes apart, of a left factor (m, k) whose transpose (k, m) lies in from; k padded with zeros to
+	 * steps. */
+	void (*transpose)(char *to, int64_t pitch, const void *from, int64_t ld, int m, int k);
+	void (*run)(const struct amx_work *w);
+	/* A product of bf16 whose right factor is packed: b, without ldb and trans_b. */
+	void (*multiply)(void *room, const struct product *p);
+	/* At least that many bytes, on a cache line; they lose what they held when more is asked for. */
+	void *(*lend)(void *room, enum amx_array array, size_t bytes);
+};
+
+#ifdef ISA_X86
+/* --- of the backend: what stands above, and as in backend.h --- */
+bool amx_has(enum dtype e);
+void *amx_open(void);
+void amx_close(void *room);
+void amx_multiply(void *room, const struct product *p);
+void amx_multiply_packed(void *room, const struct product *p);
+void *amx_lend(void *room, enum amx_array array, size_t bytes);
+void amx_pack(char *to, int64_t panel_bytes, const struct amx_source *s, int k, int n, int from, int end);
+void amx_transpose(char *to, int64_t pitch, const void *from, int64_t ld, int m, int k);
+/* Rows of 64 bytes of a left factor (m, k), k < 32: padded with zeros. */
+void amx_pad(char *to, const void *from, int64_t ld, int m, int k);
+void amx_run(const struct amx_work *w);
+#endif
 
 #endif

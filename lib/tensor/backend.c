@@ -1,4 +1,5 @@
 #include "lib/tensor/backend.h"
+#include "lib/tensor/amx.h"
 #include "lib/tensor/gemm.h"
 #include "lib/tensor/onednn.h"
 
@@ -20,31 +21,54 @@ static void blas_multiply(void *room, const struct product *p)
 	gemm_blas(p->trans_a, p->trans_b, p->m, p->n, p->k, 1, p->a, p->lda, p->b, p->ldb, p->add, p->c, p->ldc);
 }
 
-static bool blas_narrow(void)
+static bool blas_has(enum dtype e)
 {
-	return false;
+	return e == F32;
 }
 
 #ifdef WITH_ONEDNN
 static const struct convolver onednn_convolver = { onednn_filters, onednn_order, onednn_convolve };
 #endif
 
-/* The first row is the default. */
-static const struct backend backends[] = {
-#ifdef WITH_ONEDNN
-	{ { "onednn", "oneDNN: kernels compiled at run time for this machine", NULL }, onednn_open, onednn_close, onednn_multiply,
-	  onednn_narrow, onednn_version, &onednn_convolver },
+#ifdef ISA_X86
+static const struct amx amx = { amx_pack, amx_transpose, amx_run, amx_multiply_packed, amx_lend };
 #endif
-	{ { "blas", "OpenBLAS: on every platform", NULL }, blas_open, blas_close, blas_multiply, blas_narrow, gemm_blas_name, NULL },
+
+/* Best first. */
+static const struct backend backends[] = {
+#ifdef ISA_X86
+	{ { "amx", "AMX: bf16, beside another for f32", NULL }, amx_has, amx_open, amx_close, amx_multiply, NULL, NULL, &amx },
+#endif
+#ifdef WITH_ONEDNN
+	{ { "onednn", "oneDNN: kernels compiled at run time for this machine", NULL }, onednn_has, onednn_open, onednn_close,
+	  onednn_multiply, onednn_version, &onednn_convolver, NULL },
+#endif
+	{ { "blas", "OpenBLAS: on every platform", NULL }, blas_has, blas_open, blas_close, blas_multiply, gemm_blas_name, NULL, NULL },
 };
-const struct table backend_table = TABLE("backend", backends);
 
 const struct backend *backend_find(const char *name)
 {
-	const struct entry *e = name ? table_find(&backend_table, name) : table_row(&backend_table, 0);
+	char names[64] = "";
 
-	if (!e)
-		fail_code(EXIT_USAGE, "unknown backend '%s': this build has%s blas", name,
-			  ARRAY_SIZE(backends) > 1 ? " onednn and" : "");
-	return (const struct backend *)e;
+	for (size_t i = 0; i < ARRAY_SIZE(backends); i++) {
+		const struct backend *b = &backends[i];
+		size_t n = strlen(names);
+
+		if (!b->has(F32))
+			continue;
+		if (!name || strcmp(name, b->entry.name) == 0)
+			return b;
+		snprintf(names + n, sizeof(names) - n, "%s %s", n ? " and" : "", b->entry.name);
+	}
+	fail_code(EXIT_USAGE, "unknown backend '%s': this build has%s", name, names);
+	return NULL;
+}
+
+/* A row without f32 serves beside any. */
+const struct backend *backend_narrow(const struct backend *b)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(backends); i++)
+		if (backends[i].has(BF16) && (&backends[i] == b || !backends[i].has(F32)))
+			return &backends[i];
+	return NULL;
 }

@@ -1,5 +1,6 @@
 /*
- * backend.h - who multiplies matrices: OpenBLAS (every platform, the oracle) or oneDNN (kernels made for this machine's ISA)
+ * backend.h - who multiplies matrices: OpenBLAS (every platform, the oracle), oneDNN (kernels made for this machine's ISA), or AMX
+ * (bf16 alone, where the machine has it)
  *
  * Row-major, one thread a call, sums in f32. To add a backend: write its file and one line in backends[].
  *
@@ -8,7 +9,7 @@
  *	b->multiply(room, &(struct product){ .m = m, .n = n, .k = k, .a = a, .lda = lda, .b = w, .ldb = n, .c = c, .ldc = n });
  *	b->close(room);
  *
- * A backend may have kernels for convolutions too, which need no patches (struct convolver).
+ * A backend may have kernels for convolutions too, which need no patches (struct convolver), or what they can be made of (amx.h).
  */
 #ifndef TENSOR_BACKEND_H
 #define TENSOR_BACKEND_H
@@ -21,7 +22,6 @@ struct product {
 	enum dtype element;    /* of A and B */
 	enum dtype result;     /* of C: BF16, where A and B are, or else floats */
 	bool trans_a, trans_b, add;
-	bool packed;             /* B is packed for AMX, which multiplies (amx.h) */
 	int m, n, k;
 	const void *a, *b;
 	int lda, ldb, ldc;
@@ -48,17 +48,22 @@ struct convolver {
 	void (*convolve)(void *room, const struct conv *c, float *in, float *filters, float *out);
 };
 
+struct amx;
+
 struct backend {
 	struct entry entry;
+	bool (*has)(enum dtype e);   /* whether it multiplies F32, BF16 here, and BF16 faster than F32 */
 	void *(*open)(void);
 	void (*close)(void *room);
 	void (*multiply)(void *room, const struct product *p);
-	bool (*narrow)(void);    /* whether it multiplies bf16 here, and faster than f32 */
-	const char *(*version)(void);
+	const char *(*version)(void);   /* of the library; NULL: there is none */
 	const struct convolver *convolver;   /* NULL: it has none */
+	const struct amx *amx;       /* NULL: it is another */
 };
 
-extern const struct table backend_table;
+/* Of those that multiply f32: the one of that name, NULL: the best. */
 const struct backend *backend_find(const char *name);
+/* Who multiplies bf16 beside it: AMX where that is there, else itself; NULL: nobody, since f32 is as fast. */
+const struct backend *backend_narrow(const struct backend *b);
 
 #endif

@@ -48,12 +48,12 @@ static float result(const void *c, enum dtype e, int64_t i)
 	return e == F32 ? ((const float *)c)[i] : widen(((const uint16_t *)c)[i]);
 }
 
-static void *packed(const struct product *p, const struct matrix *b)
+static void *packed(const struct amx *amx, const struct product *p, const struct matrix *b)
 {
 	struct amx_source s = { b->at, BF16, b->ld, p->trans_b };
 	char *to = xaligned(amx_packed(p->k, p->n));
 
-	amx_pack(to, (int64_t)amx_steps(p->k) * AMX_STEP_BYTES, &s, p->k, p->n, 0, amx_panels(p->n));
+	amx->pack(to, (int64_t)amx_steps(p->k) * AMX_STEP_BYTES, &s, p->k, p->n, 0, amx_panels(p->n));
 	return to;
 }
 
@@ -82,13 +82,14 @@ static double error(const struct product *p, const struct matrix *a, const struc
 	return worst;
 }
 
-static double one_case(struct rng *r, struct amx_room *room, int number_of)
+static double one_case(struct rng *r, const struct backend *amx, void *room, int number_of)
 {
 	int m = 1 + (int)rng_below(r, 90), n = 1 + (int)rng_below(r, 90), k = 1 + (int)rng_below(r, number_of % 5 ? 80 : 400);
 	struct product p = { .element = BF16, .result = number_of & 1 ? F32 : BF16, .trans_a = number_of & 2, .trans_b = number_of & 4,
-			     .add = number_of & 8, .packed = number_of & 16, .m = m, .n = n, .k = k, .ldc = n + GAP };
+			     .add = number_of & 8, .m = m, .n = n, .k = k, .ldc = n + GAP };
 	struct matrix a = p.trans_a ? draw(r, k, m) : draw(r, m, k), b = p.trans_b ? draw(r, n, k) : draw(r, k, n);
 	struct matrix c = draw(r, m, 2 * p.ldc), before = c;   /* room for either type */
+	bool is_packed = number_of & 16;
 	double worst;
 
 	before.at = xaligned((size_t)m * c.ld * 2);
@@ -96,10 +97,13 @@ static double one_case(struct rng *r, struct amx_room *room, int number_of)
 		for (int i = 0; i < m * p.ldc; i++)
 			((float *)c.at)[i] = (float)rng_normal(r);
 	memcpy(before.at, c.at, (size_t)m * c.ld * 2);
-	p.a = a.at, p.lda = a.ld, p.b = p.packed ? packed(&p, &b) : b.at, p.ldb = b.ld, p.c = c.at;
-	amx_multiply(room, &p);
+	p.a = a.at, p.lda = a.ld, p.b = is_packed ? packed(amx->amx, &p, &b) : b.at, p.ldb = b.ld, p.c = c.at;
+	if (is_packed)
+		amx->amx->multiply(room, &p);
+	else
+		amx->multiply(room, &p);
 	worst = error(&p, &a, &b, before.at);
-	if (p.packed)
+	if (is_packed)
 		free((void *)p.b);
 	free(a.at), free(b.at), free(c.at), free(before.at);
 	return worst;
@@ -107,19 +111,20 @@ static double one_case(struct rng *r, struct amx_room *room, int number_of)
 
 int main(void)
 {
-	struct amx_room *room;
+	const struct backend *amx = backend_narrow(backend_find(NULL));
+	void *room;
 	struct rng r;
 	int bad = 0;
 
-	if (isa_choose("amx") < 0) {
-		check_skip("products by AMX", why());
+	if (!amx || !amx->amx) {
+		check_skip("products by AMX", "this processor has none");
 		return check_done();
 	}
-	room = amx_open();
+	room = amx->open();
 	r = rng_at(1, 0, 0, 0, RNG_PROBE);
 	for (int i = 0; i < CASES; i++)
-		bad += !(one_case(&r, room, i) <= 1);
+		bad += !(one_case(&r, amx, room, i) <= 1);
 	check("products by AMX are as in double precision", bad == 0, "%d of %d are not", bad, CASES);
-	amx_close(room);
+	amx->close(room);
 	return check_done();
 }

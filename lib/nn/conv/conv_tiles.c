@@ -10,6 +10,8 @@
  */
 #include "lib/nn/conv/conv_tiles.h"
 
+#include "lib/tensor/amx.h"
+
 #define TAPS_MAX 49              /* taps are bits of a word */
 #define SHORT_ROW 11             /* outputs of rows up to this are made pixel by pixel, of many images at once */
 #define PIXEL_STEPS 12           /* of a weight gradient between two looks at the sums: what a block reads stays in L1 */
@@ -31,6 +33,16 @@ static int channels_of(const struct node *x, const struct node *in)
 	return is_first(in) ? x->k * in->c : in->c;
 }
 
+static const struct amx *amx(const struct task *t)
+{
+	return t->net->backend[BF16]->amx;
+}
+
+static void *room_of(const struct task *t)
+{
+	return t->p->rooms[BF16][t->thread];
+}
+
 /* Inputs and gradients lie alike. */
 static bool is_same(const struct node *x, const struct node *in)
 {
@@ -41,8 +53,7 @@ bool conv_tiled(const struct net *net, const struct node *x, const struct node *
 {
 	bool same = x->h == in->h && x->w == in->w && x->k % 2 == 1 && x->pad == x->k / 2;
 
-	(void)net;
-	if (isa() < ISA_AMX || x->op != OP_CONV || x->factor != BF16 || taps_of(x, in) > TAPS_MAX)
+	if (!amx_of(net) || x->op != OP_CONV || x->factor != BF16 || taps_of(x, in) > TAPS_MAX)
 		return false;
 	return is_first(in) || ((x->k == 1 || in->c >= 16) && (x->stride > 1 || same));
 }
@@ -66,7 +77,7 @@ void conv_tiles_pack(const struct task *t, const struct node *x, const struct no
 		struct amx_source s = { t->params + x->weight + (int64_t)(i / columns) * channels * x->c, F32, x->c, turned };
 		int column = i % columns;
 
-		amx_pack(to + ((int64_t)column * taps + i / columns) * tap, 0, &s, k, n, column, column + 1);
+		amx(t)->pack(to + ((int64_t)column * taps + i / columns) * tap, 0, &s, k, n, column, column + 1);
 	}
 }
 
@@ -107,7 +118,8 @@ static struct phase backward_phase(const struct node *x, int py, int px)
 }
 
 struct sweep {
-	struct amx_room *room;
+	const struct amx *amx;
+	void *room;              /* its, of this thread */
 	struct tile from;        /* the source */
 	bool bordered;           /* taps left and right of an image read zeros and are not left out */
 	int h, w, channels;      /* of it */
@@ -158,7 +170,7 @@ static struct lists lists_for(const struct sweep *s, const struct phase *p)
 	size_t spots = by_images(s) ? (size_t)((s->images + 15) / 16) * s->to_h * s->to_w
 				    : (size_t)s->images * (s->y1 - s->y0) * ((s->to_w + 15) / 16);
 	size_t groups = MAX(1, p->count * p->count), steps = groups * MAX(1, p->count * amx_steps(s->channels));
-	char *at = amx_lend(s->room, AMX_LISTS, spots * (sizeof(struct spot) + sizeof(struct amx_panel)) +
+	char *at = s->amx->lend(s->room, AMX_LISTS, spots * (sizeof(struct spot) + sizeof(struct amx_panel)) +
 				      groups * sizeof(struct amx_group) + 2 * steps * sizeof(int32_t));
 	struct lists l = { .spot = (struct spot *)at };
 
@@ -236,7 +248,7 @@ static void run_spots(const struct sweep *s, const struct phase *p, struct lists
 	}
 	list_groups(s, p, l);
 	w.groups = l->groups;
-	amx_run(&w);
+	s->amx->run(&w);
 	l->spots = 0;
 }
 
@@ -458,7 +470,7 @@ static struct tile back_tile(const struct task *t, const struct chunk *c, const 
 static struct sweep forward_sweep(const struct task *t, const struct chunk *c, const struct tile *from)
 {
 	const struct node *x = t->x, *in = t->in;
-	struct sweep s = { .room = t->p->tiles[t->thread], .from = *from, .h = in->h, .w = in->w, .channels = channels_of(x, in),
+	struct sweep s = { .amx = amx(t), .room = room_of(t), .from = *from, .h = in->h, .w = in->w, .channels = channels_of(x, in),
 			   .weights = t->p->state[t->id].weight, .taps = taps_of(x, in), .to = raw_at(t, t->id, c->n, 0),
 			   .result = x->store, .to_h = x->h, .to_w = x->w, .columns = x->c, .ld = x->ld, .images = c->images, .y0 = c->y0,
 			   .y1 = c->y1 };
@@ -522,7 +534,7 @@ static void outer_rows(const struct task *t, const struct outer *o, int first, i
 		g.steps = n;
 		g.left = at + step;
 		g.right = at + steps + step;
-		amx_run(&w);
+		amx(t)->run(&w);
 	}
 }
 
@@ -530,7 +542,7 @@ static void outer_product(const struct task *t, const struct outer *o)
 {
 	int steps = amx_steps(o->pixels), channels = o->channels, panels = amx_panels(channels);
 	size_t rows = (size_t)panels * o->taps * sizeof(struct amx_panel);
-	char *room = amx_lend(t->p->tiles[t->thread], AMX_LISTS, rows + 2 * steps * sizeof(int32_t));
+	char *room = amx(t)->lend(room_of(t), AMX_LISTS, rows + 2 * steps * sizeof(int32_t));
 	int32_t *at = (int32_t *)(room + rows);
 
 	for (int i = 0; i < steps; i++) {
@@ -545,14 +557,14 @@ static void outer_product(const struct task *t, const struct outer *o)
 static char *turned_room(const struct task *t, int channels, int pixels, int64_t *pitch)
 {
 	*pitch = (int64_t)amx_steps(pixels) * 64 + 64;
-	return amx_lend(t->p->tiles[t->thread], AMX_LEFT, (size_t)*pitch * channels + 64);
+	return amx(t)->lend(room_of(t), AMX_LEFT, (size_t)*pitch * channels + 64);
 }
 
 static char *turn(const struct task *t, const void *from, int pixels, int64_t *pitch)
 {
 	char *to = turned_room(t, t->in->c, pixels, pitch);
 
-	amx_transpose(to, *pitch, from, t->in->ld, t->in->c, pixels);
+	amx(t)->transpose(to, *pitch, from, t->in->ld, t->in->c, pixels);
 	return to;
 }
 
@@ -560,9 +572,9 @@ static char *pack_gradients(const struct task *t, const void *from, int pixels)
 {
 	const struct node *x = t->x;
 	struct amx_source s = { from, BF16, x->ld, false };
-	char *to = amx_lend(t->p->tiles[t->thread], AMX_RIGHT, amx_packed(pixels, x->c));
+	char *to = amx(t)->lend(room_of(t), AMX_RIGHT, amx_packed(pixels, x->c));
 
-	amx_pack(to, (int64_t)amx_steps(pixels) * AMX_STEP_BYTES, &s, pixels, x->c, 0, amx_panels(x->c));
+	amx(t)->pack(to, (int64_t)amx_steps(pixels) * AMX_STEP_BYTES, &s, pixels, x->c, 0, amx_panels(x->c));
 	return to;
 }
 
@@ -614,7 +626,7 @@ static void weights_strided(const struct task *t, const struct chunk *c, const s
 	int64_t zero = 0;
 	struct outer o = { .pixels = c->images * (c->y1 - c->y0) * x->w, .taps = 1, .channels = t->in->c, .at = &zero,
 			   .to = t->weight_grad };
-	char *room = amx_lend(t->p->tiles[t->thread], AMX_GATHERED, (size_t)o.pixels * MAX(x->ld, in->ld) * 2);
+	char *room = amx(t)->lend(room_of(t), AMX_GATHERED, (size_t)o.pixels * MAX(x->ld, in->ld) * 2);
 
 	gather_rows(t, c, back, room);
 	o.right = pack_gradients(t, room, o.pixels);
@@ -636,7 +648,7 @@ static void turn_view(const struct task *t, const struct chunk *c, const struct 
 			int row = y * x->stride - x->pad + ky;
 
 			if (row >= 0 && row < t->in->h)
-				amx_transpose(to, pitch, tile_at(in, i, row, -x->pad), (int64_t)x->stride * in->ld, channels, x->w);
+				amx(t)->transpose(to, pitch, tile_at(in, i, row, -x->pad), (int64_t)x->stride * in->ld, channels, x->w);
 			for (int k = 0; k < channels && (row < 0 || row >= t->in->h); k++)
 				memset(to + k * pitch, 0, x->w * 2);
 		}
@@ -663,7 +675,7 @@ static void input_gradient(const struct task *t, const struct chunk *c, const st
 {
 	const struct node *x = t->x, *in = t->in;
 	int y0 = x->stride == 1 ? c->y0 : 0, y1 = x->stride == 1 ? c->y1 : in->h;
-	struct sweep s = { .room = t->p->tiles[t->thread], .from = *back, .h = x->h, .w = x->w, .channels = x->c,
+	struct sweep s = { .amx = amx(t), .room = room_of(t), .from = *back, .h = x->h, .w = x->w, .channels = x->c,
 			   .weights = t->p->state[t->id].turned, .taps = x->k * x->k, .to = d_at(t, x->in[0], c->n, 0),
 			   .result = in->store, .add = !x->first[0], .to_h = in->h, .to_w = in->w, .columns = in->c, .ld = in->ld,
 			   .images = c->images, .y0 = y0, .y1 = y1 };

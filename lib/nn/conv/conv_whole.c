@@ -68,7 +68,7 @@ static bool find_filters(const struct net *net, void *room, struct node *x, cons
 
 		if ((way == CONV_INPUT && in->op == OP_VIEW) || (way == CONV_WEIGHT && by_taps(x, in)))
 			continue;
-		x->whole.filters[way] = net->backend->convolver->filters(room, &c);
+		x->whole.filters[way] = net->backend[F32]->convolver->filters(room, &c);
 		if (!x->whole.filters[way])
 			return false;
 	}
@@ -79,9 +79,9 @@ void whole_link(struct net *net)
 {
 	void *room;
 
-	if (!net->backend->convolver)
+	if (!net->backend[F32]->convolver)
 		return;
-	room = net->backend->open();
+	room = net->backend[F32]->open();
 	for (int i = 1; i < net->count; i++) {
 		struct node *x = &net->nodes[i], *in = &net->nodes[MAX(0, x->in[0])];
 
@@ -93,7 +93,7 @@ void whole_link(struct net *net)
 		if (!find_filters(net, room, x, in))
 			x->whole = (struct whole){ 0 };
 	}
-	net->backend->close(room);
+	net->backend[F32]->close(room);
 }
 
 /* --- scratch --- */
@@ -147,7 +147,7 @@ static void order(const struct task *t, int way, int images, const float *weight
 {
 	struct conv c = conv_of(t->x, t->in, way, images);
 
-	t->net->backend->convolver->order(t->p->rooms[t->thread], &c, (float *)weight, filters);
+	t->net->backend[F32]->convolver->order(t->p->rooms[F32][t->thread], &c, (float *)weight, filters);
 }
 
 static void convolve(const struct task *t, int way, int images, const float *in, float *filters, const float *out)
@@ -160,7 +160,7 @@ static void convolve(const struct task *t, int way, int images, const float *in,
 		out = in;
 		in = gradient;
 	}
-	t->net->backend->convolver->convolve(t->p->rooms[t->thread], &c, (float *)in, filters, (float *)out);
+	t->net->backend[F32]->convolver->convolve(t->p->rooms[F32][t->thread], &c, (float *)in, filters, (float *)out);
 }
 
 /* The input of a few images, in place where its value is stored as it is. */

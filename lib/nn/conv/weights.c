@@ -105,11 +105,3 @@ void weights_make(const struct task *t)
 			turn(t, x, in->c, s->turned);
 	}
 }
-
-void multiply(const struct task *t, const struct product *p)
-{
-	if (p->element == BF16 && isa() >= ISA_AMX)
-		amx_multiply(t->p->tiles[t->thread], p);
-	else
-		t->net->backend->multiply(t->p->rooms[t->thread], p);
-}

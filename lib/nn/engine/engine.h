@@ -32,7 +32,6 @@
 #include "lib/nn/kernels/kernels.h"
 #include "lib/nn/engine/meter.h"
 #include "lib/nn/engine/net.h"
-#include "lib/tensor/amx.h"
 #include "lib/tensor/backend.h"
 
 #define NODES_MAX 512
@@ -107,7 +106,7 @@ struct node {
 struct net {
 	struct net_config config;
 	const struct arch *arch;
-	const struct backend *backend;
+	const struct backend *backend[DTYPES];   /* who multiplies F32, BF16 (NULL: nobody) */
 	const struct kernels *kernels[DTYPES];   /* F32, BF16 */
 	struct node nodes[NODES_MAX];
 	int count, feature, head;
@@ -151,8 +150,7 @@ struct pass {
 	size_t channels, images_size;   /* in floats; the first for each thread */
 	struct factors *factors, *own;   /* made of the parameters; own: not shared, else NULL */
 	char **scratch;          /* of each thread */
-	void **rooms;            /* the backend's, of each thread */
-	struct amx_room **tiles;   /* of each thread, where bf16 products go by AMX */
+	void **rooms[DTYPES];    /* of each thread, those of net->backend[]; the same where that is */
 	float **partial;         /* (2, partial_size): weight gradients of thread 1 and up; [0] is NULL */
 	size_t scratch_size;     /* in bytes */
 	size_t partial_size;
@@ -266,7 +264,15 @@ void add_bias(const struct task *t, const void *dy, enum dtype e, int64_t rows);
 
 /* --- products --- */
 /* By the net's backend, on this thread. */
-void multiply(const struct task *t, const struct product *p);
+static inline void multiply(const struct task *t, const struct product *p)
+{
+	t->net->backend[p->element]->multiply(t->p->rooms[p->element][t->thread], p);
+}
+/* What AMX does below products, NULL: it does not multiply bf16 here. */
+static inline const struct amx *amx_of(const struct net *net)
+{
+	return net->backend[BF16] ? net->backend[BF16]->amx : NULL;
+}
 /* Weights as factors: bytes a pass needs; a thread's part of making them, to be done before any node runs. */
 size_t weights_lay(const struct net *net, struct state *state, char *base, bool grad);
 void weights_make(const struct task *t);

@@ -2,7 +2,7 @@
 
 #include "lib/base/progress.h"
 #include "lib/nn/engine/engine.h"
-#include "lib/nn/rates.h"
+#include "lib/tensor/rates.h"
 
 #include <omp.h>
 
@@ -45,9 +45,9 @@ struct meter *meter_new(const struct net *net)
 	m->threads = omp_get_max_threads();
 	m->rows = METER_NODE + net->count;
 	m->bandwidth = rate_of_memory();
-	m->products[F32] = rate_of_products(net->backend, F32, false, m->threads);
+	m->products[F32] = rate_of_products(net->backend[F32], F32, m->threads);
 	if (uses(net, BF16))
-		m->products[BF16] = rate_of_products(net->backend, BF16, isa() >= ISA_AMX, m->threads);
+		m->products[BF16] = rate_of_products(net->backend[BF16], BF16, m->threads);
 	m->lanes = xaligned(m->threads * sizeof(*m->lanes));
 	for (int t = 0; t < m->threads; t++)
 		m->lanes[t].seconds = xaligned((size_t)m->rows * METER_COLUMNS * sizeof(double));

@@ -114,7 +114,7 @@ static void link_elements(struct net *net)
 			narrow &= net->nodes[x->in[s]].store == BF16;
 		x->store = narrow ? BF16 : F32;
 		narrow |= net->config.bf16 && x->op == OP_CONV && is_pixel(x) && is_pixel(&net->nodes[x->in[0]]) && i != net->head;
-		x->factor = narrow && (isa() >= ISA_AMX || net->backend->narrow()) ? BF16 : F32;
+		x->factor = narrow && net->backend[BF16] ? BF16 : F32;
 		x->tiled = conv_tiled(net, x, &net->nodes[MAX(0, x->in[0])]);
 	}
 }
@@ -153,6 +153,16 @@ static int check_config(const struct net_config *c)
 	return 0;
 }
 
+static int find_backends(struct net *net)
+{
+	net->backend[F32] = backend_find(net->config.backend);
+	if (!net->backend[F32])
+		return -1;
+	net->backend[BF16] = backend_narrow(net->backend[F32]);
+	net->config.backend = net->backend[F32]->entry.name;
+	return 0;
+}
+
 struct net *net_new(const struct net_config *c)
 {
 	struct net *net = xcalloc(1, sizeof(*net));
@@ -161,12 +171,10 @@ struct net *net_new(const struct net_config *c)
 	net->arch = c->arch;
 	net->kernels[F32] = kernels_find(F32);
 	net->kernels[BF16] = kernels_find(BF16);
-	if (check_config(c) < 0 || !(net->backend = backend_find(c->backend)) ||
-	    net_build(net) < 0) {
+	if (check_config(c) < 0 || find_backends(net) < 0 || net_build(net) < 0) {
 		net_free(net);
 		return NULL;
 	}
-	net->config.backend = net->backend->entry.name;
 	net->bn_eps = c->arch->bn_eps;
 	net_link(net);
 	return net;

@@ -202,6 +202,33 @@ static size_t sums_bytes(const struct pass *p)
 	return sizeof(double) * 2 * p->threads * norm_stride(p);
 }
 
+static void open_rooms(struct pass *p)
+{
+	const struct backend *wide = p->net->backend[F32], *narrow = p->net->backend[BF16];
+
+	p->rooms[F32] = xcalloc(p->threads, sizeof(*p->rooms[F32]));
+	p->rooms[BF16] = narrow == wide ? p->rooms[F32] : xcalloc(p->threads, sizeof(*p->rooms[BF16]));
+	for (int t = 0; t < p->threads; t++) {
+		p->rooms[F32][t] = wide->open();
+		if (narrow && narrow != wide)
+			p->rooms[BF16][t] = narrow->open();
+	}
+}
+
+static void close_rooms(struct pass *p)
+{
+	const struct backend *wide = p->net->backend[F32], *narrow = p->net->backend[BF16];
+
+	for (int t = 0; t < p->threads; t++) {
+		wide->close(p->rooms[F32][t]);
+		if (narrow && narrow != wide)
+			narrow->close(p->rooms[BF16][t]);
+	}
+	if (narrow != wide)
+		free(p->rooms[BF16]);
+	free(p->rooms[F32]);
+}
+
 static void plan_threads(struct pass *p)
 {
 	const struct net *net = p->net;
@@ -219,16 +246,13 @@ static void plan_threads(struct pass *p)
 	p->partial_size = MAX(p->partial_size, PARTIAL_FLOATS);
 	p->scratch = xcalloc(p->threads, sizeof(*p->scratch));
 	p->partial = xcalloc(p->threads, sizeof(*p->partial));
-	p->rooms = xcalloc(p->threads, sizeof(*p->rooms));
-	p->tiles = xcalloc(p->threads, sizeof(*p->tiles));
 	for (int t = 0; t < p->threads; t++) {
 		p->scratch[t] = xaligned(p->scratch_size + VECTORS * p->ldmax * sizeof(float));
-		p->rooms[t] = net->backend->open();
-		p->tiles[t] = amx_open();
 		if (t && p->grad)
 			p->partial[t] = xaligned(2 * p->partial_size * sizeof(float));
 	}
 	p->sums = xaligned(sums_bytes(p));
+	open_rooms(p);
 }
 
 /* --- factors --- */
@@ -298,13 +322,10 @@ void pass_free(struct pass *p)
 	for (int t = 0; t < p->threads; t++) {
 		free(p->scratch[t]);
 		free(p->partial[t]);
-		p->net->backend->close(p->rooms[t]);
-		amx_close(p->tiles[t]);
 	}
 	free(p->scratch);
 	free(p->partial);
-	free(p->rooms);
-	free(p->tiles);
+	close_rooms(p);
 	factors_free(p->own);
 	free(p->sums);
 	free(p->arena);

@@ -79,8 +79,8 @@ void build_conv(struct builder *b, const struct conv_spec *s)
 {
 	const struct node *in = &b->net->nodes[b->at];
 	int out = s->depthwise ? in->c : s->out, gate = b->gate;
-	bool tiles = b->net->config.bf16 && isa() >= ISA_AMX;   /* which are better at first layers too */
-	enum op_code op = s->depthwise ? OP_DEPTHWISE : in->op == OP_VIEW && s->k == STEM_SIDE && !tiles ? OP_STEM : OP_CONV;
+	bool amx = b->net->config.bf16 && amx_of(b->net);   /* which is better at first layers too */
+	enum op_code op = s->depthwise ? OP_DEPTHWISE : in->op == OP_VIEW && s->k == STEM_SIDE && !amx ? OP_STEM : OP_CONV;
 	struct node *x = add_node(b, op, b->at, window(in->h, s->k, s->stride, s->pad), window(in->w, s->k, s->stride, s->pad), out);
 	int64_t shape[4] = { out, s->depthwise ? 1 : in->c, s->k, s->k };
 

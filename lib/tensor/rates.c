@@ -1,4 +1,4 @@
-#include "lib/nn/rates.h"
+#include "lib/tensor/rates.h"
 
 #include "lib/base/progress.h"
 #include "lib/tensor/amx.h"
@@ -25,29 +25,20 @@ double rate_of_memory(void)
 
 enum { PRODUCT_M = 384, PRODUCT_N = 256, PRODUCT_K = 512, PRODUCT_TIMES = 8 };
 
-/* Who multiplies on one thread. */
-struct multiplier {
-	const struct backend *backend;
-	void *room;
-	struct amx_room *tiles;   /* NULL: the backend does */
-};
-
 /* Each thread multiplies factors of its own, which stay in its cache; AMX's right one is packed, whatever it holds. */
-static void multiply_often(const struct multiplier *m, enum dtype e, char *factors)
+static void multiply_often(const struct backend *b, void *room, enum dtype e, char *factors)
 {
+	void (*multiply)(void *room, const struct product *p) = b->amx ? b->amx->multiply : b->multiply;
 	size_t size = element_size(e);
-	struct product p = { .element = e, .packed = m->tiles, .m = PRODUCT_M, .n = PRODUCT_N, .k = PRODUCT_K, .a = factors,
+	struct product p = { .element = e, .m = PRODUCT_M, .n = PRODUCT_N, .k = PRODUCT_K, .a = factors,
 			     .lda = PRODUCT_K, .b = factors + PRODUCT_M * PRODUCT_K * size, .ldb = PRODUCT_N, .ldc = PRODUCT_N,
 			     .c = (float *)(factors + (PRODUCT_M + PRODUCT_N) * PRODUCT_K * size) };
 
 	for (int i = 0; i < PRODUCT_TIMES; i++)
-		if (m->tiles)
-			amx_multiply(m->tiles, &p);
-		else
-			m->backend->multiply(m->room, &p);
+		multiply(room, &p);
 }
 
-double rate_of_products(const struct backend *backend, enum dtype e, bool tiles, int threads)
+double rate_of_products(const struct backend *backend, enum dtype e, int threads)
 {
 	enum { TIMES = 20 };
 	size_t bytes = (((PRODUCT_M + PRODUCT_N) * PRODUCT_K * element_size(e) + PRODUCT_M * PRODUCT_N * sizeof(float)) + 63) / 64 * 64;
@@ -60,19 +51,18 @@ double rate_of_products(const struct backend *backend, enum dtype e, bool tiles,
 #pragma omp parallel num_threads(threads)
 		{
 			int thread = omp_get_thread_num();
-			struct multiplier m = { backend, backend->open(), tiles ? amx_open() : NULL };
+			void *room = backend->open();
 
-			multiply_often(&m, e, factors + thread * bytes);   /* made for the shape at the first time */
+			multiply_often(backend, room, e, factors + thread * bytes);   /* made for the shape at the first time */
 #pragma omp barrier
 #pragma omp master
 			start = now();
 #pragma omp barrier
-			multiply_often(&m, e, factors + thread * bytes);
+			multiply_often(backend, room, e, factors + thread * bytes);
 #pragma omp barrier
 #pragma omp master
 			best = MAX(best, 2.0 * PRODUCT_M * PRODUCT_N * PRODUCT_K * PRODUCT_TIMES * threads / (now() - start));
-			backend->close(m.room);
-			amx_close(m.tiles);
+			backend->close(room);
 		}
 	}
 	free(factors);
