@@ -69,7 +69,7 @@ def theirs(arch, small, state, views, dtype):
 
 
 def ours(net, params, buffers, views):
-    return Pass(net, len(views), False).forward(params, buffers, views, None, EVAL)[0]
+    return Pass(net, len(views), False).forward(params, buffers, views, EVAL)[0]
 
 
 def test_reading(arch, path, views):
