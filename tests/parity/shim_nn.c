@@ -149,7 +149,7 @@ int nn_drop(const struct pass *p, int i, int row, double *facts, float *mask)
 	int node = 0;
 
 	for (node = 1; node < net->count; node++)
-		if (net->nodes[node].op == OP_DROP && i-- == 0)
+		if (net->nodes[node].op == &op_drop && i-- == 0)
 			break;
 	if (node == net->count)
 		return -1;
@@ -164,10 +164,10 @@ int nn_drop(const struct pass *p, int i, int row, double *facts, float *mask)
 
 int nn_ops(void)
 {
-	return OPS;
+	return ops_count;
 }
 
 const char *nn_op_name(int i)
 {
-	return ops[i] ? ops[i]->entry.name : "view";
+	return ops[i]->entry.name;
 }

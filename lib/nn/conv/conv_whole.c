@@ -12,17 +12,17 @@
  *
  * Which nodes, and how many images a call, follows from shapes alone: a net computes the same bytes each time.
  */
-#include "lib/nn/engine/engine.h"
+#include "lib/nn/conv/conv.h"
 
 #define CALL_PIXELS 256        /* of the output in a call, about: they share the reading of the weights */
 #define GRADIENT_PIXELS 1024   /* ... in a call for the weight's gradient: adding it costs as much as some 50 pixels */
 #define NARROW 8               /* outputs of fewer columns */
 #define FEW_CHANNELS 64        /* the kernels for the input's gradient are slower than those for the output */
 
-/* With turned weights the input's gradient is the output of a convolution of the output's gradient. */
+/* With flipped weights the input's gradient is the output of a convolution of the output's gradient. */
 static struct conv conv_of(const struct node *x, const struct node *in, int way, int images)
 {
-	if (way == CONV_INPUT && x->whole.turned)
+	if (way == CONV_INPUT && x->whole.flips)
 		return (struct conv){ CONV_OUTPUT, images, x->h, x->w, x->c, in->h, in->w, in->c, x->k, 1, x->k - 1 - x->pad };
 	return (struct conv){ way, images, in->h, in->w, in->c, x->h, x->w, x->c, x->k, x->stride, x->pad };
 }
@@ -38,10 +38,10 @@ static int64_t size_of(const struct node *x)
 /* Where patches do not overlap there is nothing to gain. */
 static bool may_be_whole(const struct node *x, const struct node *in)
 {
-	bool dense = x->c == x->ld && (in->c == in->ld || in->op == OP_VIEW);
-	bool floats = x->factor == F32 && x->store == F32 && (in->store == F32 || in->op == OP_VIEW);
+	bool dense = x->c == x->ld && (in->c == in->ld || is_view(in));
+	bool floats = x->factor == F32 && x->store == F32 && (in->store == F32 || is_view(in));
 
-	return x->op == OP_CONV && x->k > x->stride && x->k > 1 && dense && floats;
+	return x->k > x->stride && x->k > 1 && dense && floats;
 }
 
 /* The largest power of two of images that have no more pixels than that; at least one. */
@@ -57,7 +57,7 @@ static int images_for(const struct node *x, int pixels)
 /* Whether the weight's gradient is a product for each tap: where the output is narrow, or strided and the input has channels enough. */
 static bool by_taps(const struct node *x, const struct node *in)
 {
-	return x->w < NARROW || (x->stride > 1 && in->op != OP_VIEW);
+	return x->w < NARROW || (x->stride > 1 && !is_view(in));
 }
 
 /* False: the backend has no fast kernel for one of the ways. */
@@ -66,7 +66,7 @@ static bool find_filters(const struct net *net, void *room, struct node *x, cons
 	for (int way = 0; way < CONV_WAYS; way++) {
 		struct conv c = conv_of(x, in, way, way == CONV_WEIGHT ? x->whole.many : x->whole.images);
 
-		if ((way == CONV_INPUT && in->op == OP_VIEW) || (way == CONV_WEIGHT && by_taps(x, in)))
+		if ((way == CONV_INPUT && is_view(in)) || (way == CONV_WEIGHT && by_taps(x, in)))
 			continue;
 		x->whole.filters[way] = net->backend[F32]->convolver->filters(room, &c);
 		if (!x->whole.filters[way])
@@ -75,36 +75,37 @@ static bool find_filters(const struct net *net, void *room, struct node *x, cons
 	return true;
 }
 
-void whole_link(struct net *net)
+static bool whole_choose(const struct net *net, void *room, struct node *x, const struct node *in)
 {
-	void *room;
+	if (!net->backend[F32]->convolver || !may_be_whole(x, in))
+		return false;
+	x->whole.images = images_for(x, CALL_PIXELS);
+	x->whole.many = images_for(x, GRADIENT_PIXELS);
+	x->whole.flips = x->c <= FEW_CHANNELS && conv_flips(x, in);
+	return find_filters(net, room, x, in);
+}
 
-	if (!net->backend[F32]->convolver)
-		return;
-	room = net->backend[F32]->open();
-	for (int i = 1; i < net->count; i++) {
-		struct node *x = &net->nodes[i], *in = &net->nodes[MAX(0, x->in[0])];
+static size_t factor_bytes(const struct node *x, const struct node *in, enum factor which)
+{
+	(void)in;
+	return which == FACTOR_BACKWARD && x->whole.flips ? x->weights * sizeof(float) : 0;
+}
 
-		if (!may_be_whole(x, in))
-			continue;
-		x->whole.images = images_for(x, CALL_PIXELS);
-		x->whole.many = images_for(x, GRADIENT_PIXELS);
-		x->whole.turned = x->c <= FEW_CHANNELS && convolves_back(x, in);
-		if (!find_filters(net, room, x, in))
-			x->whole = (struct whole){ 0 };
-	}
-	net->backend[F32]->close(room);
+static void factor_make(const struct task *t, const struct node *x, const struct node *in, enum factor which, void *to)
+{
+	(void)which;
+	conv_flip(t, x, in, to);
 }
 
 /* --- scratch --- */
 
-/* Parts of scratch: the value of the input, the output or its gradient, filters, and what is needed for one call. */
-struct parts {
+/* What scratch holds: the value of the input, the output or its gradient, filters, and what is needed for one call. */
+struct arrays {
 	float *in, *out, *filters, *call;
 	size_t bytes;
 };
 
-static float *take(struct parts *p, char *base, size_t bytes)
+static float *take(struct arrays *p, char *base, size_t bytes)
 {
 	float *at = (float *)(base + p->bytes);
 
@@ -112,12 +113,12 @@ static float *take(struct parts *p, char *base, size_t bytes)
 	return at;
 }
 
-static struct parts parts_of(const struct node *x, const struct node *in, bool grad, char *base)
+static struct arrays lay(const struct node *x, const struct node *in, bool grad, char *base)
 {
 	const struct whole *w = &x->whole;
 	size_t input = size_of(in) * sizeof(float), output = size_of(x) * sizeof(float);
 	size_t pixel = (in->ld + x->ld) * sizeof(float), taps = w->many * (size_t)x->h * x->w * pixel;
-	struct parts p = { 0 };
+	struct arrays p = { 0 };
 
 	p.in = take(&p, base, (grad ? w->many : w->images) * input);
 	p.out = take(&p, base, (grad ? w->many : w->images) * output);
@@ -126,11 +127,11 @@ static struct parts parts_of(const struct node *x, const struct node *in, bool g
 	return p;
 }
 
-size_t whole_scratch(const struct node *x, const struct node *in, bool grad)
+static size_t whole_scratch(const struct node *x, const struct node *in, bool grad)
 {
-	size_t forward = parts_of(x, in, false, NULL).bytes;
+	size_t forward = lay(x, in, false, NULL).bytes;
 
-	return grad ? MAX(forward, parts_of(x, in, true, NULL).bytes) : forward;
+	return grad ? MAX(forward, lay(x, in, true, NULL).bytes) : forward;
 }
 
 /* --- calls --- */
@@ -175,10 +176,10 @@ static const float *values(const struct task *t, int n, int images, float *scrat
 }
 
 /* In place; through scratch where it is stored past the caches, since a kernel's stores would fetch it first. */
-void whole_forward(const struct task *t)
+static void whole_forward(struct task *t)
 {
 	const struct node *x = t->x;
-	struct parts p = parts_of(x, t->in, false, t->scratch);
+	struct arrays p = lay(x, t->in, false, t->scratch);
 	int pixels = x->h * x->w, images = x->whole.images;
 	bool past = stored_past(t, t->id);
 
@@ -266,7 +267,7 @@ static void taps_back(const struct task *t, const struct chunk *c, const float *
 }
 
 /* Kernels overwrite: straight into d where nothing is in it yet, and it need not be stored past the caches. */
-static void input_back(const struct task *t, const struct chunk *c, const struct parts *p, const float *dy)
+static void input_back(const struct task *t, const struct chunk *c, const struct arrays *p, const float *dy)
 {
 	const struct node *x = t->x;
 	bool there = x->first[0] && !stored_past(t, x->in[0]);
@@ -278,14 +279,14 @@ static void input_back(const struct task *t, const struct chunk *c, const struct
 	}
 }
 
-void whole_backward(const struct task *t)
+static void whole_backward(struct task *t)
 {
 	const struct node *x = t->x;
-	struct parts p = parts_of(x, t->in, true, t->scratch);
-	bool inward = t->in->op != OP_VIEW;
+	struct arrays p = lay(x, t->in, true, t->scratch);
+	bool inward = !is_view(t->in);
 
 	if (inward)
-		order(t, CONV_INPUT, x->whole.images, x->whole.turned ? t->p->state[t->id].turned : t->params + x->weight, p.filters);
+		order(t, CONV_INPUT, x->whole.images, x->whole.flips ? t->p->state[t->id].factor[FACTOR_BACKWARD] : t->params + x->weight, p.filters);
 	for (struct chunk c = chunks(t, x->h, x->w, x->whole.many * x->h * x->w); chunk_next(&c);) {
 		const float *dy = gradients(t, &c, p.out), *in = values(t, c.n, c.images, p.in);
 
@@ -298,3 +299,7 @@ void whole_backward(const struct task *t)
 			input_back(t, &c, &p, dy);
 	}
 }
+
+const struct conv_method conv_whole = {
+	{ "whole", "the backend's kernels over whole images", NULL }, whole_choose, whole_scratch, factor_bytes, factor_make, whole_forward, whole_backward
+};

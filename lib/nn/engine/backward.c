@@ -12,7 +12,7 @@ static void backward_node(struct walk *w, int node)
 	walk_gradients(w);
 	if (x->complete[0] || x->complete[1])
 		norm_open(w);
-	ops[x->op]->backward(&w->t);
+	x->op->backward(&w->t);
 	walk_spent(w, METER_NODE);
 	if (x->complete[0] || x->complete[1])
 		norm_meet(w);

@@ -38,10 +38,6 @@
 #define KERNEL_MAX 16            /* k of any window */
 #define CHUNK_BYTES (384 * 1024)   /* what a chunk's arrays may take of L2 */
 
-enum op_code {
-	OP_VIEW, OP_CONV, OP_STEM, OP_DEPTHWISE, OP_MAXPOOL, OP_MEANPOOL, OP_SUM, OP_TOKENS, OP_TOKEN, OP_LAYERNORM, OP_ATTENTION, OP_DROP, OPS
-};
-
 struct task;
 struct node;
 
@@ -52,44 +48,65 @@ struct cost {
 	double bytes;            /* written and read once */
 };
 
-/* To add an operation: one file with these functions, one code, one line of ops[] (op.c). */
+/* Of which pass: the weights, or what the gradient of the input is computed by. */
+enum factor { FACTOR_FORWARD, FACTOR_BACKWARD, FACTORS };
+
+/*
+ * What an operation does and is; all but the name may be left out. To add one: one file that defines it, one word of OPS() below.
+ * forward, backward: the rows task->n0 .. n1-1 of the batch; backward adds to the gradients of the inputs and of the weight.
+ */
 struct op {
 	struct entry entry;
-	/* The rows task->n0 .. n1-1 of the batch; backward adds to the gradients of the inputs and of the weight. */
 	void (*forward)(struct task *t);
-	void (*backward)(struct task *t);
+	void (*backward)(struct task *t);   /* NULL: of views, which want no gradient */
 	size_t (*scratch)(const struct node *x, const struct node *in, bool grad);   /* bytes a thread needs */
+	/* Of one that stores nothing, since its value is computed whenever it is read: as value_read(). */
+	void (*read)(const struct task *t, int node, int n, int images, int y0, int y1, void *dst, enum dtype e, int pitch);
+	/* What the products multiply by in place of the parameters: bytes (0: nothing), a thread's part of making it. */
+	size_t (*factor_bytes)(const struct node *x, const struct node *in, enum factor which);
+	void (*factor_make)(const struct task *t, const struct node *x, const struct node *in, enum factor which, void *to);
 	struct cost (*cost)(const struct node *x, const struct node *in);   /* NULL: could be hidden behind others */
+	bool blind;              /* backward does not look at the values of its inputs again */
+	bool raw;                /* reads its inputs as they are stored: they must be */
+	bool shares;             /* inputs may have its gradient for theirs */
+	bool pools;              /* the gradient of its input is the same all over an image: the input need not store it */
+	bool wide;               /* stored as f32 whatever the rest is */
+	bool layer;              /* a product that may have bf16 factors even of one pixel */
 };
+
+/* Every operation there is. */
+#define OPS(X) X(view) X(conv) X(stem) X(depthwise) X(maxpool) X(meanpool) X(sum) X(tokens) X(token) X(layernorm) X(attention) X(drop)
+#define OP_DECLARE(name) extern const struct op op_##name;
+OPS(OP_DECLARE)
+extern const struct op *const ops[];
+extern const int ops_count;
+
 /* Of a node whose weight is filters: each multiplies at every pixel of the output. */
 struct cost cost_filters(const struct node *x, enum dtype element);
-extern const struct op op_conv, op_stem, op_depthwise, op_maxpool, op_meanpool, op_sum, op_tokens, op_token, op_layernorm,
-	op_attention, op_drop;
-extern const struct op *const ops[OPS];
 
-/* How the backend convolves without patches (conv_whole.c); all 0: it does not. */
+/* How the backend convolves without patches (conv_whole.c). */
 struct whole {
 	int images, many;        /* of a call: most, a power of two; many: for the weight's gradient */
-	bool turned;             /* the gradient of the input is a convolution forward, by turned weights */
+	bool flips;              /* the gradient of the input is a convolution forward, by flipped weights */
 	size_t filters[CONV_WAYS];   /* bytes; 0: that way is not the backend's */
 };
 
 struct node {
-	enum op_code op;
+	const struct op *op;
 	int in[2];               /* nodes read, -1: none */
 	int gate;                /* node whose value multiplies that of in[0] while this one reads it, -1: none */
 	int h, w, c, ld;
 	int k, stride, pad;
 	int heads;               /* of attention */
 	enum act act;
-	double drop;             /* OP_DROP: probability */
+	double drop;             /* of op_drop: probability */
 	bool by_image;           /* ... of a whole image, not of an element */
 	int64_t weight, bias, gamma, beta;   /* in the flat parameters, -1: none */
 	int64_t mean, var;       /* in the flat buffers, -1: none */
 	int64_t weights;         /* elements of weight */
 	enum dtype store;      /* of raw and d */
 	enum dtype factor;     /* of the products' factors */
-	bool tiled;              /* OP_CONV that goes by AMX (conv_tiles.h) */
+	const struct conv_method *method;   /* of op_conv: conv.h */
 	struct whole whole;
 
 	/* set by net_link: who reads this node's value, and how its gradient comes about */
@@ -102,6 +119,11 @@ struct node {
 	bool first[2], last[2];  /* this operation is the first, the last to add to d of in[i] */
 	bool complete[2];        /* ... and after it the threads meet for the column sums of in[i] */
 };
+
+static inline bool is_view(const struct node *x)
+{
+	return !x->op->backward;
+}
 
 struct net {
 	struct net_config config;
@@ -120,7 +142,7 @@ struct net {
 /* What a pass keeps of a node. Of per-channel vectors (ld) each thread has a copy of its own, p->channels apart. */
 struct state {
 	char *raw, *d;           /* of the first thread, the others' arena_size apart: raw_at(), d_at() */
-	void *weight, *turned;   /* the weight as a factor (weights.c) */
+	void *factor[FACTORS];   /* NULL: the parameters themselves */
 	float *scale, *shift, *xscale, *xshift;
 	float *c;                /* (3, ld): c0, c1, c2 */
 	float *images;           /* (batch, 2, ld): sums of d and d*xhat over each image, of gated nodes */
@@ -273,26 +295,16 @@ static inline const struct amx *amx_of(const struct net *net)
 {
 	return net->backend[BF16] ? net->backend[BF16]->amx : NULL;
 }
-/* Weights as factors: bytes a pass needs; a thread's part of making them, to be done before any node runs. */
-size_t weights_lay(const struct net *net, struct state *state, char *base, bool grad);
-void weights_make(const struct task *t);
-/* Whether the input's gradient is a convolution of the output's with the weights turned round. */
-static inline bool convolves_back(const struct node *x, const struct node *in)
-{
-	return x->op == OP_CONV && x->k > 1 && x->stride == 1 && in->op != OP_VIEW && in->h == x->h && in->w == x->w;
-}
-/* Convolutions by the backend's own kernels: which nodes, and what op_conv.c does for them. */
-void whole_link(struct net *net);
-size_t whole_scratch(const struct node *x, const struct node *in, bool grad);
-void whole_forward(const struct task *t);
-void whole_backward(const struct task *t);
+/* Places for a pass's factors; a thread's part of making them, to be done before any node runs. */
+void factors_use(struct pass *p, struct factors *f);
+void factors_make(const struct task *t);
 /* Sizes of scratch that start on cache lines. */
 static inline size_t padded(size_t bytes)
 {
 	return (bytes + 63) / 64 * 64;
 }
 
-/* What OP_DROP multiplies the value of a row of the pass by, (h, w, ld). */
+/* What op_drop multiplies the value of a row of the pass by, (h, w, ld). */
 void drop_mask(const struct pass *p, int node, int row, float *mask);
 
 /* --- drawing up a net: layers.c calls these; names are torchvision's --- */

@@ -23,7 +23,8 @@ static void forward_node(struct walk *w, int node)
 	walk_to(w, node);
 	if (w->t.x->gamma >= 0)
 		norm_open(w);
-	ops[w->t.x->op]->forward(&w->t);
+	if (w->t.x->op->forward)
+		w->t.x->op->forward(&w->t);
 	if (w->t.x->bias >= 0)
 		norm_bias(w);
 	if (w->t.x->gamma >= 0) {
@@ -57,7 +58,7 @@ void net_forward(const struct net *net, struct pass *p, const float *params, flo
 
 		walk_open(&w, p, params, statistics, NULL);
 		if (make) {
-			weights_make(&w.t);
+			factors_make(&w.t);
 			walk_spent(&w, METER_FACTORS);
 #pragma omp barrier
 			walk_spent(&w, METER_THREADS);

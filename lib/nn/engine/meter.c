@@ -142,10 +142,10 @@ void meter_step(struct meter *m)
 static struct cost cost_of(const struct net *net, int i, enum meter_column column)
 {
 	const struct node *x = &net->nodes[i];
-	struct cost c = ops[x->op]->cost ? ops[x->op]->cost(x, &net->nodes[x->in[0]]) : (struct cost){ 0 };
+	struct cost c = x->op->cost ? x->op->cost(x, &net->nodes[x->in[0]]) : (struct cost){ 0 };
 
 	if (column == METER_BACKWARD) {
-		c.flops *= net->nodes[x->in[0]].op == OP_VIEW ? 1 : 2;
+		c.flops *= is_view(&net->nodes[x->in[0]]) ? 1 : 2;
 		c.bytes *= 2;
 	}
 	return c;
@@ -236,7 +236,7 @@ static void name_of(const struct net *net, int i, char *name)
 {
 	const struct node *x = &net->nodes[i];
 
-	snprintf(name, NAME, "%s %d", ops[x->op]->entry.name, i);
+	snprintf(name, NAME, "%s %d", x->op->entry.name, i);
 	for (int t = 0; t < net->tensor_count && x->weights; t++)
 		if (!net->tensors[t].buffer && net->tensors[t].offset == x->weight)
 			snprintf(name, NAME, "%.*s", name_length(net->tensors[t].name), net->tensors[t].name);
@@ -254,7 +254,7 @@ static void shape_of(const struct net *net, int i, char *shape)
 /* Convolutions of one pixel are another kind: they are products as they stand. */
 static const char *kind_of(const struct node *x)
 {
-	return x->op != OP_CONV ? ops[x->op]->entry.name : x->k == 1 ? "conv 1x1" : "conv kxk";
+	return !x->op->layer ? x->op->entry.name : x->k == 1 ? "conv 1x1" : "conv kxk";
 }
 
 static void print_line(FILE *out, const char *name, const char *shape, const struct line *l, double step)

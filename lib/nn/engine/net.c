@@ -1,5 +1,5 @@
 /* net.c - a net: made, asked, initialised, its tensors copied in and out */
-#include "lib/nn/conv/conv_tiles.h"
+#include "lib/nn/conv/conv.h"
 
 #include "lib/base/rng.h"
 
@@ -15,10 +15,10 @@ static void link_reader(struct net *net, int i, int slot, int *parts)
 {
 	struct node *x = &net->nodes[i], *in = &net->nodes[x->in[slot]];
 
-	if (in->op == OP_LAYERNORM && (x->op == OP_SUM || x->op == OP_MEANPOOL))
-		bug("a layer norm stores nothing that a %s could read", ops[x->op]->entry.name);
-	in->last_reader = MAX(in->last_reader, x->op == OP_LAYERNORM ? x->last_reader : i);
-	if (x->op == OP_MEANPOOL && may_be_pooled(in)) {
+	if (in->op->read && x->op->raw)
+		bug("a %s stores nothing that a %s could read", in->op->entry.name, x->op->entry.name);
+	in->last_reader = MAX(in->last_reader, x->op->read ? x->last_reader : i);
+	if (x->op->pools && may_be_pooled(in)) {
 		in->pool = i;
 		return;
 	}
@@ -80,7 +80,7 @@ static void link_shares(struct net *net)
 	for (int i = 0; i < net->count; i++)
 		net->nodes[i].share = i;
 	for (int i = net->count - 1; i > 0; i--)
-		for (int s = 0; s < 2 && net->nodes[i].op == OP_SUM; s++)
+		for (int s = 0; s < 2 && net->nodes[i].op->shares; s++)
 			if (may_share(net, &net->nodes[i], s))
 				net->nodes[net->nodes[i].in[s]].share = net->nodes[i].share;
 }
@@ -108,14 +108,13 @@ static void link_elements(struct net *net)
 {
 	for (int i = 1; i < net->count; i++) {
 		struct node *x = &net->nodes[i];
-		bool narrow = net->config.bf16 && !is_pixel(x) && x->op != OP_TOKENS;
+		bool narrow = net->config.bf16 && !is_pixel(x) && !x->op->wide;
 
-		for (int s = 0; s < 2 && x->in[s] > 0 && x->op != OP_LAYERNORM; s++)
+		for (int s = 0; s < 2 && x->in[s] > 0 && !x->op->read; s++)
 			narrow &= net->nodes[x->in[s]].store == BF16;
 		x->store = narrow ? BF16 : F32;
-		narrow |= net->config.bf16 && x->op == OP_CONV && is_pixel(x) && is_pixel(&net->nodes[x->in[0]]) && i != net->head;
+		narrow |= net->config.bf16 && x->op->layer && is_pixel(x) && is_pixel(&net->nodes[x->in[0]]) && i != net->head;
 		x->factor = narrow && net->backend[BF16] ? BF16 : F32;
-		x->tiled = conv_tiled(net, x, &net->nodes[MAX(0, x->in[0])]);
 	}
 }
 
@@ -129,7 +128,7 @@ static void net_link(struct net *net)
 	if (net->head >= 0)
 		net->nodes[net->head].output = true;
 	link_elements(net);
-	whole_link(net);
+	conv_link(net);
 	link_parts(net);
 	link_shares(net);
 	link_meetings(net);

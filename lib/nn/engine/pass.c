@@ -35,12 +35,6 @@ static int backward_time(const struct net *net, int i)
 	return 2 * net->count - i;
 }
 
-/* Whether an operation's backward pass looks at the values of its inputs again. */
-static bool looks_again(enum op_code op)
-{
-	return op != OP_SUM && op != OP_TOKENS && op != OP_TOKEN;
-}
-
 /* Whether nothing in the backward pass depends on the node's value. */
 static bool read_once(const struct net *net, int i)
 {
@@ -49,7 +43,7 @@ static bool read_once(const struct net *net, int i)
 	for (int j = i + 1; j < net->count && once; j++) {
 		const struct node *x = &net->nodes[j];
 
-		once = x->gate != i && ((x->in[0] != i && x->in[1] != i) || !looks_again(x->op));
+		once = x->gate != i && ((x->in[0] != i && x->in[1] != i) || x->op->blind);
 	}
 	return once;
 }
@@ -89,7 +83,7 @@ static int list_pieces(struct pass *p, struct piece *list)
 	for (int i = 1; i < net->count; i++) {
 		const struct node *x = &net->nodes[i];
 
-		if (x->op != OP_LAYERNORM)
+		if (!x->op->read)
 			list[n++] = (struct piece){ node_bytes(p, x), -1, i, raw_end(net, i, p->grad), &p->state[i].raw };
 		if (p->grad && x->stored && x->share == i)
 			list[n++] = (struct piece){ node_bytes(p, x), -1, d_start(net, i), d_end(net, i), &p->state[i].d };
@@ -236,7 +230,8 @@ static void plan_threads(struct pass *p)
 	for (int i = 1; i < net->count; i++) {
 		const struct node *x = &net->nodes[i];
 
-		p->scratch_size = MAX(p->scratch_size, ops[x->op]->scratch(x, &net->nodes[x->in[0]], p->grad));
+		if (x->op->scratch)
+			p->scratch_size = MAX(p->scratch_size, x->op->scratch(x, &net->nodes[x->in[0]], p->grad));
 		if (x->output) /* copy_output() */
 			p->scratch_size = MAX(p->scratch_size, (size_t)x->w * x->ld * sizeof(float));
 		p->partial_size = MAX(p->partial_size, (size_t)x->weights + x->ld);
@@ -255,42 +250,11 @@ static void plan_threads(struct pass *p)
 	open_rooms(p);
 }
 
-/* --- factors --- */
-
-struct factors *factors_new(const struct net *net, bool grad)
-{
-	struct factors *f = xcalloc(1, sizeof(*f));
-	struct state *counted = xcalloc(net->count, sizeof(*counted));
-
-	f->size = weights_lay(net, counted, NULL, grad);
-	f->base = xaligned(f->size);
-	free(counted);
-	return f;
-}
-
-void factors_free(struct factors *f)
-{
-	if (f)
-		free(f->base);
-	free(f);
-}
-
-void factors_renew(struct factors *f)
-{
-	f->fresh = false;
-}
-
-static void pass_take(struct pass *p, struct factors *f)
-{
-	p->factors = f;
-	weights_lay(p->net, p->state, f->base, p->grad);
-}
-
 void pass_share(struct pass *p, struct factors *f)
 {
 	factors_free(p->own);
 	p->own = NULL;
-	pass_take(p, f);
+	factors_use(p, f);
 }
 
 /* --- life cycle --- */
@@ -308,7 +272,7 @@ struct pass *pass_new(const struct net *net, int batch, bool grad)
 	plan_vectors(p);
 	plan_threads(p);
 	p->own = factors_new(net, grad);
-	pass_take(p, p->own);
+	factors_use(p, p->own);
 	p->feature = xaligned((size_t)batch * net_feature_dim(net) * sizeof(float));
 	if (net->head >= 0)
 		p->head = xaligned((size_t)batch * net->config.dim * sizeof(float));

@@ -3,21 +3,7 @@
 
 bool value_is_raw(const struct node *x, int gate, enum dtype e)
 {
-	return x->op != OP_VIEW && x->gamma < 0 && x->bias < 0 && x->act == ACT_NONE && gate < 0 && x->store == e;
-}
-
-static void read_views(const struct task *t, int n, int images, int y0, int y1, char *dst, enum dtype e, int pitch)
-{
-	const struct net_config *c = &t->net->config;
-	float scale[3], shift[3];
-
-	for (int i = 0; i < 3; i++) {
-		scale[i] = 1 / (255 * c->std[i]);
-		shift[i] = -c->mean[i] / c->std[i];
-	}
-	for (int64_t i = n; i < n + images; i++)
-		for (int y = y0; y < y1; y++, dst += 3 * pitch * element_size(e))
-			t->net->kernels[e]->read_view(dst, t->p->views + (i * c->height + y) * c->width * 3, c->width, scale, shift);
+	return !x->op->read && x->gamma < 0 && x->bias < 0 && x->act == ACT_NONE && gate < 0 && x->store == e;
 }
 
 void read_vector(const struct task *t, int node, int n, float *dst)
@@ -44,25 +30,6 @@ void value_rows(const struct kernels *k, enum dtype store, enum dtype e, void *d
 		k->read_wide(dst, src, rows, ld, f, gate, act, false);
 }
 
-/* A few rows at a time pass through t->vectors as floats. */
-static void read_layernorm(const struct task *t, int node, int n, int images, int y0, int y1, void *dst, enum dtype e, int pitch)
-{
-	const struct node *x = &t->net->nodes[node], *in = &t->net->nodes[x->in[0]];
-	struct affine f = affine_of(t, x->in[0]);
-	struct stretch s = stretch_of(x, images, y0, y1, pitch, false);
-	int64_t rows = (int64_t)s.images * s.rows * x->w, count;
-
-	for (int i = n; i < n + images; i += s.images)
-		for (int y = y0; y < y1; y += s.rows, dst = element_at(dst, e, rows / x->w * pitch * x->ld))
-			for (int64_t r = 0; r < rows; r += count) {
-				count = MIN(VECTORS, rows - r);
-				kernels_of(t, x->in[0])->read_wide(t->vectors, element_at(raw_at(t, x->in[0], i, y), in->store, r * x->ld),
-								   count, x->ld, &f, NULL, in->act, false);
-				t->net->kernels[e]->layernorm(element_at(dst, e, r * x->ld), t->vectors, count, x->c, x->ld,
-							      t->params + x->weight, t->params + x->bias, (float)t->net->bn_eps);
-			}
-}
-
 void read_value(const struct task *t, int node, int gate, int n, int images, int y0, int y1, void *dst, enum dtype e, int pitch)
 {
 	const struct node *x = &t->net->nodes[node];
@@ -70,12 +37,8 @@ void read_value(const struct task *t, int node, int gate, int n, int images, int
 	int64_t step = (int64_t)s.images * s.rows * pitch * x->ld;
 	struct affine f;
 
-	if (x->op == OP_VIEW) {
-		read_views(t, n, images, y0, y1, dst, e, pitch);
-		return;
-	}
-	if (x->op == OP_LAYERNORM) {
-		read_layernorm(t, node, n, images, y0, y1, dst, e, pitch);
+	if (x->op->read) {
+		x->op->read(t, node, n, images, y0, y1, dst, e, pitch);
 		return;
 	}
 	if (x->store == F32 && e == BF16) {

@@ -3,7 +3,7 @@
 
 #include <math.h>
 
-static struct node *add_node(struct builder *b, enum op_code op, int in, int h, int w, int c)
+static struct node *add_node(struct builder *b, const struct op *op, int in, int h, int w, int c)
 {
 	struct net *net = b->net;
 	struct node *x;
@@ -80,7 +80,7 @@ void build_conv(struct builder *b, const struct conv_spec *s)
 	const struct node *in = &b->net->nodes[b->at];
 	int out = s->depthwise ? in->c : s->out, gate = b->gate;
 	bool amx = b->net->config.bf16 && amx_of(b->net);   /* which is better at first layers too */
-	enum op_code op = s->depthwise ? OP_DEPTHWISE : in->op == OP_VIEW && s->k == STEM_SIDE && !amx ? OP_STEM : OP_CONV;
+	const struct op *op = s->depthwise ? &op_depthwise : is_view(in) && s->k == STEM_SIDE && !amx ? &op_stem : &op_conv;
 	struct node *x = add_node(b, op, b->at, window(in->h, s->k, s->stride, s->pad), window(in->w, s->k, s->stride, s->pad), out);
 	int64_t shape[4] = { out, s->depthwise ? 1 : in->c, s->k, s->k };
 
@@ -105,7 +105,7 @@ void build_conv(struct builder *b, const struct conv_spec *s)
 static void add_linear(struct builder *b, int out, enum act act, const char *name, struct init weight, struct init bias)
 {
 	const struct node *in = &b->net->nodes[b->at];
-	struct node *x = add_node(b, OP_CONV, b->at, in->h, in->w, out);
+	struct node *x = add_node(b, &op_conv, b->at, in->h, in->w, out);
 
 	if (b->gate >= 0)
 		bug("'%s': a linear layer reads features without a gate", name);
@@ -130,7 +130,7 @@ void build_linear(struct builder *b, int out, enum act act, const char *name)
 void build_maxpool(struct builder *b, int k, int stride, int pad)
 {
 	const struct node *in = &b->net->nodes[b->at];
-	struct node *x = add_node(b, OP_MAXPOOL, b->at, window(in->h, k, stride, pad), window(in->w, k, stride, pad), in->c);
+	struct node *x = add_node(b, &op_maxpool, b->at, window(in->h, k, stride, pad), window(in->w, k, stride, pad), in->c);
 
 	x->k = k;
 	x->stride = stride;
@@ -139,7 +139,7 @@ void build_maxpool(struct builder *b, int k, int stride, int pad)
 
 void build_meanpool(struct builder *b)
 {
-	add_node(b, OP_MEANPOOL, b->at, 1, 1, b->net->nodes[b->at].c);
+	add_node(b, &op_meanpool, b->at, 1, 1, b->net->nodes[b->at].c);
 }
 
 void build_squeeze(struct builder *b, int width, enum act inner, enum act outer, const char *first, const char *second)
@@ -162,7 +162,7 @@ static void add_drop(struct builder *b, double p, bool by_image)
 		bug("dropout of a gated value");
 	if (!(p > 0))
 		return;
-	x = add_node(b, OP_DROP, b->at, in->h, in->w, in->c);
+	x = add_node(b, &op_drop, b->at, in->h, in->w, in->c);
 	x->drop = p;
 	x->by_image = by_image;
 }
@@ -185,7 +185,7 @@ void build_sum(struct builder *b, int other, enum act act)
 
 	if (a->h != o->h || a->w != o->w || a->c != o->c)
 		bug("sum of %dx%dx%d and %dx%dx%d", a->h, a->w, a->c, o->h, o->w, o->c);
-	x = add_node(b, OP_SUM, at, a->h, a->w, a->c);
+	x = add_node(b, &op_sum, at, a->h, a->w, a->c);
 	x->in[1] = other;
 	x->act = act;
 }
@@ -193,7 +193,7 @@ void build_sum(struct builder *b, int other, enum act act)
 void build_tokens(struct builder *b, const char *cls, const char *position)
 {
 	const struct node *in = &b->net->nodes[b->at];
-	struct node *x = add_node(b, OP_TOKENS, b->at, 1, in->h * in->w + 1, in->c);
+	struct node *x = add_node(b, &op_tokens, b->at, 1, in->h * in->w + 1, in->c);
 
 	x->weights = (int64_t)(1 + x->w) * x->c;
 	x->weight = add_tensor(b, "", cls, 3, (int64_t[]){ 1, 1, x->c }, (struct init){ .normal = 1e-6 });
@@ -205,15 +205,15 @@ void build_tokens(struct builder *b, const char *cls, const char *position)
 
 void build_token(struct builder *b)
 {
-	add_node(b, OP_TOKEN, b->at, 1, 1, b->net->nodes[b->at].c);
+	add_node(b, &op_token, b->at, 1, 1, b->net->nodes[b->at].c);
 }
 
 void build_layernorm(struct builder *b, const char *name)
 {
 	const struct node *in = &b->net->nodes[b->at];
-	struct node *x = add_node(b, OP_LAYERNORM, b->at, in->h, in->w, in->c);
+	struct node *x = add_node(b, &op_layernorm, b->at, in->h, in->w, in->c);
 
-	if (b->net->nodes[x->in[0]].op == OP_LAYERNORM || b->net->nodes[x->in[0]].op == OP_VIEW)
+	if (b->net->nodes[x->in[0]].op->read)
 		bug("'%s': a layer norm reads what is stored", name);
 	x->weights = x->c;
 	x->weight = add_vector(b, name, "weight", x->c, (struct init){ .value = 1 });
@@ -224,7 +224,7 @@ void build_attention(struct builder *b, int heads, int queries)
 {
 	const struct node *in = &b->net->nodes[b->at];
 	bool all = queries == in->h * in->w;
-	struct node *x = add_node(b, OP_ATTENTION, b->at, all ? in->h : 1, all ? in->w : queries, in->c / 3);
+	struct node *x = add_node(b, &op_attention, b->at, all ? in->h : 1, all ? in->w : queries, in->c / 3);
 
 	if (in->c % (3 * heads) || queries > in->h * in->w)
 		bug("attention of %d heads and %d queries to %d channels", heads, queries, in->c);
@@ -272,7 +272,7 @@ static int check_drops(const struct net *net)
 	bool has[2] = { false, false };
 
 	for (int i = 0; i < net->count; i++)
-		if (net->nodes[i].op == OP_DROP)
+		if (net->nodes[i].op == &op_drop)
 			has[net->nodes[i].by_image] = true;
 	if (net->config.dropout > 0 && !has[0])
 		return fail_code(EXIT_USAGE, "'%s' has no dropout", net->arch->entry.name);
@@ -286,7 +286,7 @@ int net_build(struct net *net)
 	struct builder b = { .net = net, .gate = -1 };
 
 	net->feature = net->head = -1;
-	add_node(&b, OP_VIEW, -1, net->config.height, net->config.width, 3)->ld = 3;
+	add_node(&b, &op_view, -1, net->config.height, net->config.width, 3)->ld = 3;
 	build_arch(&b);
 	if (b.failed || check_drops(net) < 0)
 		return -1;

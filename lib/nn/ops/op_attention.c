@@ -141,5 +141,9 @@ static struct cost attention_cost(const struct node *x, const struct node *in)
 }
 
 const struct op op_attention = {
-	{ "attention", "self-attention", NULL }, attention_forward, attention_backward, attention_scratch, attention_cost
+	.entry = { "attention", "self-attention", NULL },
+	.forward = attention_forward,
+	.backward = attention_backward,
+	.scratch = attention_scratch,
+	.cost = attention_cost,
 };

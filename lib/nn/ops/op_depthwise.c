@@ -258,5 +258,10 @@ static struct cost depthwise_cost(const struct node *x, const struct node *in)
 	return cost_filters(x, F32);
 }
 
-const struct op op_depthwise = { { "depthwise", "a filter for each channel", NULL }, depthwise_forward, depthwise_backward,
-	depthwise_scratch, depthwise_cost };
+const struct op op_depthwise = {
+	.entry = { "depthwise", "a filter for each channel", NULL },
+	.forward = depthwise_forward,
+	.backward = depthwise_backward,
+	.scratch = depthwise_scratch,
+	.cost = depthwise_cost,
+};

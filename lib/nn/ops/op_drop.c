@@ -69,4 +69,9 @@ static void drop_backward(struct task *t)
 	}
 }
 
-const struct op op_drop = { { "drop", "dropout, stochastic depth", NULL }, drop_forward, drop_backward, drop_scratch, NULL };
+const struct op op_drop = {
+	.entry = { "drop", "dropout, stochastic depth", NULL },
+	.forward = drop_forward,
+	.backward = drop_backward,
+	.scratch = drop_scratch,
+};

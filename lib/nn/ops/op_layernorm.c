@@ -1,7 +1,7 @@
 /*
  * op_layernorm.c - layer norm over the channels of every pixel (Ba et al. 2016)
  *
- * Forward there is nothing to do: who reads the node computes its value from the input's (value.c). Backward, mean and deviation are
+ * Forward there is nothing to do: its value is computed from the input's whenever it is read. Backward, mean and deviation are
  * computed once more from the input's rows, which costs less than storing them. weight is gamma, bias is beta.
  */
 #include "lib/nn/engine/engine.h"
@@ -13,9 +13,23 @@ static size_t layernorm_scratch(const struct node *x, const struct node *in, boo
 	return grad ? sizeof(float) * 3 * x->h * x->w * x->ld : 0;
 }
 
-static void layernorm_forward(struct task *t)
+/* A few rows at a time pass through t->vectors as floats. */
+static void layernorm_read(const struct task *t, int node, int n, int images, int y0, int y1, void *dst, enum dtype e, int pitch)
 {
-	(void)t;
+	const struct node *x = &t->net->nodes[node], *in = &t->net->nodes[x->in[0]];
+	struct affine f = affine_of(t, x->in[0]);
+	struct stretch s = stretch_of(x, images, y0, y1, pitch, false);
+	int64_t rows = (int64_t)s.images * s.rows * x->w, count;
+
+	for (int i = n; i < n + images; i += s.images)
+		for (int y = y0; y < y1; y += s.rows, dst = element_at(dst, e, rows / x->w * pitch * x->ld))
+			for (int64_t r = 0; r < rows; r += count) {
+				count = MIN(VECTORS, rows - r);
+				kernels_of(t, x->in[0])->read_wide(t->vectors, element_at(raw_at(t, x->in[0], i, y), in->store, r * x->ld),
+								   count, x->ld, &f, NULL, in->act, false);
+				t->net->kernels[e]->layernorm(element_at(dst, e, r * x->ld), t->vectors, count, x->c, x->ld,
+							      t->params + x->weight, t->params + x->bias, (float)t->net->bn_eps);
+			}
 }
 
 static void layernorm_backward(struct task *t)
@@ -39,5 +53,8 @@ static void layernorm_backward(struct task *t)
 }
 
 const struct op op_layernorm = {
-	{ "layernorm", "layer norm over channels", NULL }, layernorm_forward, layernorm_backward, layernorm_scratch, NULL
+	.entry = { "layernorm", "layer norm over channels", NULL },
+	.backward = layernorm_backward,
+	.scratch = layernorm_scratch,
+	.read = layernorm_read,
 };

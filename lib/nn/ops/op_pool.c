@@ -67,7 +67,14 @@ static void mean_backward(struct task *t)
 	}
 }
 
-const struct op op_meanpool = { { "meanpool", "mean over the image", NULL }, mean_forward, mean_backward, mean_scratch, NULL };
+const struct op op_meanpool = {
+	.entry = { "meanpool", "mean over the image", NULL },
+	.forward = mean_forward,
+	.backward = mean_backward,
+	.scratch = mean_scratch,
+	.raw = true,
+	.pools = true,
+};
 
 /* --- maximum --- */
 
@@ -193,4 +200,9 @@ static void max_backward(struct task *t)
 	}
 }
 
-const struct op op_maxpool = { { "maxpool", "maximum over windows", NULL }, max_forward, max_backward, max_scratch, NULL };
+const struct op op_maxpool = {
+	.entry = { "maxpool", "maximum over windows", NULL },
+	.forward = max_forward,
+	.backward = max_backward,
+	.scratch = max_scratch,
+};

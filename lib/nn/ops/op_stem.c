@@ -120,4 +120,10 @@ static struct cost stem_cost(const struct node *x, const struct node *in)
 	return cost_filters(x, F32);
 }
 
-const struct op op_stem = { { "stem", "3x3 convolution of views", NULL }, stem_forward, stem_backward, stem_scratch, stem_cost };
+const struct op op_stem = {
+	.entry = { "stem", "3x3 convolution of views", NULL },
+	.forward = stem_forward,
+	.backward = stem_backward,
+	.scratch = stem_scratch,
+	.cost = stem_cost,
+};

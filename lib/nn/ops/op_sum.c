@@ -49,4 +49,12 @@ static void sum_backward(struct task *t)
 	}
 }
 
-const struct op op_sum = { { "sum", "sum of two nodes", NULL }, sum_forward, sum_backward, sum_scratch, NULL };
+const struct op op_sum = {
+	.entry = { "sum", "sum of two nodes", NULL },
+	.forward = sum_forward,
+	.backward = sum_backward,
+	.scratch = sum_scratch,
+	.blind = true,
+	.raw = true,
+	.shares = true,
+};

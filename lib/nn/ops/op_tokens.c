@@ -47,7 +47,12 @@ static void tokens_backward(struct task *t)
 }
 
 const struct op op_tokens = {
-	{ "tokens", "pixels as tokens behind a class token, with positions", NULL }, tokens_forward, tokens_backward, tokens_scratch, NULL
+	.entry = { "tokens", "pixels as tokens behind a class token, with positions", NULL },
+	.forward = tokens_forward,
+	.backward = tokens_backward,
+	.scratch = tokens_scratch,
+	.blind = true,
+	.wide = true,
 };
 
 /* --- the class token --- */
@@ -75,4 +80,10 @@ static void token_backward(struct task *t)
 	}
 }
 
-const struct op op_token = { { "token", "the first token", NULL }, token_forward, token_backward, token_scratch, NULL };
+const struct op op_token = {
+	.entry = { "token", "the first token", NULL },
+	.forward = token_forward,
+	.backward = token_backward,
+	.scratch = token_scratch,
+	.blind = true,
+};

@@ -1,31 +1,17 @@
 /*
- * op_conv.c - dense convolution and linear layers: patches times weights
+ * conv_patches.c - convolutions as patches times weights
  *
  * The value of a chunk's input pixels is computed into scratch; 1x1 convolutions multiply it as it is, others through a scratch
- * of patches (im2col) for a few rows of taps at a time, so that all stays in L2. Weights are (kh, kw, in, out). The gradient of
- * the input is, at stride 1, a convolution of the output's gradient with the weights turned round (weights.c); else the gradient
- * of the patches is scattered onto the input pixels. Where there are better ways without patches, conv_tiles.c (AMX) and conv_whole.c
- * (the backend's own convolutions) take both passes.
+ * of patches (im2col) for a few rows of taps at a time, so that all stays in L2. The gradient of the input is, at stride 1, a
+ * convolution of the output's gradient with flipped weights; else the gradient of the patches is scattered onto the input pixels.
  */
-#include "lib/nn/conv/conv_tiles.h"
-
-#define RUN 64   /* bytes copied at once */
-
-/* How one array is cut into patches: that of the inputs, or backward that of the output's gradients. */
-struct cut {
-	int k, stride, pad;
-	int c, ld, h, w;         /* of the array */
-	int outputs;             /* patches of a row */
-	enum dtype element;
-	int group;               /* rows of taps multiplied at once */
-	int pitch;               /* of the patches */
-};
+#include "lib/nn/conv/conv_gather.h"
 
 /* Sizes that one convolution's loops share; scratch in bytes. */
 struct plan {
 	int target;              /* output pixels of a chunk */
 	bool plain;              /* input pixels are patches */
-	bool turned;             /* the input's gradient is a convolution */
+	bool flips;              /* the input's gradient is a convolution */
 	struct cut in, back;
 	int in_width, back_width;   /* of the tiles */
 	int64_t in_rows, back_rows; /* most rows of a tile */
@@ -54,7 +40,7 @@ static void plan_back(struct plan *p, const struct node *x, int band)
 
 static struct plan plan_conv(const struct node *x, const struct node *in, bool grad)
 {
-	struct plan p = { .plain = x->k == 1 && x->stride == 1 && x->pad == 0, .turned = grad && convolves_back(x, in) };
+	struct plan p = { .plain = x->k == 1 && x->stride == 1 && x->pad == 0, .flips = grad && conv_flips(x, in) };
 	int64_t image = (int64_t)x->h * x->w;
 	size_t size = element_size(x->factor);
 	int bands, band, pitch;
@@ -67,108 +53,46 @@ static struct plan plan_conv(const struct node *x, const struct node *in, bool g
 	p.in_width = p.plain ? in->w : tile_width(x, in);
 	p.in = cut_of(x, in, x->w, p.target);
 	p.in_tile = padded(p.in_rows * p.in_width * in->ld * size + RUN);   /* copy_run() goes beyond */
-	if (p.turned)
+	if (p.flips)
 		plan_back(&p, x, band);
 	pitch = MAX(p.in.pitch, p.back.pitch);
-	p.patches = p.plain ? 0 : padded((size_t)p.target * pitch * (grad && !p.turned ? sizeof(float) : size) + RUN);
+	p.patches = p.plain ? 0 : padded((size_t)p.target * pitch * (grad && !p.flips ? sizeof(float) : size) + RUN);
 	p.zeros = padded((size_t)x->k * MAX(in->ld, x->ld) * size + RUN);
 	p.out = padded((size_t)p.target * x->ld * sizeof(float));
 	p.dy = padded((size_t)p.target * x->ld * size);
-	p.part = p.plain || p.turned ? padded((size_t)p.target * in->ld * sizeof(float))
+	p.part = p.plain || p.flips ? padded((size_t)p.target * in->ld * sizeof(float))
 				     : padded((size_t)MAX(1, p.target / image) * in->h * in->w * in->ld * sizeof(float));
 	return p;
 }
 
-static size_t conv_scratch(const struct node *x, const struct node *in, bool grad)
+static size_t patches_scratch(const struct node *x, const struct node *in, bool grad)
 {
 	struct plan p = plan_conv(x, in, grad);
 	size_t forward = p.out, backward = grad ? p.dy + p.back_tile + p.part : 0;
 
-	if (x->tiled)
-		return conv_tiles_scratch(x, in, grad);
-	if (x->whole.images)
-		return whole_scratch(x, in, grad);
 	return p.in_tile + p.patches + p.zeros + MAX(forward, backward);
 }
 
-/* --- patches --- */
+/* --- factors: the weights in bf16 where products want that, and flipped where backward convolves --- */
 
-/* Copies up to RUN - 1 bytes too many, which the next run overwrites. */
-static inline void copy_run(char *to, const char *from, size_t bytes)
+static size_t factor_bytes(const struct node *x, const struct node *in, enum factor which)
 {
-	for (size_t i = 0; i < bytes; i += RUN)
-		memcpy(to + i, from + i, RUN);
+	bool made = which == FACTOR_BACKWARD ? conv_flips(x, in) : x->factor == BF16;
+
+	return made ? x->weights * element_size(x->factor) : 0;
 }
 
-/* A row of taps of one patch: contiguous in the tile unless the channels are padded. */
-static inline void copy_taps(char *to, const char *from, int k, size_t pixel, size_t ld)
+#define SLICE 16384
+
+static void factor_make(const struct task *t, const struct node *x, const struct node *in, enum factor which, void *to)
 {
-	if (pixel == ld) {
-		copy_run(to, from, k * pixel);
-		return;
-	}
-	for (int i = 0; i < k; i++)
-		copy_run(to + i * pixel, from + i * ld, pixel);
-}
+	const float *from = t->params + x->weight;
 
-/* Rows of taps ky .. ky+n-1 of the patches of output row y. */
-static char *gather_row(const struct tile *tile, const struct cut *c, int image, int y, int ky, int n, const char *zeros,
-			char *patches)
-{
-	const char *row[KERNEL_MAX];
-	size_t size = element_size(c->element), pixel = c->c * size, ld = c->ld * size, pitch = c->pitch * size;
-
-	for (int i = 0; i < n; i++) {
-		int at = y * c->stride - c->pad + ky + i;
-
-		row[i] = at < 0 || at >= c->h ? NULL : tile_at(tile, image, at, -c->pad);
-	}
-	for (int o = 0; o < c->outputs; o++, patches += pitch)
-		for (int i = 0; i < n; i++)
-			copy_taps(patches + i * c->k * pixel, row[i] ? row[i] + o * c->stride * ld : zeros, c->k, pixel, ld);
-	return patches;
-}
-
-static void gather(const struct tile *tile, const struct cut *cut, const struct chunk *c, int ky, int n, const char *zeros,
-		   char *patches)
-{
-	for (int i = 0; i < c->images; i++)
-		for (int y = c->y0; y < c->y1; y++)
-			patches = gather_row(tile, cut, i, y, ky, n, zeros, patches);
-}
-
-/* Adds the gradient of a patch's row of taps to the input's, as far as it lies inside. */
-static void scatter_taps(const struct task *t, float *row, int at, const float *from)
-{
-	const struct node *x = t->x, *in = t->in;
-	int first = MAX(0, -at), last = MIN(x->k, in->w - at);
-
-	if (in->c == in->ld) {
-		if (last > first)
-			t->net->kernels[F32]->add(row + (int64_t)(at + first) * in->ld, from + first * in->c,
-						  (int64_t)(last - first) * in->c);
-		return;
-	}
-	for (int i = first; i < last; i++)
-		t->net->kernels[F32]->add(row + (int64_t)(at + i) * in->ld, from + i * in->c, in->c);
-}
-
-/* images: whole ones, of the chunk. */
-static void scatter(const struct task *t, const struct chunk *c, const struct cut *cut, int ky, int n, const float *patches,
-		    float *images)
-{
-	const struct node *x = t->x, *in = t->in;
-
-	for (int i = 0; i < c->images; i++)
-		for (int y = c->y0; y < c->y1; y++)
-			for (int o = 0; o < x->w; o++, patches += cut->pitch)
-				for (int k = 0; k < n; k++) {
-					int at = y * x->stride - x->pad + ky + k;
-
-					if (at >= 0 && at < in->h)
-						scatter_taps(t, images + ((int64_t)i * in->h + at) * in->w * in->ld,
-							     o * x->stride - x->pad, patches + k * x->k * in->c);
-				}
+	if (which == FACTOR_BACKWARD)
+		conv_flip(t, x, in, to);
+	else
+		for (int64_t i = (int64_t)SLICE * t->thread; i < x->weights; i += (int64_t)SLICE * t->p->threads)
+			t->net->kernels[BF16]->narrow(element_at(to, BF16, i), from + i, MIN(SLICE, x->weights - i));
 }
 
 /* --- scratch --- */
@@ -220,13 +144,13 @@ static const void *left_factor(const struct task *t, const struct chunk *c, cons
 	*pitch = p->plain ? t->in->ld : p->in.pitch;
 	if (p->plain)
 		return r->plain;
-	gather(&r->in, &p->in, c, ky, n, r->zeros, r->patches);
+	gather_patches(&r->in, &p->in, c, ky, n, r->zeros, r->patches);
 	return r->patches;
 }
 
 static const void *weight_of(const struct task *t)
 {
-	const void *w = t->p->state[t->id].weight;
+	const void *w = t->p->state[t->id].factor[FACTOR_FORWARD];
 
 	return w ? w : t->params + t->x->weight;
 }
@@ -309,8 +233,8 @@ static void plain_back(const struct task *t, const struct chunk *c, const struct
 	give_part(t, c, r, there);
 }
 
-/* Stride 1: patches of dy times the turned weights. */
-static void turned_back(const struct task *t, const struct chunk *c, const struct plan *p, const struct room *r, int m)
+/* Stride 1: patches of dy times the flipped weights. */
+static void flipped_back(const struct task *t, const struct chunk *c, const struct plan *p, const struct room *r, int m)
 {
 	const struct node *x = t->x, *in = t->in;
 	int row = x->k * x->c;
@@ -322,9 +246,9 @@ static void turned_back(const struct task *t, const struct chunk *c, const struc
 	q.ldb = in->c;
 	for (int ky = 0, n; ky < x->k; ky += n) {
 		n = MIN(p->back.group, x->k - ky);
-		gather(&r->back, &p->back, c, ky, n, r->zeros, r->patches);
+		gather_patches(&r->back, &p->back, c, ky, n, r->zeros, r->patches);
 		q.k = n * row;
-		q.b = element_at(t->p->state[t->id].turned, x->factor, (int64_t)ky * row * in->c);
+		q.b = element_at(t->p->state[t->id].factor[FACTOR_BACKWARD], x->factor, (int64_t)ky * row * in->c);
 		multiply(t, &q);
 		q.add = true;
 	}
@@ -345,7 +269,7 @@ static void scattered_back(const struct task *t, const struct chunk *c, const st
 		multiply(t, &(struct product){ .element = x->factor, .trans_b = true, .m = m, .n = n * row, .k = x->c, .a = dy, .lda = x->ld,
 				.b = element_at(weight_of(t), x->factor, (int64_t)ky * row * x->c), .ldb = x->c, .c = patches,
 				.ldc = p->in.pitch });
-		scatter(t, c, &p->in, ky, n, patches, r->part);
+		scatter_patches(t, c, &p->in, ky, n, patches, r->part);
 	}
 	if (c->y1 == x->h)
 		give(t, 0, c->n, c->images, 0, in->h, r->part);
@@ -374,13 +298,13 @@ static void patches_backward(struct task *t)
 	struct plan p = plan_conv(x, t->in, true);
 	struct room r = open_room(t, &p);
 
-	if (p.turned)
+	if (p.flips)
 		tile_clear(&r.back, p.back_rows, x->w);
 	for (struct chunk c = chunks(t, x->h, x->w, p.target); chunk_next(&c);) {
 		int m = c.images * (c.y1 - c.y0) * x->w;
 		const void *dy = r.dy;
 
-		if (p.turned)
+		if (p.flips)
 			load_back(t, &c, &p, &r);
 		else if (gradient_is_stored(x, x->factor))
 			dy = d_at(t, t->id, c.n, c.y0);
@@ -389,45 +313,25 @@ static void patches_backward(struct task *t)
 		add_bias(t, dy, x->factor, m);
 		load_input(t, &c, &p, &r);
 		weight_gradient(t, &c, &p, &r, dy, m);
-		if (t->in->op == OP_VIEW)
+		if (is_view(t->in))
 			continue;
 		if (p.plain)
 			plain_back(t, &c, &r, dy, m);
-		else if (p.turned)
-			turned_back(t, &c, &p, &r, m);
+		else if (p.flips)
+			flipped_back(t, &c, &p, &r, m);
 		else
 			scattered_back(t, &c, &p, &r, dy, m);
 	}
 }
 
-/* --- by patches, or without them by AMX or by the backend's own kernels --- */
+/* --- the method --- */
 
-static void conv_forward(struct task *t)
+static bool patches_choose(const struct net *net, void *room, struct node *x, const struct node *in)
 {
-	if (t->x->tiled)
-		conv_tiles_forward(t);
-	else if (t->x->whole.images)
-		whole_forward(t);
-	else
-		patches_forward(t);
+	(void)net, (void)room, (void)x, (void)in;
+	return true;
 }
 
-static void conv_backward(struct task *t)
-{
-	if (t->x->tiled)
-		conv_tiles_backward(t);
-	else if (t->x->whole.images)
-		whole_backward(t);
-	else
-		patches_backward(t);
-}
-
-static struct cost conv_cost(const struct node *x, const struct node *in)
-{
-	(void)in;
-	return cost_filters(x, x->factor);
-}
-
-const struct op op_conv = {
-	{ "conv", "dense convolution, linear layer", NULL }, conv_forward, conv_backward, conv_scratch, conv_cost
+const struct conv_method conv_patches = {
+	{ "patches", "patches times weights", NULL }, patches_choose, patches_scratch, factor_bytes, factor_make, patches_forward, patches_backward
 };
