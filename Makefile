@@ -99,6 +99,7 @@ $(foreach i,avx2 avx512 avx512bf16,$(eval $(call kernel_rules,nn,$(call kernels,
 $(foreach i,avx2 avx512 avx512bf16,$(eval $(call kernel_rules,nn,$(KERNELS_TYPED),$i,bf16)))
 $(foreach i,avx2 avx512,$(eval $(call kernel_rules,image,$(call kernels,image),$i,u8)))
 $B/lib/tensor/amx_run.o $B/lib/tensor/amx_pack.o: CFLAGS += $(nn-CFLAGS) $(ISA_amx-CFLAGS)
+$B/tests/parity/shim_amx.o: CFLAGS += $(O3) $(ISA_avx512bf16-CFLAGS)
 endif
 $(foreach w,nn image,$(patsubst %,$B/%.o,$(call kernels,$w))): CFLAGS += $(ISA_base-CFLAGS)
 
@@ -120,9 +121,13 @@ $B/tests/%: $B/tests/%.o $(ARCHIVES)
 	$(CC) $(LDFLAGS) -o $@ $^ -Wl,--as-needed $(ALL_LIBS)
 $B/bench/%: $B/bench/%.o $(ARCHIVES)
 	$(CC) $(LDFLAGS) -o $@ $^ -Wl,--as-needed $(ALL_LIBS)
+# AMX where the machine has none, for tests (tests/parity/shim_amx.c).
+EMULATED = -Wl,--wrap=amx_has,--wrap=amx_run
+$B/tests/unit/test_amx: $B/tests/unit/test_amx.o $B/tests/parity/shim_amx.o $(ARCHIVES)
+	$(CC) $(LDFLAGS) $(EMULATED) -o $@ $^ -Wl,--as-needed $(ALL_LIBS)
 # The whole library as one shared object, for parity tests that call it from Python (ctypes) through tests/parity/shim_*.c.
 $B/libparity.so: $(patsubst %.c,$B/%.o,$(wildcard tests/parity/shim_*.c)) $(ARCHIVES)
-	$(CC) -shared $(LDFLAGS) -o $@ $(filter %.o,$^) -Wl,--whole-archive $(ARCHIVES) -Wl,--no-whole-archive -Wl,--as-needed $(ALL_LIBS)
+	$(CC) -shared $(LDFLAGS) $(EMULATED) -o $@ $(filter %.o,$^) -Wl,--whole-archive $(ARCHIVES) -Wl,--no-whole-archive -Wl,--as-needed $(ALL_LIBS)
 
 # Fuzz targets are built by clang, which has libFuzzer but not always an OpenMP; only what they touch is linked.
 FUZZ_SECONDS ?= 20

@@ -26,6 +26,7 @@ STD = np.float32([0.2, 0.22, 0.24])
 EPS, MOMENTUM, TRAIN, EVAL = 1e-3, 0.2, 0, 2
 BOUNDS = {"value": 2e-6, "evaluation": 2e-6, "running": 2e-6, "gradient": 2e-5}
 ISAS = ("base", "avx2", "avx512", "avx512bf16", "amx")
+EMULATED = "emulated amx"               # shim_amx.c
 MOST = os.environ.get("SPRAT_ISA", "")   # tests/kind: as on a machine that has no more
 
 for name in ("nn_rows", "nn_net", "nn_pass", "pass_feature"):
@@ -199,7 +200,9 @@ def verdict(name, judge, ours, theirs, double):
 
 def choose(isa):
     """False: this machine has no such instructions."""
-    return lib.isa_choose((isa or MOST).encode()) == 0
+    emulated = isa == EMULATED
+    found = lib.isa_choose(("avx512bf16" if emulated else isa or MOST).encode()) == 0
+    return found and lib.amx_emulate(emulated) == 0
 
 
 def run(title, rows, h, w, batch, backends=BACKENDS, isas=("",)):
@@ -428,12 +431,13 @@ def here(isa):
 def run_sets():
     """The same on narrower vectors and in bf16."""
     isas = [isa for isa in ISAS[: ISAS.index(MOST) + 1 if MOST else None] if here(isa)]
+    narrow = isas + [EMULATED] * (isas[-1] == "avx512bf16" and here(EMULATED))
     for title, rows, h, w in CASES[::3]:
         run(title, rows, h, w, 3, ("blas",), isas)
         if (MAXPOOL, 3, 1, 1) not in rows:   # numbers made equal by rounding
-            run_bf16(title, smooth(rows), h, w, isas)
+            run_bf16(title, smooth(rows), h, w, narrow)
     for title, rows, h, w, batch in TILED:
-        run_bf16(title, smooth(rows), h, w, isas[-1:], batch)
+        run_bf16(title, smooth(rows), h, w, narrow[-1:], batch)
     for isa in isas:
         choose(isa)
         for act in (SILU, SIGMOID):
