@@ -85,7 +85,7 @@ ISA_avx512-CFLAGS     = -fno-trapping-math -march=x86-64-v4 -mprefer-vector-widt
 ISA_avx512bf16-CFLAGS = $(ISA_avx512-CFLAGS) -mavx512bf16
 ISA_amx-CFLAGS        = $(ISA_avx512bf16-CFLAGS) -mamx-tile -mamx-bf16
 kernels = $(patsubst %.c,%,$(wildcard lib/$(1)/kernels_*.c lib/$(1)/kernels/kernels_*.c))
-KERNELS_TYPED = $(addprefix lib/nn/kernels/kernels_,point norm table)
+KERNELS_TYPED = $(addprefix lib/nn/kernels/kernels_,point layernorm table)
 # wing, files, instruction set, type of element
 define kernel_rules
 $(2:%=$B/%.$(3).$(4).o): $B/%.$(3).$(4).o: %.c

@@ -9,7 +9,7 @@
 #include "lib/base/progress.h"
 #include "lib/base/threads.h"
 #include "lib/nn/engine/engine.h"
-#include "lib/nn/train/optim.h"
+#include "lib/nn/train/optimiser.h"
 
 #include <time.h>
 
@@ -51,7 +51,7 @@ static int prepare(struct bench *b, char **argv, const char *backend, bool bf16)
 	if (!c.arch)
 		return fail("unknown architecture '%s'", argv[1]);
 	b->net = net_new(&c);
-	if (!b->net || choice_parse(&sgd, &optim_table, "sgd") < 0)
+	if (!b->net || choice_parse(&sgd, &optimiser_table, "sgd") < 0)
 		return -1;
 	count = net_tensors(b->net, &tensors);
 	optimiser_init(&b->sgd, &sgd, 0, tensors, count);

@@ -16,7 +16,7 @@ static const struct option_row rows[] = {
 	  "BN statistics from one pass over the training images first", NULL },
 	{ 0, "as", OPT_TEXT, offsetof(struct options, as), 0, 0, "NAME", "serve the head as NAMEi, not qi", NULL },
 	{ 0, "ema", OPT_REAL, offsetof(struct options, ema), 0, 1, "M", "momentum of the key encoder", NULL },
-	{ 0, "optim", OPT_CHOICE, offsetof(struct options, optim), 0, 0, "O", "optimiser", &optim_table },
+	{ 0, "optim", OPT_CHOICE, offsetof(struct options, optim), 0, 0, "O", "optimiser", &optimiser_table },
 	{ 0, "clip", OPT_REAL, offsetof(struct options, clip), 0, 1e9, "N", "greatest norm of the gradient; 0: any", NULL },
 	{ 0, "schedule", OPT_CHOICE, offsetof(struct options, schedule), 0, 0, "S", "learning rate over the run", &schedule_table },
 	{ 0, "bn-splits", OPT_INT, offsetof(struct options, bn_splits), 0, 1 << 20, "N",

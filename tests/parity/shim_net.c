@@ -1,7 +1,7 @@
 /* Plain-argument doors to lib/nn and lib/loss for parity tests in Python (ctypes): what takes a struct takes its members. */
 #include "lib/loss/loss.h"
 #include "lib/nn/engine/net.h"
-#include "lib/nn/train/optim.h"
+#include "lib/nn/train/optimiser.h"
 
 const char *shim_name(int table, int i);
 struct net *shim_net(const char *arch, int small, const char *head, int dim, int height, int width, double dropout,
@@ -20,7 +20,7 @@ double shim_loss_step(struct objective *o, int64_t step, const float *q, const f
 /* Name of row i of the architectures (0), optimisers (1) or schedules (2); NULL past the last. */
 const char *shim_name(int table, int i)
 {
-	const struct table *t = (const struct table *[]){ &arch_table, &optim_table, &schedule_table }[table];
+	const struct table *t = (const struct table *[]){ &arch_table, &optimiser_table, &schedule_table }[table];
 
 	return i < t->count ? table_row(t, i)->name : NULL;
 }
@@ -79,7 +79,7 @@ struct optimiser *shim_optim(const char *spelling, double clip, const int64_t *c
 	struct choice c;
 	int64_t at = 0;
 
-	if (tensors > ARRAY_SIZE(list) || choice_parse(&c, &optim_table, spelling) < 0)
+	if (tensors > ARRAY_SIZE(list) || choice_parse(&c, &optimiser_table, spelling) < 0)
 		return NULL;
 	for (int i = 0; i < tensors; at += counts[i++])
 		list[i] = (struct net_tensor){ .rank = ranks[i], .offset = at, .count = counts[i], .norm_or_bias = ranks[i] == 1 };
@@ -106,7 +106,7 @@ double shim_optim_rate(const char *spelling, int batch)
 {
 	struct choice c;
 
-	return choice_parse(&c, &optim_table, spelling) < 0 ? 0.0 / 0.0 : optimiser_rate(&c, batch);
+	return choice_parse(&c, &optimiser_table, spelling) < 0 ? 0.0 / 0.0 : optimiser_rate(&c, batch);
 }
 
 /* NaN after fail(). */

@@ -164,10 +164,10 @@ int nn_drop(const struct pass *p, int i, int row, double *facts, float *mask)
 
 int nn_ops(void)
 {
-	return ops_count;
+	return op_count;
 }
 
 const char *nn_op_name(int i)
 {
-	return ops[i]->entry.name;
+	return op_list[i]->entry.name;
 }

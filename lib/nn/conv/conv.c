@@ -76,7 +76,7 @@ static void conv_backward(struct task *t)
 static struct cost conv_cost(const struct node *x, const struct node *in)
 {
 	(void)in;
-	return cost_filters(x, x->factor);
+	return op_cost_filters(x, x->factor);
 }
 
 const struct op op_conv = {

@@ -93,9 +93,9 @@ static size_t amx_scratch(const struct node *x, const struct node *in, bool grad
 static void read_rows(const struct task *t, bool back, int n, int images, int y0, int y1, void *to, int pitch)
 {
 	if (back)
-		read_gradient(t, n, images, y0, y1, to, BF16, pitch);
+		gradient_read(t, n, images, y0, y1, to, BF16, pitch);
 	else
-		read_value(t, t->x->in[0], t->x->gate, n, images, y0, y1, to, BF16, pitch);
+		value_read(t, t->x->in[0], t->x->gate, n, images, y0, y1, to, BF16, pitch);
 }
 
 /* Zeros left of every row, in rows outside of the images, and behind the last row. */
@@ -123,9 +123,9 @@ static struct tile same_tile(const struct task *t, const struct chunk *c, const 
 	int ya = MAX(0, tile.top), yb = MIN(x->h, c->y1 + p->border);
 
 	if (!p->border && back && gradient_is_stored(x, BF16))
-		tile.base = d_at(t, t->id, c->n, c->y0);
+		tile.base = gradient_at(t, t->id, c->n, c->y0);
 	else if (!p->border && !back && value_is_raw(x, t->x->gate, BF16))
-		tile.base = raw_at(t, t->x->in[0], c->n, c->y0);
+		tile.base = value_at(t, t->x->in[0], c->n, c->y0);
 	else if (!p->border)
 		read_rows(t, back, c->n, c->images, c->y0, c->y1, base, tile.w);
 	else
@@ -173,13 +173,13 @@ static struct tile back_rows(const struct task *t, const struct chunk *c, const 
 	if (is_first(t->in)) {
 		tile = (struct tile){ tile.base, BF16, c->images, c->y1 - c->y0, c->y0, 0, x->w, x->ld };
 		if (gradient_is_stored(x, BF16))
-			tile.base = d_at(t, t->id, c->n, c->y0);
+			tile.base = gradient_at(t, t->id, c->n, c->y0);
 		else
-			read_gradient(t, c->n, c->images, c->y0, c->y1, tile.base, BF16, x->w);
+			gradient_read(t, c->n, c->images, c->y0, c->y1, tile.base, BF16, x->w);
 		return tile;
 	}
 	tile_clear(&tile, (int64_t)c->images * x->h, x->w);
-	read_gradient(t, c->n, c->images, 0, x->h, tile_at(&tile, 0, 0, 0), BF16, tile.w);
+	gradient_read(t, c->n, c->images, 0, x->h, tile_at(&tile, 0, 0, 0), BF16, tile.w);
 	return tile;
 }
 
@@ -197,13 +197,13 @@ static struct sweep forward_sweep(const struct task *t, const struct chunk *c, c
 {
 	const struct node *x = t->x, *in = t->in;
 	struct sweep s = { .amx = amx(t), .room = room_of(t), .from = *from, .h = in->h, .w = in->w, .channels = channels_of(x, in),
-			   .weights = t->p->state[t->id].factor[FACTOR_FORWARD], .taps = taps_of(x, in), .to = raw_at(t, t->id, c->n, 0),
+			   .weights = t->p->state[t->id].factor[FACTOR_FORWARD], .taps = taps_of(x, in), .to = value_at(t, t->id, c->n, 0),
 			   .result = x->store, .to_h = x->h, .to_w = x->w, .columns = x->c, .ld = x->ld, .images = c->images, .y0 = c->y0,
 			   .y1 = c->y1 };
 
 	s.bordered = is_first(in) || !sweep_by_images(&s);
 	if (is_plain(x, in)) {
-		s.to = raw_at(t, t->id, c->n, c->y0);
+		s.to = value_at(t, t->id, c->n, c->y0);
 		s.from.top = 0;
 		sweep_flatten(&s);
 	}
@@ -216,12 +216,12 @@ static void amx_forward(struct task *t)
 	struct plan p = plan_amx(x, t->in, false);
 	struct phase phase = sweep_forward(x, t->in);
 
-	for (struct chunk c = chunks(t, x->h, x->w, p.target); chunk_next(&c);) {
+	for (struct chunk c = chunk_over(t, x->h, x->w, p.target); chunk_next(&c);) {
 		struct tile in = in_tile(t, &c, &p);
 		struct sweep s = forward_sweep(t, &c, &in);
 
 		sweep_run(&s, &phase);
-		put(t, c.n, c.y0, NULL, (int64_t)c.images * (c.y1 - c.y0) * x->w);
+		value_put(t, c.n, c.y0, NULL, (int64_t)c.images * (c.y1 - c.y0) * x->w);
 	}
 }
 
@@ -233,13 +233,13 @@ static void input_gradient(const struct task *t, const struct chunk *c, const st
 	const struct node *x = t->x, *in = t->in;
 	int y0 = x->stride == 1 ? c->y0 : 0, y1 = x->stride == 1 ? c->y1 : in->h;
 	struct sweep s = { .amx = amx(t), .room = room_of(t), .from = *back, .h = x->h, .w = x->w, .channels = x->c,
-			   .weights = t->p->state[t->id].factor[FACTOR_BACKWARD], .taps = x->k * x->k, .to = d_at(t, x->in[0], c->n, 0),
+			   .weights = t->p->state[t->id].factor[FACTOR_BACKWARD], .taps = x->k * x->k, .to = gradient_at(t, x->in[0], c->n, 0),
 			   .result = in->store, .add = !x->first[0], .to_h = in->h, .to_w = in->w, .columns = in->c, .ld = in->ld,
 			   .images = c->images, .y0 = y0, .y1 = y1 };
 
 	s.bordered = !sweep_by_images(&s);
 	if (is_plain(x, in)) {
-		s.to = d_at(t, x->in[0], c->n, c->y0);
+		s.to = gradient_at(t, x->in[0], c->n, c->y0);
 		s.from.top = 0;
 		sweep_flatten(&s);
 	}
@@ -248,7 +248,7 @@ static void input_gradient(const struct task *t, const struct chunk *c, const st
 
 		sweep_run(&s, &phase);
 	}
-	give(t, 0, c->n, c->images, y0, y1, NULL);
+	gradient_give(t, 0, c->n, c->images, y0, y1, NULL);
 }
 
 static void amx_backward(struct task *t)
@@ -256,10 +256,10 @@ static void amx_backward(struct task *t)
 	const struct node *x = t->x;
 	struct plan p = plan_amx(x, t->in, true);
 
-	for (struct chunk c = chunks(t, x->h, x->w, p.target); chunk_next(&c);) {
+	for (struct chunk c = chunk_over(t, x->h, x->w, p.target); chunk_next(&c);) {
 		struct tile in = in_tile(t, &c, &p), back = back_tile(t, &c, &p);
 
-		add_bias(t, back.base, BF16, (int64_t)back.images * back.rows * back.w);
+		gradient_bias(t, back.base, BF16, (int64_t)back.images * back.rows * back.w);
 		outer_add(t, &c, &in, &back);
 		if (!is_first(t->in))
 			input_gradient(t, &c, &back);

@@ -36,7 +36,7 @@ static char *gather_row(const struct tile *tile, const struct cut *c, int image,
 	return patches;
 }
 
-void gather_patches(const struct tile *tile, const struct cut *cut, const struct chunk *c, int ky, int n, const char *zeros,
+void conv_gather(const struct tile *tile, const struct cut *cut, const struct chunk *c, int ky, int n, const char *zeros,
 		   char *patches)
 {
 	for (int i = 0; i < c->images; i++)
@@ -60,7 +60,7 @@ static void scatter_taps(const struct task *t, float *row, int at, const float *
 		t->net->kernels[F32]->add(row + (int64_t)(at + i) * in->ld, from + i * in->c, in->c);
 }
 
-void scatter_patches(const struct task *t, const struct chunk *c, const struct cut *cut, int ky, int n, const float *patches,
+void conv_scatter(const struct task *t, const struct chunk *c, const struct cut *cut, int ky, int n, const float *patches,
 		    float *images)
 {
 	const struct node *x = t->x, *in = t->in;

@@ -132,9 +132,9 @@ static void load_input(const struct task *t, const struct chunk *c, const struct
 	if (!p->plain)
 		r->in = tile_values(t, c, t->scratch, e);
 	else if (value_is_raw(t->in, t->x->gate, e))
-		r->plain = raw_at(t, node, c->n, c->y0);
+		r->plain = value_at(t, node, c->n, c->y0);
 	else
-		read_value(t, node, t->x->gate, c->n, c->images, c->y0, c->y1, t->scratch, e, t->in->w);
+		value_read(t, node, t->x->gate, c->n, c->images, c->y0, c->y1, t->scratch, e, t->in->w);
 }
 
 /* The left factor for rows of taps ky .. ky+n-1; *pitch between its rows. */
@@ -144,7 +144,7 @@ static const void *left_factor(const struct task *t, const struct chunk *c, cons
 	*pitch = p->plain ? t->in->ld : p->in.pitch;
 	if (p->plain)
 		return r->plain;
-	gather_patches(&r->in, &p->in, c, ky, n, r->zeros, r->patches);
+	conv_gather(&r->in, &p->in, c, ky, n, r->zeros, r->patches);
 	return r->patches;
 }
 
@@ -164,10 +164,10 @@ static void patches_forward(struct task *t)
 	struct room r = open_room(t, &p);
 	int row = x->k * t->in->c;
 
-	for (struct chunk c = chunks(t, x->h, x->w, p.target); chunk_next(&c);) {
+	for (struct chunk c = chunk_over(t, x->h, x->w, p.target); chunk_next(&c);) {
 		int m = c.images * (c.y1 - c.y0) * x->w;
-		bool there = (x->store == F32 && !stored_past(t, t->id)) || (x->factor == BF16 && p.in.group >= x->k);
-		void *out = there ? raw_at(t, t->id, c.n, c.y0) : r.out;
+		bool there = (x->store == F32 && !value_past(t, t->id)) || (x->factor == BF16 && p.in.group >= x->k);
+		void *out = there ? value_at(t, t->id, c.n, c.y0) : r.out;
 
 		load_input(t, &c, &p, &r);
 		for (int ky = 0, n; ky < x->k; ky += n) {
@@ -178,9 +178,9 @@ static void patches_forward(struct task *t)
 			q.k = n * row;
 			q.a = left_factor(t, &c, &p, &r, ky, n, &q.lda);
 			q.b = element_at(weight_of(t), x->factor, (int64_t)ky * row * x->c);
-			multiply(t, &q);
+			task_multiply(t, &q);
 		}
-		put(t, c.n, c.y0, there ? NULL : out, m);
+		value_put(t, c.n, c.y0, there ? NULL : out, m);
 	}
 }
 
@@ -199,7 +199,7 @@ static void weight_gradient(const struct task *t, const struct chunk *c, const s
 		q.m = n * row;
 		q.a = left_factor(t, c, p, r, ky, n, &q.lda);
 		q.c = t->weight_grad + (int64_t)ky * row * x->c;
-		multiply(t, &q);
+		task_multiply(t, &q);
 	}
 }
 
@@ -209,12 +209,12 @@ static struct product part_of(const struct task *t, const struct chunk *c, const
 	const struct node *x = t->x, *in = t->in;
 
 	return (struct product){ .element = x->factor, .result = there ? in->store : F32, .m = m, .n = in->c,
-				 .add = there && !x->first[0], .c = there ? d_at(t, x->in[0], c->n, c->y0) : r->part, .ldc = in->ld };
+				 .add = there && !x->first[0], .c = there ? gradient_at(t, x->in[0], c->n, c->y0) : r->part, .ldc = in->ld };
 }
 
 static void give_part(const struct task *t, const struct chunk *c, const struct room *r, bool there)
 {
-	give(t, 0, c->n, c->images, c->y0, c->y1, there ? NULL : r->part);
+	gradient_give(t, 0, c->n, c->images, c->y0, c->y1, there ? NULL : r->part);
 }
 
 /* 1x1: dy times the weight's transpose. */
@@ -229,7 +229,7 @@ static void plain_back(const struct task *t, const struct chunk *c, const struct
 	q.a = dy;
 	q.lda = x->ld;
 	q.b = weight_of(t);
-	multiply(t, &q);
+	task_multiply(t, &q);
 	give_part(t, c, r, there);
 }
 
@@ -246,10 +246,10 @@ static void flipped_back(const struct task *t, const struct chunk *c, const stru
 	q.ldb = in->c;
 	for (int ky = 0, n; ky < x->k; ky += n) {
 		n = MIN(p->back.group, x->k - ky);
-		gather_patches(&r->back, &p->back, c, ky, n, r->zeros, r->patches);
+		conv_gather(&r->back, &p->back, c, ky, n, r->zeros, r->patches);
 		q.k = n * row;
 		q.b = element_at(t->p->state[t->id].factor[FACTOR_BACKWARD], x->factor, (int64_t)ky * row * in->c);
-		multiply(t, &q);
+		task_multiply(t, &q);
 		q.add = true;
 	}
 	give_part(t, c, r, there);
@@ -266,13 +266,13 @@ static void scattered_back(const struct task *t, const struct chunk *c, const st
 		memset(r->part, 0, (size_t)c->images * in->h * in->w * in->ld * sizeof(float));
 	for (int ky = 0, n; ky < x->k; ky += n) {
 		n = MIN(p->in.group, x->k - ky);
-		multiply(t, &(struct product){ .element = x->factor, .trans_b = true, .m = m, .n = n * row, .k = x->c, .a = dy, .lda = x->ld,
+		task_multiply(t, &(struct product){ .element = x->factor, .trans_b = true, .m = m, .n = n * row, .k = x->c, .a = dy, .lda = x->ld,
 				.b = element_at(weight_of(t), x->factor, (int64_t)ky * row * x->c), .ldb = x->c, .c = patches,
 				.ldc = p->in.pitch });
-		scatter_patches(t, c, &p->in, ky, n, patches, r->part);
+		conv_scatter(t, c, &p->in, ky, n, patches, r->part);
 	}
 	if (c->y1 == x->h)
-		give(t, 0, c->n, c->images, 0, in->h, r->part);
+		gradient_give(t, 0, c->n, c->images, 0, in->h, r->part);
 }
 
 /* The output's gradient under a chunk's inputs, as a tile, and the chunk's own pixels packed. */
@@ -286,7 +286,7 @@ static void load_back(const struct task *t, const struct chunk *c, const struct 
 	r->back.images = c->images;
 	r->back.top = ya;
 	r->back.rows = yb - ya;
-	read_gradient(t, c->n, c->images, ya, yb, tile_at(&r->back, 0, ya, 0), x->factor, p->back_width);
+	gradient_read(t, c->n, c->images, ya, yb, tile_at(&r->back, 0, ya, 0), x->factor, p->back_width);
 	for (int i = 0; i < c->images; i++)
 		for (int y = c->y0; y < c->y1; y++, to += row)
 			memcpy(to, tile_at(&r->back, i, y, 0), row);
@@ -300,17 +300,17 @@ static void patches_backward(struct task *t)
 
 	if (p.flips)
 		tile_clear(&r.back, p.back_rows, x->w);
-	for (struct chunk c = chunks(t, x->h, x->w, p.target); chunk_next(&c);) {
+	for (struct chunk c = chunk_over(t, x->h, x->w, p.target); chunk_next(&c);) {
 		int m = c.images * (c.y1 - c.y0) * x->w;
 		const void *dy = r.dy;
 
 		if (p.flips)
 			load_back(t, &c, &p, &r);
 		else if (gradient_is_stored(x, x->factor))
-			dy = d_at(t, t->id, c.n, c.y0);
+			dy = gradient_at(t, t->id, c.n, c.y0);
 		else
-			read_gradient(t, c.n, c.images, c.y0, c.y1, r.dy, x->factor, x->w);
-		add_bias(t, dy, x->factor, m);
+			gradient_read(t, c.n, c.images, c.y0, c.y1, r.dy, x->factor, x->w);
+		gradient_bias(t, dy, x->factor, m);
 		load_input(t, &c, &p, &r);
 		weight_gradient(t, &c, &p, &r, dy, m);
 		if (is_view(t->in))

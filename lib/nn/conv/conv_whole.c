@@ -170,8 +170,8 @@ static const float *values(const struct task *t, int n, int images, float *scrat
 	int node = t->x->in[0];
 
 	if (value_is_raw(t->in, t->x->gate, F32))
-		return raw_at(t, node, n, 0);
-	read_value(t, node, t->x->gate, n, images, 0, t->in->h, scratch, F32, t->in->w);
+		return value_at(t, node, n, 0);
+	value_read(t, node, t->x->gate, n, images, 0, t->in->h, scratch, F32, t->in->w);
 	return scratch;
 }
 
@@ -181,17 +181,17 @@ static void whole_forward(struct task *t)
 	const struct node *x = t->x;
 	struct arrays p = lay(x, t->in, false, t->scratch);
 	int pixels = x->h * x->w, images = x->whole.images;
-	bool past = stored_past(t, t->id);
+	bool past = value_past(t, t->id);
 
 	order(t, CONV_OUTPUT, images, t->params + x->weight, p.filters);
-	for (struct chunk c = chunks(t, x->h, x->w, images * pixels); chunk_next(&c);) {
-		float *out = past ? p.out : raw_at(t, t->id, c.n, 0);
+	for (struct chunk c = chunk_over(t, x->h, x->w, images * pixels); chunk_next(&c);) {
+		float *out = past ? p.out : value_at(t, t->id, c.n, 0);
 
 		for (int i = 0, n; i < c.images; i += n) {
 			n = next_call(images, c.images - i);
 			convolve(t, CONV_OUTPUT, n, values(t, c.n + i, n, p.in), p.filters, out + i * size_of(x));
 		}
-		put(t, c.n, 0, past ? out : NULL, (int64_t)c.images * pixels);
+		value_put(t, c.n, 0, past ? out : NULL, (int64_t)c.images * pixels);
 	}
 }
 
@@ -200,8 +200,8 @@ static void whole_forward(struct task *t)
 static const float *gradients(const struct task *t, const struct chunk *c, float *scratch)
 {
 	if (gradient_is_stored(t->x, F32))
-		return d_at(t, t->id, c->n, 0);
-	read_gradient(t, c->n, c->images, 0, t->x->h, scratch, F32, t->x->w);
+		return gradient_at(t, t->id, c->n, 0);
+	gradient_read(t, c->n, c->images, 0, t->x->h, scratch, F32, t->x->w);
 	return scratch;
 }
 
@@ -262,7 +262,7 @@ static void taps_back(const struct task *t, const struct chunk *c, const float *
 		if (!all)
 			gather_tap(b, dy, c->images, x->h, x->w, x->ld, ys, xs, 1);
 		if (q.k > 0)
-			multiply(t, &q);
+			task_multiply(t, &q);
 	}
 }
 
@@ -270,12 +270,12 @@ static void taps_back(const struct task *t, const struct chunk *c, const float *
 static void input_back(const struct task *t, const struct chunk *c, const struct arrays *p, const float *dy)
 {
 	const struct node *x = t->x;
-	bool there = x->first[0] && !stored_past(t, x->in[0]);
+	bool there = x->first[0] && !value_past(t, x->in[0]);
 
 	for (int i = 0, n; i < c->images; i += n) {
 		n = next_call(x->whole.images, c->images - i);
-		convolve(t, CONV_INPUT, n, there ? d_at(t, x->in[0], c->n + i, 0) : p->call, p->filters, dy + i * size_of(x));
-		give(t, 0, c->n + i, n, 0, t->in->h, there ? NULL : p->call);
+		convolve(t, CONV_INPUT, n, there ? gradient_at(t, x->in[0], c->n + i, 0) : p->call, p->filters, dy + i * size_of(x));
+		gradient_give(t, 0, c->n + i, n, 0, t->in->h, there ? NULL : p->call);
 	}
 }
 
@@ -287,10 +287,10 @@ static void whole_backward(struct task *t)
 
 	if (inward)
 		order(t, CONV_INPUT, x->whole.images, x->whole.flips ? t->p->state[t->id].factor[FACTOR_BACKWARD] : t->params + x->weight, p.filters);
-	for (struct chunk c = chunks(t, x->h, x->w, x->whole.many * x->h * x->w); chunk_next(&c);) {
+	for (struct chunk c = chunk_over(t, x->h, x->w, x->whole.many * x->h * x->w); chunk_next(&c);) {
 		const float *dy = gradients(t, &c, p.out), *in = values(t, c.n, c.images, p.in);
 
-		add_bias(t, dy, F32, (int64_t)c.images * x->h * x->w);
+		gradient_bias(t, dy, F32, (int64_t)c.images * x->h * x->w);
 		if (x->whole.filters[CONV_WEIGHT])
 			weight_back(t, &c, in, p.call, dy);
 		else

@@ -32,14 +32,14 @@ static void start_output(struct walk *w, int node, const float *from)
 	norm_open(w);
 	pixels = (int64_t)t->x->h * t->x->w;
 	for (int n = t->n0; n < t->n1; n++) {
-		char *d = d_at(t, node, n, 0);
+		char *d = gradient_at(t, node, n, 0);
 		const float *row = from ? from + n * pixels * t->x->c : NULL;
 
 		memset(d, 0, pixels * t->x->ld * element_size(t->x->store));
 		for (int64_t i = 0; row && i < pixels; i++)
 			t->net->kernels[t->x->store]->narrow(element_at(d, t->x->store, i * t->x->ld), row + i * t->x->c, t->x->c);
 		if (t->x->last_reader == node)
-			finish_images(t, 0, node, n, 1);
+			gradient_finish(t, 0, node, n, 1);
 	}
 	if (t->x->last_reader == node && t->x->gamma >= 0) {
 		norm_meet(w);

@@ -1,7 +1,7 @@
 /* chunk.c - which images and rows an operation goes through at once, and where they lie */
 #include "lib/nn/engine/engine.h"
 
-struct chunk chunks(const struct task *t, int h, int w, int target)
+struct chunk chunk_over(const struct task *t, int h, int w, int target)
 {
 	int64_t image = (int64_t)h * w;
 	int bands = (int)((image + target - 1) / target);
@@ -35,17 +35,17 @@ static int64_t place(const struct task *t, int node, int n, int y)
 	return t->thread * t->p->arena_size + ((int64_t)(n - t->n0) * x->h + y) * x->w * x->ld * element_size(x->store);
 }
 
-void *raw_at(const struct task *t, int node, int n, int y)
+void *value_at(const struct task *t, int node, int n, int y)
 {
 	return t->p->state[node].raw + place(t, node, n, y);
 }
 
-void *d_at(const struct task *t, int node, int n, int y)
+void *gradient_at(const struct task *t, int node, int n, int y)
 {
 	return t->p->state[node].d + place(t, node, n, y);
 }
 
-float *own(const struct task *t, float *vector)
+float *norm_own(const struct task *t, float *vector)
 {
 	return vector + t->thread * t->p->channels;
 }

@@ -21,7 +21,7 @@
  *
  * Raw outputs and gradients are stored as f32, or as bf16 (config.bf16); all sums, statistics, weights' gradients, tokens to which
  * blocks add, and whatever has one pixel an image (pooled features, gates, the head) are stored as f32. What is stored is read into
- * scratch as floats or, as a factor of a bf16 product, as bf16; results come as floats in scratch and are stored by put() or give().
+ * scratch as floats or, as a factor of a bf16 product, as bf16; results come as floats in scratch and are stored by value_put() or gradient_give().
  *
  * Each thread owns a contiguous range of images and goes through them in chunks that fit in L2; sums are reduced in thread order.
  * Threads meet only where batch norm needs the sums of all (walk.h, norm.c).
@@ -78,11 +78,11 @@ struct op {
 #define OPS(X) X(view) X(conv) X(stem) X(depthwise) X(maxpool) X(meanpool) X(sum) X(tokens) X(token) X(layernorm) X(attention) X(drop)
 #define OP_DECLARE(name) extern const struct op op_##name;
 OPS(OP_DECLARE)
-extern const struct op *const ops[];
-extern const int ops_count;
+extern const struct op *const op_list[];
+extern const int op_count;
 
 /* Of a node whose weight is filters: each multiplies at every pixel of the output. */
-struct cost cost_filters(const struct node *x, enum dtype element);
+struct cost op_cost_filters(const struct node *x, enum dtype element);
 
 /* How the backend convolves without patches (conv_whole.c). */
 struct whole {
@@ -141,7 +141,7 @@ struct net {
 
 /* What a pass keeps of a node. Of per-channel vectors (ld) each thread has a copy of its own, p->channels apart. */
 struct state {
-	char *raw, *d;           /* of the first thread, the others' arena_size apart: raw_at(), d_at() */
+	char *raw, *d;           /* of the first thread, the others' arena_size apart: value_at(), gradient_at() */
 	void *factor[FACTORS];   /* NULL: the parameters themselves */
 	float *scale, *shift, *xscale, *xshift;
 	float *c;                /* (3, ld): c0, c1, c2 */
@@ -201,19 +201,19 @@ struct chunk {
 	int y0, y1;              /* rows of the output */
 	int end, h, rows, group; /* private: iteration */
 };
-/* target: pixels a chunk should have. Use: for (struct chunk c = chunks(t, h, w, target); chunk_next(&c);) */
-struct chunk chunks(const struct task *t, int h, int w, int target);
+/* target: pixels a chunk should have. Use: for (struct chunk c = chunk_over(t, h, w, target); chunk_next(&c);) */
+struct chunk chunk_over(const struct task *t, int h, int w, int target);
 bool chunk_next(struct chunk *c);
 
 /* --- values and gradients of nodes --- */
-struct affine affine_of(const struct task *t, int node);
+struct affine norm_affine(const struct task *t, int node);
 static inline const struct kernels *kernels_of(const struct task *t, int node)
 {
 	return t->net->kernels[t->net->nodes[node].store];
 }
 /* Rows y0..y1 of images n.. of a node's value into dst, pixels ld apart (the view's 3), rows pitch pixels apart; gate: a node,
  * or -1 for none; e: what dst holds, F32, or BF16 where that is stored or the image is one pixel. */
-void read_value(const struct task *t, int node, int gate, int n, int images, int y0, int y1, void *dst, enum dtype e, int pitch);
+void value_read(const struct task *t, int node, int gate, int n, int images, int y0, int y1, void *dst, enum dtype e, int pitch);
 /* Rows of images in scratch, with borders left and right: row y of image i at (i*rows + y - top), pixel x at (x + left). */
 struct tile {
 	char *base;
@@ -235,12 +235,12 @@ static inline int inside(int at, int k, int size, int *first)
 /* Whether a node's value as elements e is its raw output, so that it may be read in place. */
 bool value_is_raw(const struct node *x, int gate, enum dtype e);
 /* Value of one row (an image's vector) of a node of 1x1. */
-void read_vector(const struct task *t, int node, int n, float *dst);
+void value_vector(const struct task *t, int node, int n, float *dst);
 /* How far one call of a kernel goes: all images, or an image's rows, or a row. */
 struct stretch {
 	int images, rows;
 };
-struct stretch stretch_of(const struct node *x, int images, int y0, int y1, int pitch, bool by_image);
+struct stretch value_stretch(const struct node *x, int images, int y0, int y1, int pitch, bool by_image);
 /* Rows of what is stored, through an affine and an activation. */
 void value_rows(const struct kernels *k, enum dtype store, enum dtype e, void *dst, const void *src, int64_t rows, int ld,
 	       const struct affine *f, const float *gate, enum act act);
@@ -250,16 +250,16 @@ static inline float *pixel_room(const struct task *t)
 	return t->vectors + (size_t)(VECTORS - 1) * t->p->ldmax;
 }
 /* What image n's stored gradient is multiplied by, and what is added at every pixel before act'; (ld) each. */
-void image_vectors(const struct task *t, int n, float *gate, float *pooled);
+void gradient_image(const struct task *t, int n, float *gate, float *pooled);
 /* Gradient of raw of t's node, the same rows, as elements e. */
-void read_gradient(const struct task *t, int n, int images, int y0, int y1, void *dst, enum dtype e, int pitch);
+void gradient_read(const struct task *t, int n, int images, int y0, int y1, void *dst, enum dtype e, int pitch);
 /* Whether that gradient is d as it is stored. */
 bool gradient_is_stored(const struct node *x, enum dtype e);
 /* Adds part, rows y0..y1 of whole width (floats, ld of the input), to d of in[slot]; the last part makes it d *= act'(z) with
  * its column sums. Bands of an image come in order; part NULL: what is there already. */
-void give(const struct task *t, int slot, int n, int images, int y0, int y1, const float *part);
+void gradient_give(const struct task *t, int slot, int n, int images, int y0, int y1, const float *part);
 /* d *= act'(z) and the column sums of whole images of a node without a gate. */
-void finish_images(const struct task *t, int slot, int node, int n, int images);
+void gradient_finish(const struct task *t, int slot, int node, int n, int images);
 
 /* Column sums for batch norm: of rows of t's node, from the sum and the sum of squares of their differences from an origin; of dz and
  * dz*xhat, of the node x in slot. */
@@ -269,24 +269,24 @@ void norm_add_gradient(const struct task *t, int slot, const struct node *x, con
 double *norm_sums(const struct pass *p, int meeting, int thread);
 size_t norm_stride(const struct pass *p);
 /* A thread's copy of a per-channel vector. */
-float *own(const struct task *t, float *vector);
+float *norm_own(const struct task *t, float *vector);
 /* Whether the column sums of a node's gradient must wait for its own turn. */
 static inline bool deferred(const struct node *x)
 {
 	return x->pool >= 0 || x->gated >= 0;
 }
-void *raw_at(const struct task *t, int node, int n, int y);
-void *d_at(const struct task *t, int node, int n, int y);
+void *value_at(const struct task *t, int node, int n, int y);
+void *gradient_at(const struct task *t, int node, int n, int y);
 /* Stores rows of t's node from floats (NULL: they are stored already), and takes their column sums where BN statistics want them. */
-void put(const struct task *t, int n, int y, const float *from, int64_t rows);
-/* Whether put() and give() store a node's rows past the caches. */
-bool stored_past(const struct task *t, int node);
+void value_put(const struct task *t, int n, int y, const float *from, int64_t rows);
+/* Whether value_put() and gradient_give() store a node's rows past the caches. */
+bool value_past(const struct task *t, int node);
 /* Column sums of rows of the gradient of raw, where the node has a bias. */
-void add_bias(const struct task *t, const void *dy, enum dtype e, int64_t rows);
+void gradient_bias(const struct task *t, const void *dy, enum dtype e, int64_t rows);
 
 /* --- products --- */
 /* By the net's backend, on this thread. */
-static inline void multiply(const struct task *t, const struct product *p)
+static inline void task_multiply(const struct task *t, const struct product *p)
 {
 	t->net->backend[p->element]->multiply(t->p->rooms[p->element][t->thread], p);
 }
@@ -306,44 +306,5 @@ static inline size_t padded(size_t bytes)
 
 /* What op_drop multiplies the value of a row of the pass by, (h, w, ld). */
 void drop_mask(const struct pass *p, int node, int row, float *mask);
-
-/* --- drawing up a net: layers.c calls these; names are torchvision's --- */
-struct builder {
-	struct net *net;
-	int at;                  /* the node that the next layer reads */
-	int gate;                /* and the gate it reads it with, -1: none */
-	int outputs[NODES_MAX];  /* of each row */
-	int row;
-	bool failed;             /* fail() has the sentence */
-};
-struct conv_spec {
-	int out, k, stride, pad;
-	enum act act;
-	bool depthwise;
-	const char *conv, *norm; /* names; norm NULL: a bias instead */
-};
-void build_conv(struct builder *b, const struct conv_spec *s);
-/* Over the channels of every pixel. */
-void build_linear(struct builder *b, int out, enum act act, const char *name);
-void build_maxpool(struct builder *b, int k, int stride, int pad);
-void build_meanpool(struct builder *b);
-void build_squeeze(struct builder *b, int width, enum act inner, enum act outer, const char *first, const char *second);
-/* Pixels as tokens in one row behind the class token, plus the position embedding; names of those two. */
-void build_tokens(struct builder *b, const char *cls, const char *position);
-/* The first token alone. */
-void build_token(struct builder *b);
-void build_layernorm(struct builder *b, const char *name);
-/* Reads queries, keys and values side by side, each of heads parts; only the first queries tokens ask. */
-void build_attention(struct builder *b, int heads, int queries);
-/* Dropout, where the configuration has it. */
-void build_dropout(struct builder *b);
-/* Stochastic depth of the branch that ends here, before its sum; depth: of the block, 0 to 1. */
-void build_drop_path(struct builder *b, double depth);
-/* at + other, then act. */
-void build_sum(struct builder *b, int other, enum act act);
-void build_arch(struct builder *b);   /* all rows of the net's architecture: layers.c */
-void build_vit_patches(struct builder *b, const int *v);   /* of layers.c's table, in layers_vit.c */
-void build_vit_blocks(struct builder *b, const int *v);
-int net_build(struct net *net);       /* nodes and tensors of the whole net, head included */
 
 #endif

@@ -9,7 +9,7 @@ static void copy_output(const struct task *t, float *out)
 
 	for (int n = t->n0; n < t->n1; n++)
 		for (int y = 0; y < x->h; y++) {
-			read_value(t, t->id, -1, n, 1, y, y + 1, t->scratch, F32, x->w);
+			value_read(t, t->id, -1, n, 1, y, y + 1, t->scratch, F32, x->w);
 			for (int i = 0; i < x->w; i++, to += x->c)
 				memcpy(to, (float *)t->scratch + (int64_t)i * x->ld, x->c * sizeof(float));
 		}

@@ -1,5 +1,6 @@
 /* net.c - a net: made, asked, initialised, its tensors copied in and out */
 #include "lib/nn/conv/conv.h"
+#include "lib/nn/model/build.h"
 
 #include "lib/base/rng.h"
 
@@ -170,7 +171,7 @@ struct net *net_new(const struct net_config *c)
 	net->arch = c->arch;
 	net->kernels[F32] = kernels_find(F32);
 	net->kernels[BF16] = kernels_find(BF16);
-	if (check_config(c) < 0 || find_backends(net) < 0 || net_build(net) < 0) {
+	if (check_config(c) < 0 || find_backends(net) < 0 || build_net(net) < 0) {
 		net_free(net);
 		return NULL;
 	}

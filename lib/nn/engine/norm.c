@@ -61,7 +61,7 @@ static void add_image(const struct task *t, int n)
 	float *gate = t->vectors, *pooled = gate + x->ld;
 	double *out = slot_of(t->p, t->sums, 0);
 
-	image_vectors(t, n, gate, pooled);
+	gradient_image(t, n, gate, pooled);
 	for (int i = 0; i < 2; i++)
 		for (int c = 0; c < x->c; c++)
 			out[i * x->ld + c] += (d ? (double)gate[c] * d[i * x->ld + c] : 0) +
@@ -108,14 +108,14 @@ static double pixels_of(const struct pass *p, const struct node *x)
 
 /* --- scale and shift --- */
 
-struct affine affine_of(const struct task *t, int node)
+struct affine norm_affine(const struct task *t, int node)
 {
 	const struct state *s = &t->p->state[node];
 
 	if (!s->scale)
 		return (struct affine){ 0 };
-	return (struct affine){ own(t, s->scale), own(t, s->shift), s->xscale ? own(t, s->xscale) : NULL,
-		s->xshift ? own(t, s->xshift) : NULL };
+	return (struct affine){ norm_own(t, s->scale), norm_own(t, s->shift), s->xscale ? norm_own(t, s->xscale) : NULL,
+		s->xshift ? norm_own(t, s->xshift) : NULL };
 }
 
 static void set_channel(const struct walk *w, int c, double mean, double istd)
@@ -124,10 +124,10 @@ static void set_channel(const struct walk *w, int c, double mean, double istd)
 	const struct state *s = &w->t.p->state[w->t.id];
 	float gamma = w->t.params[x->gamma + c], beta = w->t.params[x->beta + c];
 
-	own(&w->t, s->scale)[c] = (float)(gamma * istd);
-	own(&w->t, s->shift)[c] = (float)(beta - gamma * mean * istd);
-	own(&w->t, s->xscale)[c] = (float)istd;
-	own(&w->t, s->xshift)[c] = (float)(-mean * istd);
+	norm_own(&w->t, s->scale)[c] = (float)(gamma * istd);
+	norm_own(&w->t, s->shift)[c] = (float)(beta - gamma * mean * istd);
+	norm_own(&w->t, s->xscale)[c] = (float)istd;
+	norm_own(&w->t, s->xshift)[c] = (float)(-mean * istd);
 }
 
 /* Variances are handed out unbiased, as PyTorch's running ones are. */
@@ -169,8 +169,8 @@ void norm_bias(const struct walk *w)
 	const struct state *s = &w->t.p->state[w->t.id];
 
 	for (int c = 0; c < x->c; c++) {
-		own(&w->t, s->scale)[c] = 1;
-		own(&w->t, s->shift)[c] = w->t.params[x->bias + c];
+		norm_own(&w->t, s->scale)[c] = 1;
+		norm_own(&w->t, s->shift)[c] = w->t.params[x->bias + c];
 	}
 }
 
@@ -181,15 +181,15 @@ void norm_settle(const struct walk *w, int node, int slot)
 	const struct node *x = &w->t.net->nodes[node];
 	const struct state *s = &w->t.p->state[node];
 	double n = pixels_of(w->t.p, x);
-	float *out = own(&w->t, s->c);
+	float *out = norm_own(&w->t, s->c);
 
 	for (int c = 0; c < x->c; c++) {
-		double dz = total(w, slot, c), dots = total(w, slot, x->ld + c), istd = own(&w->t, s->xscale)[c];
+		double dz = total(w, slot, c), dots = total(w, slot, x->ld + c), istd = norm_own(&w->t, s->xscale)[c];
 		double scale = w->t.params[x->gamma + c] * istd;
 
 		out[c] = (float)scale;
 		out[x->ld + c] = (float)(-scale * istd * dots / n);
-		out[2 * x->ld + c] = (float)(-scale * (dz + own(&w->t, s->xshift)[c] * dots) / n);
+		out[2 * x->ld + c] = (float)(-scale * (dz + norm_own(&w->t, s->xshift)[c] * dots) / n);
 		if (w->t.thread == 0) {
 			w->grads[x->beta + c] += (float)dz;
 			w->grads[x->gamma + c] += (float)dots;

@@ -6,15 +6,15 @@ bool value_is_raw(const struct node *x, int gate, enum dtype e)
 	return !x->op->read && x->gamma < 0 && x->bias < 0 && x->act == ACT_NONE && gate < 0 && x->store == e;
 }
 
-void read_vector(const struct task *t, int node, int n, float *dst)
+void value_vector(const struct task *t, int node, int n, float *dst)
 {
 	const struct node *x = &t->net->nodes[node];
-	struct affine f = affine_of(t, node);
+	struct affine f = norm_affine(t, node);
 
-	kernels_of(t, node)->read_wide(dst, raw_at(t, node, n, 0), 1, x->ld, &f, NULL, x->act, false);
+	kernels_of(t, node)->read_wide(dst, value_at(t, node, n, 0), 1, x->ld, &f, NULL, x->act, false);
 }
 
-struct stretch stretch_of(const struct node *x, int images, int y0, int y1, int pitch, bool by_image)
+struct stretch value_stretch(const struct node *x, int images, int y0, int y1, int pitch, bool by_image)
 {
 	bool dense = pitch == x->w;
 
@@ -30,10 +30,10 @@ void value_rows(const struct kernels *k, enum dtype store, enum dtype e, void *d
 		k->read_wide(dst, src, rows, ld, f, gate, act, false);
 }
 
-void read_value(const struct task *t, int node, int gate, int n, int images, int y0, int y1, void *dst, enum dtype e, int pitch)
+void value_read(const struct task *t, int node, int gate, int n, int images, int y0, int y1, void *dst, enum dtype e, int pitch)
 {
 	const struct node *x = &t->net->nodes[node];
-	struct stretch s = stretch_of(x, images, y0, y1, pitch, gate >= 0);
+	struct stretch s = value_stretch(x, images, y0, y1, pitch, gate >= 0);
 	int64_t step = (int64_t)s.images * s.rows * pitch * x->ld;
 	struct affine f;
 
@@ -43,17 +43,17 @@ void read_value(const struct task *t, int node, int gate, int n, int images, int
 	}
 	if (x->store == F32 && e == BF16) {
 		for (int i = n; i < n + images; i++, dst = element_at(dst, e, (int64_t)pitch * x->ld)) {
-			read_value(t, node, gate, i, 1, y0, y1, pixel_room(t), F32, pitch);
+			value_read(t, node, gate, i, 1, y0, y1, pixel_room(t), F32, pitch);
 			t->net->kernels[e]->narrow(dst, pixel_room(t), x->ld);
 		}
 		return;
 	}
-	f = affine_of(t, node);
+	f = norm_affine(t, node);
 	for (int i = n; i < n + images; i += s.images) {
 		if (gate >= 0)
-			read_vector(t, gate, i, t->vectors);
+			value_vector(t, gate, i, t->vectors);
 		for (int y = y0; y < y1; y += s.rows, dst = element_at(dst, e, step))
-			value_rows(kernels_of(t, node), x->store, e, dst, raw_at(t, node, i, y), (int64_t)s.images * s.rows * x->w,
+			value_rows(kernels_of(t, node), x->store, e, dst, value_at(t, node, i, y), (int64_t)s.images * s.rows * x->w,
 				  x->ld, &f, gate >= 0 ? t->vectors : NULL, x->act);
 	}
 }
@@ -89,7 +89,7 @@ struct tile tile_values(const struct task *t, const struct chunk *c, void *base,
 	int yb = whole ? in->h : MIN(in->h, (c->y1 - 1) * x->stride - x->pad + x->k);
 	struct tile tile = { base, e, c->images, yb - ya, ya, x->pad, tile_width(x, in), in->ld };
 
-	read_value(t, x->in[0], x->gate, c->n, c->images, ya, yb, tile_at(&tile, 0, ya, 0), e, tile.w);
+	value_read(t, x->in[0], x->gate, c->n, c->images, ya, yb, tile_at(&tile, 0, ya, 0), e, tile.w);
 	return tile;
 }
 
@@ -102,7 +102,7 @@ struct tile tile_values(const struct task *t, const struct chunk *c, void *base,
 #define CACHED_BYTES (4 << 20)
 #define REWRITTEN_BYTES (12 << 20)
 
-bool stored_past(const struct task *t, int node)
+bool value_past(const struct task *t, int node)
 {
 	const struct node *x = &t->net->nodes[node];
 	int64_t bytes = (int64_t)(t->n1 - t->n0) * x->h * x->w * x->ld * (int64_t)element_size(x->store);
@@ -110,14 +110,14 @@ bool stored_past(const struct task *t, int node)
 	return bytes > (t->p->grad ? CACHED_BYTES : REWRITTEN_BYTES);
 }
 
-void put(const struct task *t, int n, int y, const float *from, int64_t rows)
+void value_put(const struct task *t, int n, int y, const float *from, int64_t rows)
 {
 	const struct node *x = t->x;
 	float *origin = t->vectors, *sum = origin + x->ld, *squares = sum + x->ld;
 	bool summed = x->gamma >= 0 && t->p->mode != NET_EVAL;
 
-	kernels_of(t, t->id)->put(raw_at(t, t->id, n, y), from, rows, x->ld, origin, summed ? sum : NULL, squares,
-				 stored_past(t, t->id));
+	kernels_of(t, t->id)->put(value_at(t, t->id, n, y), from, rows, x->ld, origin, summed ? sum : NULL, squares,
+				 value_past(t, t->id));
 	if (summed)
 		norm_add_rows(t, rows, origin, sum, squares);
 }

@@ -54,69 +54,75 @@ struct adamw {
 	float scale, beta1, rest1, beta2, rest2, wd, rate, root, eps;
 };
 
-/* What is void is of the table's elements; "_wide" writes floats instead. */
+/*
+ * Every kernel, declared once: TYPED(type, name, arguments) is made for each type of element, and what is void in it is of those; its
+ * "_wide" writes floats instead. FLAT(...) has floats only.
+ */
+#define KERNELS(TYPED, FLAT) \
+	/* dst = act(z) * gate; gate (ld) or NULL. */ \
+	TYPED(void, read, (void *dst, const void *src, int64_t rows, int ld, const struct affine *f, \
+		const float *gate, enum act act)) \
+	/* The same, or += when add. */ \
+	TYPED(void, read_wide, (float *dst, const void *src, int64_t rows, int ld, const struct affine *f, \
+		const float *gate, enum act act, bool add)) \
+	/* u8 pixels to (x/255 - mean)/std given as scale and shift of each channel; n pixels of 3. */ \
+	TYPED(void, read_view, (void *dst, const uint8_t *src, int64_t n, const float scale[3], const float shift[3])) \
+	/* Stores floats (src NULL: dst has them already); where sum is not NULL, also column sums of x - origin and of its square, x as \
+	 * stored, origin its first row, (ld) each: the origin keeps the variance exact. past: past the caches. */ \
+	TYPED(void, put, (void *dst, const float *src, int64_t rows, int ld, float *origin, float *sum, \
+		float *squares, bool past)) \
+	/* dst = c[0]*d + c[1]*raw + c[2]: the gradient through batch norm; c is (3, ld). */ \
+	TYPED(void, grad, (void *dst, const void *d, const void *raw, int64_t rows, int ld, const float *c)) \
+	TYPED(void, grad_wide, (float *dst, const void *d, const void *raw, int64_t rows, int ld, const float *c)) \
+	/* The same with d = gate*d + pooled*act'(z), where gate (NULL: 1), pooled (ld) and d (NULL: 0) are of one image. */ \
+	TYPED(void, grad_pooled, (void *dst, const void *d, const void *raw, int64_t rows, int ld, const float *c, \
+		const struct affine *f, enum act act, const float *gate, const float *pooled)) \
+	TYPED(void, grad_pooled_wide, (float *dst, const void *d, const void *raw, int64_t rows, int ld, \
+		const float *c, const struct affine *f, enum act act, const float *gate, const float *pooled)) \
+	/* d = (part, d + part when add, d where part is NULL) * act'(z); where f has xhat, adds to the column sums of the new d \
+	 * (sum) and of d*xhat (dots), and where gates is not NULL, of (d before act') * act(z). past: past the caches. */ \
+	TYPED(void, finish, (void *d, const float *part, bool add, const void *raw, int64_t rows, int ld, \
+		const struct affine *f, enum act act, float *sum, float *dots, float *gates, bool past)) \
+	/* Column sums over one image of act(z), and where slopes is not NULL of act'(z) and act'(z)*xhat; (ld) each, added. */ \
+	TYPED(void, pool, (const void *raw, int64_t rows, int ld, const struct affine *f, enum act act, float *sum, \
+		float *slopes, float *dots)) \
+	/* Every row less its mean, over its standard deviation, times gamma, plus beta, (c) each, any alignment. */ \
+	TYPED(void, layernorm, (void *dst, const float *src, int64_t rows, int c, int ld, const float *gamma, \
+		const float *beta, float eps)) \
+	/* n floats to elements, any alignment. */ \
+	TYPED(void, narrow, (void *dst, const float *src, int64_t n)) \
+	/* --- what follows has floats only --- */ \
+	/* dst = max over the k*k pixels at tap[] (NULL: outside), all of ld channels. */ \
+	FLAT(void, max, (float *dst, const float *const *tap, int taps, int ld)) \
+	/* The first tap that holds the maximum gets d added: to[t] beside tap[t]. */ \
+	FLAT(void, max_back, (const float *d, const float *const *tap, float *const *to, int taps, int ld)) \
+	/* One row of outputs; rows and out_row are not looked at. */ \
+	FLAT(void, depthwise, (const struct dw_rows *r)) \
+	/* Gradient of one row of kw weights, added to: the sum over all pixels of out (the gradient) times in. in's rows are \
+	 * in_row apart from one output row to the next. */ \
+	FLAT(void, depthwise_weight, (const struct dw_rows *r, float *weight)) \
+	/* weight: (kh * STEM_TAPS, ld), from the first row of taps on. */ \
+	FLAT(void, stem, (const struct stem_rows *r, const float *weight)) \
+	/* Gradient of those weights, added to; out is that of the pixels. */ \
+	FLAT(void, stem_weight, (const struct stem_rows *r, float *weight)) \
+	/* dst = gradient of x, the rows normalised, for dy; adds to the gradients of gamma and beta. */ \
+	FLAT(void, layernorm_back, (float *dst, const float *dy, const float *x, int64_t rows, int c, int ld, \
+		const float *gamma, float eps, float *d_gamma, float *d_beta)) \
+	/* In place, of the first n elements of every row: softmax(scale * x), zeros behind them; narrow (rows, ld): the same as bf16, or NULL. */ \
+	FLAT(void, softmax, (float *x, int rows, int n, int ld, float scale, uint16_t *narrow)) \
+	/* From the gradient of the probabilities p to that of x, in place, or, where narrow is not NULL, there. */ \
+	FLAT(void, softmax_back, (float *d, const float *p, int rows, int n, int ld, float scale, uint16_t *narrow)) \
+	/* out += in; flat. */ \
+	FLAT(void, add, (float *out, const float *in, int64_t n)) \
+	/* Sum of (a*x + b*y)^2. */ \
+	FLAT(double, squares, (int64_t n, double a, const float *x, double b, const float *y)) \
+	FLAT(void, sgd, (const struct sgd *s, int64_t n, float *w, const float *g, float *v)) \
+	FLAT(void, adamw, (const struct adamw *s, int64_t n, float *w, const float *g, float *m, float *v)) \
+	FLAT(void, ema, (int64_t n, float m, const float *query, float *key))
+
+#define KERNEL_MEMBER(type, name, arguments) type (*name)arguments;
 struct kernels {
-	/* dst = act(z) * gate; gate (ld) or NULL. */
-	void (*read)(void *dst, const void *src, int64_t rows, int ld, const struct affine *f, const float *gate, enum act act);
-	/* The same, or += when add. */
-	void (*read_wide)(float *dst, const void *src, int64_t rows, int ld, const struct affine *f, const float *gate,
-			  enum act act, bool add);
-	/* u8 pixels to (x/255 - mean)/std given as scale and shift of each channel; n pixels of 3. */
-	void (*read_view)(void *dst, const uint8_t *src, int64_t n, const float scale[3], const float shift[3]);
-	/* Stores floats (src NULL: dst has them already); where sum is not NULL, also column sums of x - origin and of its square, x as
-	 * stored, origin its first row, (ld) each: the origin keeps the variance exact. past: past the caches. */
-	void (*put)(void *dst, const float *src, int64_t rows, int ld, float *origin, float *sum, float *squares, bool past);
-	/* dst = c[0]*d + c[1]*raw + c[2]: the gradient through batch norm; c is (3, ld). */
-	void (*grad)(void *dst, const void *d, const void *raw, int64_t rows, int ld, const float *c);
-	void (*grad_wide)(float *dst, const void *d, const void *raw, int64_t rows, int ld, const float *c);
-	/* The same with d = gate*d + pooled*act'(z), where gate (NULL: 1), pooled (ld) and d (NULL: 0) are of one image. */
-	void (*grad_pooled)(void *dst, const void *d, const void *raw, int64_t rows, int ld, const float *c,
-			    const struct affine *f, enum act act, const float *gate, const float *pooled);
-	void (*grad_pooled_wide)(float *dst, const void *d, const void *raw, int64_t rows, int ld, const float *c,
-				 const struct affine *f, enum act act, const float *gate, const float *pooled);
-	/* d = (part, d + part when add, d where part is NULL) * act'(z); where f has xhat, adds to the column sums of the new d
-	 * (sum) and of d*xhat (dots), and where gates is not NULL, of (d before act') * act(z). past: past the caches. */
-	void (*finish)(void *d, const float *part, bool add, const void *raw, int64_t rows, int ld, const struct affine *f,
-		       enum act act, float *sum, float *dots, float *gates, bool past);
-	/* Column sums over one image of act(z), and where slopes is not NULL of act'(z) and act'(z)*xhat; (ld) each, added. */
-	void (*pool)(const void *raw, int64_t rows, int ld, const struct affine *f, enum act act, float *sum, float *slopes,
-		     float *dots);
-
-	/* Every row less its mean, over its standard deviation, times gamma, plus beta, (c) each, any alignment. */
-	void (*layernorm)(void *dst, const float *src, int64_t rows, int c, int ld, const float *gamma, const float *beta,
-			  float eps);
-	/* n floats to elements, any alignment. */
-	void (*narrow)(void *dst, const float *src, int64_t n);
-
-	/* --- what follows has floats only --- */
-
-	/* dst = max over the k*k pixels at tap[] (NULL: outside), all of ld channels. */
-	void (*max)(float *dst, const float *const *tap, int taps, int ld);
-	/* The first tap that holds the maximum gets d added: to[t] beside tap[t]. */
-	void (*max_back)(const float *d, const float *const *tap, float *const *to, int taps, int ld);
-	/* One row of outputs; rows and out_row are not looked at. */
-	void (*depthwise)(const struct dw_rows *r);
-	/* Gradient of one row of kw weights, added to: the sum over all pixels of out (the gradient) times in. in's rows are
-	 * in_row apart from one output row to the next. */
-	void (*depthwise_weight)(const struct dw_rows *r, float *weight);
-	/* weight: (kh * STEM_TAPS, ld), from the first row of taps on. */
-	void (*stem)(const struct stem_rows *r, const float *weight);
-	/* Gradient of those weights, added to; out is that of the pixels. */
-	void (*stem_weight)(const struct stem_rows *r, float *weight);
-	/* dst = gradient of x, the rows normalised, for dy; adds to the gradients of gamma and beta. */
-	void (*layernorm_back)(float *dst, const float *dy, const float *x, int64_t rows, int c, int ld, const float *gamma,
-			       float eps, float *d_gamma, float *d_beta);
-	/* In place, of the first n elements of every row: softmax(scale * x), zeros behind them; narrow (rows, ld): the same as bf16, or NULL. */
-	void (*softmax)(float *x, int rows, int n, int ld, float scale, uint16_t *narrow);
-	/* From the gradient of the probabilities p to that of x, in place, or, where narrow is not NULL, there. */
-	void (*softmax_back)(float *d, const float *p, int rows, int n, int ld, float scale, uint16_t *narrow);
-	/* out += in; flat. */
-	void (*add)(float *out, const float *in, int64_t n);
-	/* Sum of (a*x + b*y)^2. */
-	double (*squares)(int64_t n, double a, const float *x, double b, const float *y);
-	void (*sgd)(const struct sgd *s, int64_t n, float *w, const float *g, float *v);
-	void (*adamw)(const struct adamw *s, int64_t n, float *w, const float *g, float *m, float *v);
-	void (*ema)(int64_t n, float m, const float *query, float *key);
+	KERNELS(KERNEL_MEMBER, KERNEL_MEMBER)
 };
 
 /* For F32 or BF16. */

@@ -363,34 +363,8 @@ INLINE vector act_slope(enum act a, vector z)
 	}
 
 /* Defined in the files below for each set, and for each type of element; kernels_table.c puts them together. */
-void TYPED(read)(void *, const void *, int64_t, int, const struct affine *, const float *, enum act);
-void TYPED(read_wide)(float *, const void *, int64_t, int, const struct affine *, const float *, enum act, bool);
-void TYPED(read_view)(void *, const uint8_t *, int64_t, const float[3], const float[3]);
-void TYPED(put)(void *, const float *, int64_t, int, float *, float *, float *, bool);
-void TYPED(grad)(void *, const void *, const void *, int64_t, int, const float *);
-void TYPED(grad_wide)(float *, const void *, const void *, int64_t, int, const float *);
-void TYPED(grad_pooled)(void *, const void *, const void *, int64_t, int, const float *, const struct affine *, enum act,
-			const float *, const float *);
-void TYPED(grad_pooled_wide)(float *, const void *, const void *, int64_t, int, const float *, const struct affine *, enum act,
-			     const float *, const float *);
-void TYPED(finish)(void *, const float *, bool, const void *, int64_t, int, const struct affine *, enum act, float *, float *,
-		   float *, bool);
-void TYPED(pool)(const void *, int64_t, int, const struct affine *, enum act, float *, float *, float *);
-void TYPED(narrow)(void *, const float *, int64_t);
-void ISA(max)(float *, const float *const *, int, int);
-void ISA(max_back)(const float *, const float *const *, float *const *, int, int);
-void ISA(depthwise)(const struct dw_rows *);
-void ISA(depthwise_weight)(const struct dw_rows *, float *);
-void ISA(stem)(const struct stem_rows *, const float *);
-void ISA(stem_weight)(const struct stem_rows *, float *);
-void TYPED(layernorm)(void *, const float *, int64_t, int, int, const float *, const float *, float);
-void ISA(layernorm_back)(float *, const float *, const float *, int64_t, int, int, const float *, float, float *, float *);
-void ISA(softmax)(float *, int, int, int, float, uint16_t *);
-void ISA(softmax_back)(float *, const float *, int, int, int, float, uint16_t *);
-void ISA(add)(float *, const float *, int64_t);
-double ISA(squares)(int64_t, double, const float *, double, const float *);
-void ISA(sgd)(const struct sgd *, int64_t, float *, const float *, float *);
-void ISA(adamw)(const struct adamw *, int64_t, float *, const float *, float *, float *);
-void ISA(ema)(int64_t, float, const float *, float *);
+#define TYPED_PROTOTYPE(type, name, arguments) type TYPED(name)arguments;
+#define FLAT_PROTOTYPE(type, name, arguments) type ISA(name)arguments;
+KERNELS(TYPED_PROTOTYPE, FLAT_PROTOTYPE)
 
 #endif

@@ -1,5 +1,5 @@
 /* build.c - drawing up a net: layers become nodes and named tensors */
-#include "lib/nn/engine/engine.h"
+#include "lib/nn/model/build.h"
 
 #include <math.h>
 
@@ -281,7 +281,7 @@ static int check_drops(const struct net *net)
 	return 0;
 }
 
-int net_build(struct net *net)
+int build_net(struct net *net)
 {
 	struct builder b = { .net = net, .gate = -1 };
 

@@ -4,7 +4,7 @@
  * Names, shapes and initialisation are torchvision's (0.14). To add a layer: its number in arch.h, a function and one line of
  * layers[].
  */
-#include "lib/nn/engine/engine.h"
+#include "lib/nn/model/build.h"
 
 /* --- layers for every family --- */
 

@@ -1,5 +1,5 @@
 /* layers_vit.c - the layers of vision transformers (Dosovitskiy et al. 2021; Touvron et al. 2021): names and shapes are timm's */
-#include "lib/nn/engine/engine.h"
+#include "lib/nn/model/build.h"
 
 void build_vit_patches(struct builder *b, const int *v)
 {

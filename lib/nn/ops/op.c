@@ -2,10 +2,10 @@
 #include "lib/nn/engine/engine.h"
 
 #define OP_ROW(name) &op_##name,
-const struct op *const ops[] = { OPS(OP_ROW) };
-const int ops_count = ARRAY_SIZE(ops);
+const struct op *const op_list[] = { OPS(OP_ROW) };
+const int op_count = ARRAY_SIZE(op_list);
 
-struct cost cost_filters(const struct node *x, enum dtype element)
+struct cost op_cost_filters(const struct node *x, enum dtype element)
 {
 	double pixels = (double)x->h * x->w;
 

@@ -73,7 +73,7 @@ static struct heads open_heads(const struct task *t, bool grad)
 static void matmul(const struct task *t, bool trans_a, bool trans_b, int m, int n, int k, const void *a, int lda, const void *b,
 		   int ldb, float *c, int ldc)
 {
-	multiply(t, &(struct product){ .element = t->x->factor, .trans_a = trans_a, .trans_b = trans_b, .m = m, .n = n, .k = k,
+	task_multiply(t, &(struct product){ .element = t->x->factor, .trans_a = trans_a, .trans_b = trans_b, .m = m, .n = n, .k = k,
 			.a = a, .lda = lda, .b = b, .ldb = ldb, .c = c, .ldc = ldc });
 }
 
@@ -96,13 +96,13 @@ static void attention_forward(struct task *t)
 	struct heads h = open_heads(t, false);
 
 	for (int n = t->n0; n < t->n1; n++) {
-		read_value(t, t->x->in[0], -1, n, 1, 0, t->in->h, h.in, h.e, t->in->w);
+		value_read(t, t->x->in[0], -1, n, 1, 0, t->in->h, h.in, h.e, t->in->w);
 		for (int at = 0; at < t->x->c; at += h.d) {
 			const void *p = probabilities(t, &h, at);
 
 			matmul(t, false, false, h.queries, h.d, h.keys, p, h.pitch, part_of(t, &h, 2, at), h.ld, h.values + at, h.out);
 		}
-		put(t, n, 0, h.values, h.queries);
+		value_put(t, n, 0, h.values, h.queries);
 	}
 }
 
@@ -126,11 +126,11 @@ static void attention_backward(struct task *t)
 
 	memset(h.in_grad, 0, (size_t)h.keys * h.ld * sizeof(float));   /* who asks nothing gets none */
 	for (int n = t->n0; n < t->n1; n++) {
-		read_value(t, t->x->in[0], -1, n, 1, 0, t->in->h, h.in, h.e, t->in->w);
-		read_gradient(t, n, 1, 0, t->x->h, h.d_out, h.e, t->x->w);
+		value_read(t, t->x->in[0], -1, n, 1, 0, t->in->h, h.in, h.e, t->in->w);
+		gradient_read(t, n, 1, 0, t->x->h, h.d_out, h.e, t->x->w);
 		for (int at = 0; at < t->x->c; at += h.d)
 			head_backward(t, &h, at);
-		give(t, 0, n, 1, 0, t->in->h, h.in_grad);
+		gradient_give(t, 0, n, 1, 0, t->in->h, h.in_grad);
 	}
 }
 

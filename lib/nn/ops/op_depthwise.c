@@ -56,7 +56,7 @@ static size_t depthwise_scratch(const struct node *x, const struct node *in, boo
 
 static struct chunk bands(const struct task *t, const struct plan *p)
 {
-	struct chunk c = chunks(t, t->x->h, t->x->w, t->x->h * t->x->w);
+	struct chunk c = chunk_over(t, t->x->h, t->x->w, t->x->h * t->x->w);
 
 	c.rows = p->band;
 	c.group = 1;
@@ -93,14 +93,14 @@ static void depthwise_forward(struct task *t)
 	struct plan p = plan_depthwise(x, t->in);
 	float *weight = (float *)t->scratch, *values = weight + 3 * x->k * x->k * x->ld;
 	float *results = values + (int64_t)p.in_rows * p.in_w * x->ld;
-	bool there = x->store == F32 && !stored_past(t, t->id);
+	bool there = x->store == F32 && !value_past(t, t->id);
 	int ky, kx, kh, kw = inside_row(x, t->in->w, &kx);
 
 	pad_weights(x, t->params + x->weight, weight);
 	clear_values(t, &p, values);
 	for (struct chunk c = bands(t, &p); chunk_next(&c);) {
 		struct tile in = tile_values(t, &c, values, F32);
-		float *out = there ? raw_at(t, t->id, c.n, c.y0) : results;
+		float *out = there ? value_at(t, t->id, c.n, c.y0) : results;
 
 		for (int y = c.y0; y < c.y1; y++) {
 			kh = inside(y * x->stride - x->pad, x->k, t->in->h, &ky);
@@ -117,7 +117,7 @@ static void depthwise_forward(struct task *t)
 						   .kw = kw,
 						   .ld = x->ld });
 		}
-		put(t, c.n, c.y0, there ? NULL : out, (int64_t)(c.y1 - c.y0) * x->w);
+		value_put(t, c.n, c.y0, there ? NULL : out, (int64_t)(c.y1 - c.y0) * x->w);
 	}
 }
 
@@ -173,9 +173,9 @@ static void input_rows(const struct task *t, const struct chunk *c, const struct
 {
 	const struct node *x = t->x;
 	int y0 = c->y0 * x->stride, y1 = c->y1 == x->h ? t->in->h : c->y1 * x->stride;
-	bool there = t->in->store == F32 && x->first[0] && !stored_past(t, x->in[0]);
+	bool there = t->in->store == F32 && x->first[0] && !value_past(t, x->in[0]);
 
-	rows = there ? d_at(t, x->in[0], c->n, y0) : rows;
+	rows = there ? gradient_at(t, x->in[0], c->n, y0) : rows;
 
 	for (int y = y0; y < y1; y++) {
 		const float *phase = weight;
@@ -185,7 +185,7 @@ static void input_rows(const struct task *t, const struct chunk *c, const struct
 			phase += (int64_t)phase_of(x, p).count * x->k * x->ld;
 		input_row(t, d, y, phase, rows + (int64_t)(y - y0) * t->in->w * x->ld);
 	}
-	give(t, 0, c->n, 1, y0, y1, there ? NULL : rows);
+	gradient_give(t, 0, c->n, 1, y0, y1, there ? NULL : rows);
 }
 
 static void weight_rows(const struct task *t, const struct chunk *c, const struct tile *in, const struct tile *d, float *weight)
@@ -222,7 +222,7 @@ static struct tile gradient_tile(const struct task *t, const struct plan *p, con
 	int ya = MAX(0, c->y0 - x->k), yb = MIN(x->h, c->y1 + x->k);
 	struct tile tile = { (char *)scratch, F32, 1, yb - ya, ya, p->d_left, p->d_w, x->ld };
 
-	read_gradient(t, c->n, 1, ya, yb, tile_at(&tile, 0, ya, 0), F32, tile.w);
+	gradient_read(t, c->n, 1, ya, yb, tile_at(&tile, 0, ya, 0), F32, tile.w);
 	return tile;
 }
 
@@ -243,7 +243,7 @@ static void depthwise_backward(struct task *t)
 		struct tile in = tile_values(t, &c, values, F32), d = gradient_tile(t, &p, &c, gradients);
 
 		for (int y = c.y0; y < c.y1; y++)
-			add_bias(t, tile_at(&d, 0, y, 0), F32, x->w);
+			gradient_bias(t, tile_at(&d, 0, y, 0), F32, x->w);
 		weight_rows(t, &c, &in, &d, sum);
 		input_rows(t, &c, &d, phases, results);
 	}
@@ -255,7 +255,7 @@ static void depthwise_backward(struct task *t)
 static struct cost depthwise_cost(const struct node *x, const struct node *in)
 {
 	(void)in;
-	return cost_filters(x, F32);
+	return op_cost_filters(x, F32);
 }
 
 const struct op op_depthwise = {

@@ -50,10 +50,10 @@ static void drop_forward(struct task *t)
 	float *value = (float *)t->scratch, *mask = value + floats(x);
 
 	for (int n = t->n0; n < t->n1; n++) {
-		read_value(t, x->in[0], -1, n, 1, 0, x->h, value, F32, x->w);
+		value_read(t, x->in[0], -1, n, 1, 0, x->h, value, F32, x->w);
 		if (t->p->mode != NET_EVAL)
 			drop(t, n, mask, value);
-		put(t, n, 0, value, (int64_t)x->h * x->w);
+		value_put(t, n, 0, value, (int64_t)x->h * x->w);
 	}
 }
 
@@ -63,9 +63,9 @@ static void drop_backward(struct task *t)
 	float *gradient = (float *)t->scratch, *mask = gradient + floats(x);
 
 	for (int n = t->n0; n < t->n1; n++) {
-		read_gradient(t, n, 1, 0, x->h, gradient, F32, x->w);
+		gradient_read(t, n, 1, 0, x->h, gradient, F32, x->w);
 		drop(t, n, mask, gradient);
-		give(t, 0, n, 1, 0, x->h, gradient);
+		gradient_give(t, 0, n, 1, 0, x->h, gradient);
 	}
 }
 

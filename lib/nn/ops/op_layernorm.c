@@ -17,15 +17,15 @@ static size_t layernorm_scratch(const struct node *x, const struct node *in, boo
 static void layernorm_read(const struct task *t, int node, int n, int images, int y0, int y1, void *dst, enum dtype e, int pitch)
 {
 	const struct node *x = &t->net->nodes[node], *in = &t->net->nodes[x->in[0]];
-	struct affine f = affine_of(t, x->in[0]);
-	struct stretch s = stretch_of(x, images, y0, y1, pitch, false);
+	struct affine f = norm_affine(t, x->in[0]);
+	struct stretch s = value_stretch(x, images, y0, y1, pitch, false);
 	int64_t rows = (int64_t)s.images * s.rows * x->w, count;
 
 	for (int i = n; i < n + images; i += s.images)
 		for (int y = y0; y < y1; y += s.rows, dst = element_at(dst, e, rows / x->w * pitch * x->ld))
 			for (int64_t r = 0; r < rows; r += count) {
 				count = MIN(VECTORS, rows - r);
-				kernels_of(t, x->in[0])->read_wide(t->vectors, element_at(raw_at(t, x->in[0], i, y), in->store, r * x->ld),
+				kernels_of(t, x->in[0])->read_wide(t->vectors, element_at(value_at(t, x->in[0], i, y), in->store, r * x->ld),
 								   count, x->ld, &f, NULL, in->act, false);
 				t->net->kernels[e]->layernorm(element_at(dst, e, r * x->ld), t->vectors, count, x->c, x->ld,
 							      t->params + x->weight, t->params + x->bias, (float)t->net->bn_eps);
@@ -42,13 +42,13 @@ static void layernorm_backward(struct task *t)
 	memset(gradient, 0, rows * x->ld * sizeof(float));   /* the padding too */
 	for (int n = t->n0; n < t->n1; n++) {
 		memset(gamma, 0, 2 * x->ld * sizeof(float));
-		read_value(t, x->in[0], -1, n, 1, 0, x->h, values, F32, x->w);
-		read_gradient(t, n, 1, 0, x->h, dy, F32, x->w);
+		value_read(t, x->in[0], -1, n, 1, 0, x->h, values, F32, x->w);
+		gradient_read(t, n, 1, 0, x->h, dy, F32, x->w);
 		t->net->kernels[F32]->layernorm_back(gradient, dy, values, rows, x->c, x->ld,
 						t->params + x->weight, (float)t->net->bn_eps, gamma, beta);
 		t->net->kernels[F32]->add(t->weight_grad, gamma, x->c);
 		t->net->kernels[F32]->add(t->bias_grad, beta, x->c);
-		give(t, 0, n, 1, 0, x->h, gradient);
+		gradient_give(t, 0, n, 1, 0, x->h, gradient);
 	}
 }
 

@@ -20,8 +20,8 @@ static void mean_image(const struct task *t, int n, float *out, float *slopes)
 {
 	const struct node *in = t->in;
 	int node = t->x->in[0];
-	struct affine f = affine_of(t, node);
-	const void *raw = raw_at(t, node, n, 0);
+	struct affine f = norm_affine(t, node);
+	const void *raw = value_at(t, node, n, 0);
 	int64_t rows = (int64_t)in->h * in->w;
 	float *part = t->vectors;
 
@@ -45,7 +45,7 @@ static void mean_forward(struct task *t)
 	float *slopes = t->p->mode == NET_TRAIN ? t->p->state[t->x->in[0]].slopes : NULL;
 
 	for (int n = t->n0; n < t->n1; n++)
-		mean_image(t, n, raw_at(t, t->id, n, 0), slopes ? slopes + (int64_t)n * 2 * t->in->ld : NULL);
+		mean_image(t, n, value_at(t, t->id, n, 0), slopes ? slopes + (int64_t)n * 2 * t->in->ld : NULL);
 }
 
 static void mean_backward(struct task *t)
@@ -57,13 +57,13 @@ static void mean_backward(struct task *t)
 	if (in->pool == t->id)
 		return;              /* the input reads this gradient itself */
 	for (int n = t->n0; n < t->n1; n++) {
-		const float *d = d_at(t, t->id, n, 0);
+		const float *d = gradient_at(t, t->id, n, 0);
 
 		for (int i = 0; i < MIN(band, in->h) * in->w; i++)
 			for (int c = 0; c < in->ld; c++)
 				rows[(int64_t)i * in->ld + c] = d[c] / size;
 		for (int y = 0; y < in->h; y += band)
-			give(t, 0, n, 1, y, MIN(in->h, y + band), rows);
+			gradient_give(t, 0, n, 1, y, MIN(in->h, y + band), rows);
 	}
 }
 
@@ -106,7 +106,7 @@ static size_t max_scratch(const struct node *x, const struct node *in, bool grad
 
 static struct chunk max_chunks(const struct task *t)
 {
-	struct chunk c = chunks(t, t->x->h, t->x->w, MAX(1, max_target(t->in)));
+	struct chunk c = chunk_over(t, t->x->h, t->x->w, MAX(1, max_target(t->in)));
 
 	c.group = 1;
 	return c;
@@ -137,7 +137,7 @@ static void read_band(const struct task *t, const struct chunk *c)
 {
 	int yb = MIN(t->in->h, (c->y1 - 1) * t->x->stride - t->x->pad + t->x->k);
 
-	read_value(t, t->x->in[0], -1, c->n, 1, band_start(t, c), yb, t->scratch, F32, t->in->w);
+	value_read(t, t->x->in[0], -1, c->n, 1, band_start(t, c), yb, t->scratch, F32, t->in->w);
 }
 
 static void max_forward(struct task *t)
@@ -155,7 +155,7 @@ static void max_forward(struct task *t)
 
 				t->net->kernels[F32]->max(out, (const float *const *)tap, taps, x->ld);
 			}
-		put(t, c.n, c.y0, output, (int64_t)(c.y1 - c.y0) * x->w);
+		value_put(t, c.n, c.y0, output, (int64_t)(c.y1 - c.y0) * x->w);
 	}
 }
 
@@ -192,9 +192,9 @@ static void max_backward(struct task *t)
 		kept = c.y0 ? kept : 0;
 		memset(band + kept * row, 0, (MAX(end, done) - start - kept) * row * sizeof(float));
 		read_band(t, &c);
-		read_gradient(t, c.n, 1, c.y0, c.y1, output, F32, x->w);
+		gradient_read(t, c.n, 1, c.y0, c.y1, output, F32, x->w);
 		add_windows(t, &c, input, output, band, start);
-		give(t, 0, c.n, 1, start, done, band);
+		gradient_give(t, 0, c.n, 1, start, done, band);
 		kept = MAX(0, end - done);
 		memmove(band, band + (done - start) * row, kept * row * sizeof(float));
 	}

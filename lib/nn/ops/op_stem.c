@@ -53,7 +53,7 @@ static struct stem_room open_room(const struct task *t)
 
 static struct chunk bands(const struct task *t)
 {
-	struct chunk c = chunks(t, t->x->h, t->x->w, stem_target(t->x));
+	struct chunk c = chunk_over(t, t->x->h, t->x->w, stem_target(t->x));
 
 	c.rows = MIN(c.rows, stem_band(t->x));
 	c.group = 1;
@@ -88,7 +88,7 @@ static void stem_forward(struct task *t)
 
 			t->net->kernels[F32]->stem(&rows, r.weight + (int64_t)ky * STEM_TAPS * x->ld);
 		}
-		put(t, c.n, c.y0, r.out, (int64_t)(c.y1 - c.y0) * x->w);
+		value_put(t, c.n, c.y0, r.out, (int64_t)(c.y1 - c.y0) * x->w);
 	}
 }
 
@@ -102,8 +102,8 @@ static void stem_backward(struct task *t)
 	for (struct chunk c = bands(t); chunk_next(&c);) {
 		memset(r.sum, 0, sizeof(float) * TAPS * x->ld);
 		r.view = tile_values(t, &c, r.view.base, F32);
-		read_gradient(t, c.n, 1, c.y0, c.y1, r.out, F32, x->w);
-		add_bias(t, r.out, F32, (int64_t)(c.y1 - c.y0) * x->w);
+		gradient_read(t, c.n, 1, c.y0, c.y1, r.out, F32, x->w);
+		gradient_bias(t, r.out, F32, (int64_t)(c.y1 - c.y0) * x->w);
 		for (int y = c.y0; y < c.y1; y++) {
 			struct stem_rows rows = row_of(t, &c, &r, y, &ky);
 
@@ -117,7 +117,7 @@ static void stem_backward(struct task *t)
 static struct cost stem_cost(const struct node *x, const struct node *in)
 {
 	(void)in;
-	return cost_filters(x, F32);
+	return op_cost_filters(x, F32);
 }
 
 const struct op op_stem = {

@@ -18,16 +18,16 @@ static void sum_forward(struct task *t)
 	const struct node *x = t->x;
 	float *sum = (float *)t->scratch;
 
-	for (struct chunk c = chunks(t, x->h, x->w, sum_target(x)); chunk_next(&c);) {
+	for (struct chunk c = chunk_over(t, x->h, x->w, sum_target(x)); chunk_next(&c);) {
 		int64_t rows = (int64_t)c.images * (c.y1 - c.y0) * x->w;
 
 		for (int s = 0; s < 2; s++) {
-			struct affine f = affine_of(t, x->in[s]);
+			struct affine f = norm_affine(t, x->in[s]);
 
-			kernels_of(t, x->in[s])->read_wide(sum, raw_at(t, x->in[s], c.n, c.y0), rows, x->ld, &f, NULL,
+			kernels_of(t, x->in[s])->read_wide(sum, value_at(t, x->in[s], c.n, c.y0), rows, x->ld, &f, NULL,
 							   t->net->nodes[x->in[s]].act, s > 0);
 		}
-		put(t, c.n, c.y0, sum, rows);
+		value_put(t, c.n, c.y0, sum, rows);
 	}
 }
 
@@ -36,15 +36,15 @@ static void sum_backward(struct task *t)
 	const struct node *x = t->x;
 	float *d = (float *)t->scratch;
 
-	for (struct chunk c = chunks(t, x->h, x->w, sum_target(x)); chunk_next(&c);) {
-		read_gradient(t, c.n, c.images, c.y0, c.y1, d, F32, x->w);
+	for (struct chunk c = chunk_over(t, x->h, x->w, sum_target(x)); chunk_next(&c);) {
+		gradient_read(t, c.n, c.images, c.y0, c.y1, d, F32, x->w);
 		for (int s = 0; s < 2; s++) {
-			bool shared = d_at(t, x->in[s], c.n, 0) == d_at(t, t->id, c.n, 0);
+			bool shared = gradient_at(t, x->in[s], c.n, 0) == gradient_at(t, t->id, c.n, 0);
 
 			if (!shared)
-				give(t, s, c.n, c.images, c.y0, c.y1, d);
+				gradient_give(t, s, c.n, c.images, c.y0, c.y1, d);
 			else if (x->last[s])
-				give(t, s, c.n, c.images, c.y0, c.y1, NULL);
+				gradient_give(t, s, c.n, c.images, c.y0, c.y1, NULL);
 		}
 	}
 }

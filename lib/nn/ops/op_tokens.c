@@ -25,10 +25,10 @@ static void tokens_forward(struct task *t)
 	for (int n = t->n0; n < t->n1; n++) {
 		memset(tokens, 0, x->ld * sizeof(float));
 		memcpy(tokens, cls, x->c * sizeof(float));
-		read_value(t, x->in[0], -1, n, 1, 0, t->in->h, tokens + x->ld, F32, t->in->w);
+		value_read(t, x->in[0], -1, n, 1, 0, t->in->h, tokens + x->ld, F32, t->in->w);
 		for (int i = 0; i < x->w; i++)
 			t->net->kernels[F32]->add(tokens + (int64_t)i * x->ld, position + (int64_t)i * x->c, x->c);
-		put(t, n, 0, tokens, x->w);
+		value_put(t, n, 0, tokens, x->w);
 	}
 }
 
@@ -38,11 +38,11 @@ static void tokens_backward(struct task *t)
 	float *cls = t->weight_grad, *position = cls + x->c, *d = (float *)t->scratch;
 
 	for (int n = t->n0; n < t->n1; n++) {
-		read_gradient(t, n, 1, 0, x->h, d, F32, x->w);
+		gradient_read(t, n, 1, 0, x->h, d, F32, x->w);
 		t->net->kernels[F32]->add(cls, d, x->c);
 		for (int i = 0; i < x->w; i++)
 			t->net->kernels[F32]->add(position + (int64_t)i * x->c, d + (int64_t)i * x->ld, x->c);
-		give(t, 0, n, 1, 0, t->in->h, d + x->ld);
+		gradient_give(t, 0, n, 1, 0, t->in->h, d + x->ld);
 	}
 }
 
@@ -66,8 +66,8 @@ static size_t token_scratch(const struct node *x, const struct node *in, bool gr
 static void token_forward(struct task *t)
 {
 	for (int n = t->n0; n < t->n1; n++) {
-		read_value(t, t->x->in[0], -1, n, 1, 0, 1, t->scratch, F32, t->in->w);
-		put(t, n, 0, (float *)t->scratch, 1);
+		value_read(t, t->x->in[0], -1, n, 1, 0, 1, t->scratch, F32, t->in->w);
+		value_put(t, n, 0, (float *)t->scratch, 1);
 	}
 }
 
@@ -75,8 +75,8 @@ static void token_backward(struct task *t)
 {
 	memset(t->scratch, 0, image_bytes(t->in));
 	for (int n = t->n0; n < t->n1; n++) {
-		read_gradient(t, n, 1, 0, 1, t->scratch, F32, 1);
-		give(t, 0, n, 1, 0, t->in->h, (float *)t->scratch);
+		gradient_read(t, n, 1, 0, 1, t->scratch, F32, 1);
+		gradient_give(t, 0, n, 1, 0, t->in->h, (float *)t->scratch);
 	}
 }
 

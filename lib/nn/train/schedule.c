@@ -1,5 +1,5 @@
 /* schedule.c - learning-rate schedules: a factor of the base rate */
-#include "lib/nn/train/optim.h"
+#include "lib/nn/train/optimiser.h"
 
 #include <math.h>
 

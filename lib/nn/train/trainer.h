@@ -23,7 +23,7 @@
 
 #include "lib/nn/engine/meter.h"
 #include "lib/nn/train/model.h"
-#include "lib/nn/train/optim.h"
+#include "lib/nn/train/optimiser.h"
 #include "lib/nn/train/statistics.h"
 
 #define TRAINER_VIEWS 8

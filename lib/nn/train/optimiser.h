@@ -1,5 +1,5 @@
 /*
- * optim.h - optimisers over all parameters at once, clipping, learning-rate schedules, the moving average
+ * optimiser.h - optimisers over all parameters at once, clipping, learning-rate schedules, the moving average
  *
  * With w a tensor of the network, g its gradient (scaled by the clip below), wd the weight decay, all f32, state from zero:
  *
@@ -46,7 +46,7 @@ struct optim {
 	/* One step; scale: of the gradient, from clipping; step counts from 0. */
 	void (*step)(struct optimiser *o, double lr, double scale, int64_t step, float *w, const float *g);
 };
-extern const struct table optim_table;
+extern const struct table optimiser_table;
 
 /* An optimiser at work on the flat parameters of a net. */
 struct optimiser {

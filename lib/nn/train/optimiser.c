@@ -1,4 +1,4 @@
-#include "lib/nn/train/optim.h"
+#include "lib/nn/train/optimiser.h"
 #include "lib/nn/kernels/kernels.h"
 
 #include <math.h>
@@ -135,7 +135,7 @@ static const struct optim optims[] = {
 	{ { "lars", "sgd with steps in proportion to each tensor, for large batches", lars_params }, 1, { "momentum", NULL }, lars_step },
 	{ { "adamw", "Adam with decoupled weight decay", adamw_params }, 2, { "exp_avg", "exp_avg_sq" }, adamw_step },
 };
-const struct table optim_table = TABLE("optimiser", optims);
+const struct table optimiser_table = TABLE("optimiser", optims);
 
 /* --- an optimiser at work --- */
 

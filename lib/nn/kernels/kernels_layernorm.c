@@ -1,4 +1,4 @@
-/* kernels_norm.c - layer norm (Ba et al. 2016, eq. 4) */
+/* kernels_layernorm.c - layer norm (Ba et al. 2016, eq. 4) */
 #include "lib/nn/kernels/kernels_rows.h"
 
 INLINE void layernorm_row(stored *dst, const float *src, int c, int ld, const float *gamma, const float *beta, float eps)
