@@ -63,12 +63,12 @@ bool view_name(const char *name, const char *prefix, int views, int *view);
 /* Answers with a fault that says which option would make a name that nobody gives. */
 int refuse_name(const char *name);
 
-/* --- run.c, resume.c: the folder of a run --- */
+/* --- rundir.c, resume.c: the folder of a run --- */
 
-#define RUN_CHECKPOINT "checkpoint.safetensors"
-#define RUN_PREVIOUS "checkpoint.previous.safetensors"
+#define RUNDIR_CHECKPOINT "checkpoint.safetensors"
+#define RUNDIR_PREVIOUS "checkpoint.previous.safetensors"
 
-struct run {
+struct rundir {
 	const char *dir;            /* NULL: nothing is saved */
 	int lock;
 	int64_t step;               /* steps done: the next one's number */
@@ -87,22 +87,22 @@ struct run {
 
 /* Locks the folder (made when missing) and reads its checkpoint into t, unless fresh. facts: of this line; those of the
  * checkpoint must be the same. A damaged checkpoint is named, and the one before it taken. */
-int run_open(struct run *u, const char *dir, bool fresh, struct trainer *t, const struct record *facts, const char *lineage);
+int rundir_open(struct rundir *u, const char *dir, bool fresh, struct trainer *t, const struct record *facts, const char *lineage);
 /* The open of a stage that connects later (the loss): refused when it has other facts than the checkpoint, or lacks some of them. */
-int run_check(struct run *u, const struct record *open);
+int rundir_check(struct rundir *u, const struct record *open);
 /* Refuses a gradient to be saved that lacks state which the last save had. */
-int run_expect(const struct run *u, const struct record *grad);
+int rundir_expect(const struct rundir *u, const struct record *grad);
 /* Writes checkpoint.safetensors, the one before it becoming checkpoint.previous.safetensors, then model.safetensors. grad: brings the
  * loss's state. */
-int run_save(struct run *u, struct trainer *t, const struct record *grad);
+int rundir_save(struct rundir *u, struct trainer *t, const struct record *grad);
 /* Puts the previous checkpoint in the place of one that turned out to be of no use; whether there was one. */
-bool run_step_back(struct run *u);
-void run_close(struct run *u);
+bool rundir_step_back(struct rundir *u);
+void rundir_close(struct rundir *u);
 
-/* The pieces of run_open(). A path is freed by the caller; 1 when a checkpoint was read, 0 when there is none, -1. */
-char *run_path(const struct run *u, const char *file);
+/* The pieces of rundir_open(). A path is freed by the caller; 1 when a checkpoint was read, 0 when there is none, -1. */
+char *rundir_path(const struct rundir *u, const char *file);
 /* Ends the lineage with the loss's command, up to the end of its line. */
-void run_command(struct run *u, const char *command);
-int run_resume(struct run *u, struct trainer *t);
+void rundir_command(struct rundir *u, const char *command);
+int rundir_resume(struct rundir *u, struct trainer *t);
 
 #endif

@@ -12,14 +12,14 @@ static bool is_fact(const char *name)
 }
 
 /* The schedule of the rate is laid over all epochs: a run of more is no longer run of the same kind. */
-static int refuse_length(const struct run *u, const char *path, const char *saved, const char *value)
+static int refuse_length(const struct rundir *u, const char *path, const char *saved, const char *value)
 {
 	return fail_code(EXIT_USAGE, "'%s' is of a run of %s epochs, this line asks for %s, and the rate follows the whole schedule: give augment"
 			 " --epochs %s to go on with it, or start a run of %s from its weights: encode -w %s/model.safetensors and another -o", path,
 			 saved, value, saved, value, u->dir);
 }
 
-static int refuse_fact(const struct run *u, const char *path, const char *name, const char *saved, const char *value)
+static int refuse_fact(const struct rundir *u, const char *path, const char *name, const char *saved, const char *value)
 {
 	if (strcmp(name, "epochs") == 0)
 		return refuse_length(u, path, saved, value);
@@ -28,7 +28,7 @@ static int refuse_fact(const struct run *u, const char *path, const char *name, 
 }
 
 /* Compares the facts that both name; the checkpoint keeps them as texts. */
-static int check_facts(const struct run *u, const char *path, const struct tensors *f)
+static int check_facts(const struct rundir *u, const char *path, const struct tensors *f)
 {
 	for (int i = 0; i < u->facts->scalar_count; i++) {
 		const struct scalar *s = &u->facts->scalars[i];
@@ -44,7 +44,7 @@ static int check_facts(const struct run *u, const char *path, const struct tenso
 enum { LOSS_FACTS = RECORD_CLIENT_FACTS + 1 }; /* an open's, and the empty name of a loss that gave none */
 
 /* What no stage in front names was the loss's: it has yet to come, and name it. */
-static int keep_facts(struct run *u, const char *path, const struct tensors *f)
+static int keep_facts(struct rundir *u, const char *path, const struct tensors *f)
 {
 	for (int i = 0; i < f->meta_count; i++)
 		if (is_fact(f->meta[i].key) && strlen(f->meta[i].key) < SCALAR_NAME && !record_scalar(u->facts, f->meta[i].key) &&
@@ -56,7 +56,7 @@ static int keep_facts(struct run *u, const char *path, const struct tensors *f)
 	return 0;
 }
 
-static int check_loss_fact(const struct run *u, const struct record *open, const struct scalar *s, const char *path)
+static int check_loss_fact(const struct rundir *u, const struct record *open, const struct scalar *s, const char *path)
 {
 	const struct scalar *named = record_scalar(open, s->name);
 	char saved[SCALAR_TEXT], value[SCALAR_TEXT] = "";
@@ -71,7 +71,7 @@ static int check_loss_fact(const struct run *u, const struct record *open, const
 }
 
 /* The loss may not say otherwise of what the stages in front have fixed. */
-static int check_agreement(const struct run *u, const struct record *open)
+static int check_agreement(const struct rundir *u, const struct record *open)
 {
 	for (int i = 0; i < open->scalar_count; i++) {
 		const struct scalar *s = &open->scalars[i], *fixed = is_fact(s->name) ? record_scalar(u->facts, s->name) : NULL;
@@ -86,9 +86,9 @@ static int check_agreement(const struct run *u, const struct record *open)
 	return 0;
 }
 
-int run_check(struct run *u, const struct record *open)
+int rundir_check(struct rundir *u, const struct record *open)
 {
-	char *path = u->dir ? run_path(u, RUN_CHECKPOINT) : NULL;
+	char *path = u->dir ? rundir_path(u, RUNDIR_CHECKPOINT) : NULL;
 	int r = 0;
 
 	for (int i = 0; r == 0 && i < u->loss->scalar_count; i++)
@@ -96,7 +96,7 @@ int run_check(struct run *u, const struct record *open)
 	if (r == 0)
 		r = check_agreement(u, open);
 	if (r == 0) {
-		run_command(u, record_text(open, "command", ""));
+		rundir_command(u, record_text(open, "command", ""));
 		record_copy_facts(u->facts, open);
 		if (!record_scalar(u->facts, "fact.loss")) /* one that gives no name has the empty one */
 			record_set_text(u->facts, "fact.loss", "");
@@ -109,7 +109,7 @@ int run_check(struct run *u, const struct record *open)
 
 enum found { ABSENT, TAKEN, DAMAGED, REFUSED };
 
-static int keep_state(struct run *u, const char *path, const struct tensors *f)
+static int keep_state(struct rundir *u, const char *path, const struct tensors *f)
 {
 	for (int i = 0; i < f->count; i++) {
 		const struct tensor *t = &f->tensors[i];
@@ -128,7 +128,7 @@ static int keep_state(struct run *u, const char *path, const struct tensors *f)
 }
 
 /* Should the model be written again before the loss is there, it says what the checkpoint says. */
-static void keep_command(struct run *u, const struct tensors *f)
+static void keep_command(struct rundir *u, const struct tensors *f)
 {
 	const char *saved = tensors_meta(f, "lineage");
 
@@ -136,7 +136,7 @@ static void keep_command(struct run *u, const struct tensors *f)
 		if (*c == '\n')
 			saved = strchr(saved, '\n') ? strchr(saved, '\n') + 1 : NULL;
 	if (saved)
-		run_command(u, saved);
+		rundir_command(u, saved);
 }
 
 static void note_changes(const struct tensors *f, const struct record *facts)
@@ -151,7 +151,7 @@ static void note_changes(const struct tensors *f, const struct record *facts)
 	}
 }
 
-static enum found take(struct run *u, const char *path, const struct tensors *f, struct trainer *t)
+static enum found take(struct rundir *u, const char *path, const struct tensors *f, struct trainer *t)
 {
 	const char *text = tensors_meta(f, "step");
 	int64_t step;
@@ -177,7 +177,7 @@ static enum found take(struct run *u, const char *path, const struct tensors *f,
 	return TAKEN;
 }
 
-static enum found read_checkpoint(struct run *u, const char *path, struct trainer *t)
+static enum found read_checkpoint(struct rundir *u, const char *path, struct trainer *t)
 {
 	struct tensors f;
 	enum found r;
@@ -194,9 +194,9 @@ static enum found read_checkpoint(struct run *u, const char *path, struct traine
 }
 
 /* Of a checkpoint that is no use, or is not there: cause says why. */
-static enum found read_previous(struct run *u, const char *cause, struct trainer *t)
+static enum found read_previous(struct rundir *u, const char *cause, struct trainer *t)
 {
-	char *path = run_path(u, RUN_PREVIOUS);
+	char *path = rundir_path(u, RUNDIR_PREVIOUS);
 	enum found r = read_checkpoint(u, path, t);
 
 	if (r == TAKEN)
@@ -209,9 +209,9 @@ static enum found read_previous(struct run *u, const char *cause, struct trainer
 	return r;
 }
 
-int run_resume(struct run *u, struct trainer *t)
+int rundir_resume(struct rundir *u, struct trainer *t)
 {
-	char *path = run_path(u, RUN_CHECKPOINT), *previous = run_path(u, RUN_PREVIOUS), *cause;
+	char *path = rundir_path(u, RUNDIR_CHECKPOINT), *previous = rundir_path(u, RUNDIR_PREVIOUS), *cause;
 	enum found r = read_checkpoint(u, path, t);
 
 	u->whole = r == TAKEN;

@@ -98,7 +98,7 @@ static int check_query(struct training *r, const float *q, int64_t n)
 	if (!saved)
 		return -1;
 	cause = xstrdup(why());
-	if (run_step_back(&r->run))
+	if (rundir_step_back(&r->run))
 		fail("%s; the checkpoint before it has taken the place of the last one, which is of no use: the same line goes on from there", cause);
 	else
 		fail("%s; the checkpoint is of no use: give --fresh to start over", cause);
@@ -343,7 +343,7 @@ static int save_step(struct training *r, const struct record *grad)
 		free(cause);
 		return blame(r);
 	}
-	return run_save(&r->run, &r->t, grad);
+	return rundir_save(&r->run, &r->t, grad);
 }
 
 int train_step(struct training *r, const struct request *q)
@@ -370,7 +370,7 @@ int train_step(struct training *r, const struct request *q)
 	meter_spent(r->t.meter, METER_LOSS);
 	if (result <= 0)
 		return result < 0 ? -1 : fail_code(EXIT_GONE, "the loss ended before the run did");
-	if (check_grad(r, &g, step) < 0 || (save && run_expect(&r->run, g.record) < 0) || apply(r, g.record, step) < 0)
+	if (check_grad(r, &g, step) < 0 || (save && rundir_expect(&r->run, g.record) < 0) || apply(r, g.record, step) < 0)
 		return -1;
 	r->run.step = step + 1;
 	if (save && save_step(r, g.record) < 0)

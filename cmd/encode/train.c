@@ -151,7 +151,7 @@ static int prepare(struct training *r)
 	lineage = record_new(KIND_SCHEMA);
 	stage_describe(r->s, lineage);
 	text = record_long_text(lineage, "lineage");
-	result = run_open(&r->run, r->o->out, r->o->fresh, &r->t, r->schema, text);
+	result = rundir_open(&r->run, r->o->out, r->o->fresh, &r->t, r->schema, text);
 	free(text);
 	record_free(lineage);
 	if (result == 0 && !r->o->out)
@@ -178,7 +178,7 @@ static int run_steps(struct training *r)
 
 	while (r->run.step < r->end && (result = stage_next(r->s, &q)) > 0) {
 		if (q.record->kind == KIND_OPEN) {
-			if (run_check(&r->run, q.record) < 0 || stage_answer(r->s, &q, r->schema) < 0)
+			if (rundir_check(&r->run, q.record) < 0 || stage_answer(r->s, &q, r->schema) < 0)
 				return -1;
 			continue;
 		}
@@ -203,7 +203,7 @@ static int nothing_to_do(struct training *r)
 	note("'%s' is finished: %lld steps are done, nothing was written", r->run.dir, (long long)r->run.step);
 	if (result <= 0)
 		return result;
-	return run_check(&r->run, q.record) < 0 ? -1 : stage_answer(r->s, &q, r->schema);
+	return rundir_check(&r->run, q.record) < 0 ? -1 : stage_answer(r->s, &q, r->schema);
 }
 
 /* A network of a slow momentum, evaluated after a short run, is normalised by the statistics that it was born with. */
@@ -242,7 +242,7 @@ int train(struct stage *s, const struct options *o)
 
 	if (r.t.meter)
 		meter_print(r.t.meter, stderr);
-	run_close(&r.run);
+	rundir_close(&r.run);
 	trainer_release(&r.t);
 	record_free(r.schema);
 	step_release(&r);

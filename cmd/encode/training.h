@@ -17,7 +17,7 @@ struct training {
 	struct stage *s;
 	const struct options *o;
 	struct trainer t;
-	struct run run;
+	struct rundir run;
 	struct record *schema;
 	int view_count, batch, parts;           /* parts: of a step, with BN statistics of their own */
 	int64_t steps_per_epoch, end, save_every;

@@ -1,4 +1,4 @@
-/* run.c - the folder of a run: lock, checkpoint.safetensors (everything) and the one before it, model.safetensors (what others load) */
+/* rundir.c - the folder of a run: lock, checkpoint.safetensors (everything), the one before, model.safetensors (for others) */
 #include "cmd/encode/encode.h"
 
 #include "lib/base/progress.h"
@@ -51,12 +51,12 @@ static int lock_folder(const char *dir)
 	return fd;
 }
 
-char *run_path(const struct run *u, const char *file)
+char *rundir_path(const struct rundir *u, const char *file)
 {
 	return xasprintf("%s/%s", u->dir, file);
 }
 
-void run_command(struct run *u, const char *command)
+void rundir_command(struct rundir *u, const char *command)
 {
 	int n = (int)strcspn(command, "\n");
 
@@ -71,7 +71,7 @@ void run_command(struct run *u, const char *command)
 
 /* --- writing --- */
 
-static int metadata(const struct run *u, const struct trainer *t, struct metadata *m, char (*values)[SCALAR_TEXT])
+static int metadata(const struct rundir *u, const struct trainer *t, struct metadata *m, char (*values)[SCALAR_TEXT])
 {
 	const struct net_config *c = &t->c.net;
 	const struct record *f = u->facts;
@@ -100,7 +100,7 @@ static int metadata(const struct run *u, const struct trainer *t, struct metadat
 }
 
 /* size, mean and std stand a second time under the short names that -w reads. */
-static int model_metadata(const struct run *u, struct metadata *m, int n, char (*values)[SCALAR_TEXT])
+static int model_metadata(const struct rundir *u, struct metadata *m, int n, char (*values)[SCALAR_TEXT])
 {
 	static const char *const names[] = { "fact.size", "fact.mean", "fact.std" };
 
@@ -133,12 +133,12 @@ static int add_counters(struct tensor *tensors, int n, int64_t *steps)
 	return count;
 }
 
-static int write_model(struct run *u, struct trainer *t)
+static int write_model(struct rundir *u, struct trainer *t)
 {
 	static char values[META_MAX][SCALAR_TEXT];
 	struct metadata meta[META_MAX];
 	int64_t steps = u->step;
-	char *path = run_path(u, "model.safetensors");
+	char *path = rundir_path(u, "model.safetensors");
 	int n = model_collect(t->net, "", t->params, t->buffers, u->staging, u->tensors), m = metadata(u, t, meta, values), r;
 
 	n = add_counters(u->tensors, n, &steps);
@@ -148,11 +148,11 @@ static int write_model(struct run *u, struct trainer *t)
 	return r;
 }
 
-static int write_checkpoint(struct run *u, struct trainer *t, const struct record *grad)
+static int write_checkpoint(struct rundir *u, struct trainer *t, const struct record *grad)
 {
 	static char values[META_MAX][SCALAR_TEXT];
 	struct metadata meta[META_MAX];
-	char *path = run_path(u, RUN_CHECKPOINT), *previous = run_path(u, RUN_PREVIOUS);
+	char *path = rundir_path(u, RUNDIR_CHECKPOINT), *previous = rundir_path(u, RUNDIR_PREVIOUS);
 	int n = trainer_collect(t, u->staging, u->tensors), m = metadata(u, t, meta, values), r;
 
 	for (int i = 0; i < grad->tensor_count; i++)
@@ -166,7 +166,7 @@ static int write_checkpoint(struct run *u, struct trainer *t, const struct recor
 	return r;
 }
 
-int run_expect(const struct run *u, const struct record *grad)
+int rundir_expect(const struct rundir *u, const struct record *grad)
 {
 	for (int i = 0; i < u->brings->name_count; i++)
 		if (!record_find(grad, u->brings->names[i]))
@@ -175,7 +175,7 @@ int run_expect(const struct run *u, const struct record *grad)
 	return 0;
 }
 
-static void remember_names(struct run *u, const struct record *grad)
+static void remember_names(struct rundir *u, const struct record *grad)
 {
 	record_reset(u->brings, KIND_WANT);
 	for (int i = 0; i < grad->tensor_count; i++)
@@ -183,7 +183,7 @@ static void remember_names(struct run *u, const struct record *grad)
 			record_name(u->brings, grad->tensors[i].name);
 }
 
-static int refuse_save(const struct run *u)
+static int refuse_save(const struct rundir *u)
 {
 	char *cause = xstrdup(why());
 
@@ -195,7 +195,7 @@ static int refuse_save(const struct run *u)
 	return -1;
 }
 
-int run_save(struct run *u, struct trainer *t, const struct record *grad)
+int rundir_save(struct rundir *u, struct trainer *t, const struct record *grad)
 {
 	if (!u->dir)
 		return 0;
@@ -209,9 +209,9 @@ int run_save(struct run *u, struct trainer *t, const struct record *grad)
 	return write_model(u, t) < 0 ? refuse_save(u) : 0;
 }
 
-bool run_step_back(struct run *u)
+bool rundir_step_back(struct rundir *u)
 {
-	char *path = run_path(u, RUN_CHECKPOINT), *previous = run_path(u, RUN_PREVIOUS);
+	char *path = rundir_path(u, RUNDIR_CHECKPOINT), *previous = rundir_path(u, RUNDIR_PREVIOUS);
 	bool done = u->whole && rename(previous, path) == 0;
 
 	free(path);
@@ -220,9 +220,9 @@ bool run_step_back(struct run *u)
 }
 
 /* A process killed between the two files leaves an older model: write it again from the checkpoint. */
-static int refresh_model(struct run *u, struct trainer *t)
+static int refresh_model(struct rundir *u, struct trainer *t)
 {
-	char *path = run_path(u, "model.safetensors");
+	char *path = rundir_path(u, "model.safetensors");
 	struct tensors f;
 	bool current = false;
 	int64_t step = -1;
@@ -239,12 +239,12 @@ static int refresh_model(struct run *u, struct trainer *t)
 
 /* --- life cycle --- */
 
-int run_open(struct run *u, const char *dir, bool fresh, struct trainer *t, const struct record *facts, const char *lineage)
+int rundir_open(struct rundir *u, const char *dir, bool fresh, struct trainer *t, const struct record *facts, const char *lineage)
 {
 	int r;
 
-	*u = (struct run){ .dir = dir, .lock = -1, .fresh = fresh, .facts = record_new(KIND_SCHEMA), .loss = record_new(KIND_SCHEMA),
-			   .state = record_new(KIND_SCHEMA), .brings = record_new(KIND_WANT) };
+	*u = (struct rundir){ .dir = dir, .lock = -1, .fresh = fresh, .facts = record_new(KIND_SCHEMA), .loss = record_new(KIND_SCHEMA),
+			      .state = record_new(KIND_SCHEMA), .brings = record_new(KIND_WANT) };
 	u->lineage = xstrdup(lineage);
 	u->front = strlen(lineage);
 	u->tensors = xcalloc(trainer_count(t) + RECORD_TENSORS, sizeof(*u->tensors));
@@ -258,11 +258,11 @@ int run_open(struct run *u, const char *dir, bool fresh, struct trainer *t, cons
 	u->lock = lock_folder(dir);
 	if (u->lock < 0)
 		return -1;
-	r = fresh ? 0 : run_resume(u, t);
+	r = fresh ? 0 : rundir_resume(u, t);
 	return r > 0 ? refresh_model(u, t) : r;
 }
 
-void run_close(struct run *u)
+void rundir_close(struct rundir *u)
 {
 	if (u->lock >= 0)
 		close(u->lock);
