@@ -31,7 +31,7 @@ F64, F32, BF16 = torch.float64, torch.float32, torch.bfloat16
 ALL_SIZES = ((False, 224), (False, 97), (True, 32), (True, 35))
 PATCHED = {"deit_tiny": ((False, 224), (False, 96), (True, 32))}     # whole patches
 ONE_SIZE = {"mobilenet_v3_small": (False, 97), "mobilenet_v3_large": (True, 35), "mobilenet_v2": (True, 32),
-            "efficientnet_b0": (True, 32), "deit_tiny": (True, 16)}
+            "efficientnet_b0": (True, 32), "shufflenet_v2_x1_0": (True, 32), "deit_tiny": (True, 16)}
 
 
 def sizes(arch):

@@ -108,6 +108,11 @@ def _backbone(arch, small):
         if small:
             model.conv1 = nn.Conv2d(3, 64, 3, stride=1, padding=1, bias=False)
             model.maxpool = nn.Identity()
+    elif arch.startswith("shufflenet"):
+        model.fc = nn.Identity()
+        if small:
+            model.conv1[0].stride = (1, 1)
+            model.maxpool = nn.Identity()
     else:
         model.classifier[-1] = nn.Identity()
         if small:
@@ -230,7 +235,8 @@ def clear_ties(model, views):
         return 0
     for _ in range(30):
         with torch.no_grad():
-            y = body.relu(body.bn1(body.conv1(normalised(views, torch.float64))))
+            y = body.conv1(normalised(views, torch.float64))
+            y = y if isinstance(body.conv1, nn.Sequential) else body.relu(body.bn1(y))
             n, c, h, w = y.shape
             windows = nn.functional.unfold(y, 3, padding=1, stride=2).view(n, c, 9, -1)
             top, where = windows.topk(2, dim=2)

@@ -18,7 +18,7 @@ from sprat_ct import BACKENDS, aligned, check, done, lib, ptr, skip
 import torch
 import torch.nn.functional as F
 
-CONV, DEPTHWISE, LINEAR, MAXPOOL, MEANPOOL, SQUEEZE, SUM, TOKENS, TOKEN, LAYERNORM, ATTENTION = range(11)
+CONV, DEPTHWISE, LINEAR, MAXPOOL, MEANPOOL, SQUEEZE, SUM, TOKENS, TOKEN, LAYERNORM, ATTENTION, _, SHUFFLE, SLICE = range(14)
 NONE, RELU, RELU6, HSWISH, HSIGMOID, SILU, SIGMOID, GELU = range(8)
 ACTS = [lambda z: z, F.relu, F.relu6, F.hardswish, F.hardsigmoid, F.silu, torch.sigmoid, lambda z: F.gelu(z)]
 MEAN = np.float32([0.4, 0.45, 0.5])
@@ -126,6 +126,10 @@ def reference(rows, p, x, mode):
         elif op == LAYERNORM:
             gamma, beta = p[f"row{i}.norm.weight"], p[f"row{i}.norm.bias"]   # of f32 with bfloat16 PyTorch 1.13 has no layer norm
             x = F.layer_norm(x.movedim(1, -1).to(gamma.dtype), x.shape[1:2], gamma, beta, EPS).movedim(-1, 1)
+        elif op == SHUFFLE:
+            x = torch.stack([outputs[v[0]], x], 2).flatten(1, 2)
+        elif op == SLICE:
+            x = x[:, v[0] : v[0] + v[1]]
         elif op == ATTENTION:
             x = attention(x, *v)
         outputs.append(x)
@@ -295,6 +299,12 @@ CASES = [
     ("attention of tokens", [(CONV, 10, 2, 2, 0, NONE, 0), (TOKENS,), (LINEAR, 90, NONE), (ATTENTION, 3, 0)], 14, 10),
     ("attention with one query", [(CONV, 10, 2, 2, 0, NONE, 0), (TOKENS,), (LINEAR, 90, NONE), (ATTENTION, 3, 1)], 14, 10),
     ("attention with five queries", [stem(NONE, 24), (ATTENTION, 1, 5), (LINEAR, 9, NONE)], 7, 5),
+    ("a slice of the channels", [stem(NONE), (SLICE, 3, 7), (CONV, 9, 1, 1, 0, NONE, 1)], 7, 5),
+    ("two slices", [stem(out=40), (SLICE, 0, 9), (CONV, 31, 1, 1, 0, HSWISH, 1), (SLICE, 22, 9), (SUM, 1, NONE)], 7, 5),
+    ("shuffle", [stem(), (CONV, 13, 3, 1, 1, NONE, 1), (SHUFFLE, 0), (CONV, 7, 1, 1, 0, NONE, 1)], 7, 5),
+    ("shuffle as output, in bands", [stem(out=150), (DEPTHWISE, 3, 1, 1, HSWISH, 1), (SHUFFLE, 0)], 41, 38),
+    ("ShuffleNet unit", [stem(RELU, 26), (SLICE, 0, 13), (SHUFFLE, 1), (SLICE, 13, 13), (CONV, 13, 1, 1, 0, RELU, 1),
+                         (DEPTHWISE, 3, 1, 1, NONE, 1), (CONV, 13, 1, 1, 0, RELU, 1), (SHUFFLE, 1), (MEANPOOL,)], 9, 8),
     ("transformer block", [(CONV, 20, 4, 4, 0, NONE, 0), (TOKENS,), (LAYERNORM,), (LINEAR, 60, NONE), (ATTENTION, 4, 0),
                            (LINEAR, 20, NONE), (SUM, 1, NONE), (LAYERNORM,), (LINEAR, 80, GELU), (LINEAR, 20, NONE),
                            (SUM, 6, NONE), (LAYERNORM,)], 24, 20),
@@ -327,7 +337,8 @@ def run_cases():
     for title, rows, h, w in CASES:
         run(title, rows, h, w, 5)
     elsewhere = {"view", "drop"}  # the second in test_drop.py
-    names = ("conv", "depthwise", "conv", "maxpool", "meanpool", "meanpool", "sum", "tokens", "token", "layernorm", "attention")
+    names = ("conv", "depthwise", "conv", "maxpool", "meanpool", "meanpool", "sum", "tokens", "token", "layernorm", "attention", "drop",
+             "shuffle", "slice")
     covered = elsewhere | {"stem" if i == 0 and r[0] == CONV and r[2] == 3 else names[r[0]] for _, rows, _, _ in CASES for i, r in
                            enumerate(rows)}
     names = {lib.nn_op_name(i).decode() for i in range(lib.nn_ops())}

@@ -75,7 +75,8 @@ struct op {
 };
 
 /* Every operation there is. */
-#define OPS(X) X(view) X(conv) X(stem) X(depthwise) X(maxpool) X(meanpool) X(sum) X(tokens) X(token) X(layernorm) X(attention) X(drop)
+#define OPS(X) X(view) X(conv) X(stem) X(depthwise) X(maxpool) X(meanpool) X(sum) X(tokens) X(token) X(layernorm) X(attention) X(drop) X(shuffle) \
+	X(slice)
 #define OP_DECLARE(name) extern const struct op op_##name;
 OPS(OP_DECLARE)
 extern const struct op *const op_list[];
@@ -99,6 +100,7 @@ struct node {
 	int k, stride, pad;
 	int heads;               /* of attention */
 	enum act act;
+	int from;                /* of op_slice: first channel */
 	double drop;             /* of op_drop: probability */
 	bool by_image;           /* ... of a whole image, not of an element */
 	int64_t weight, bias, gamma, beta;   /* in the flat parameters, -1: none */

@@ -32,7 +32,7 @@ struct meter;
 
 struct net_config {
 	const struct arch *arch;
-	bool small;             /* small images: stride 1 in the first convolution (3x3 for ResNet), no max-pool for ResNet */
+	bool small;             /* small images: stride 1 in the first convolution (3x3 for ResNet), no max-pool of ResNet, ShuffleNet */
 	const char *head;       /* "none", "linear" d->dim, "simple" d->d->dim, "wide" d->2d->dim, "deep" d->d->d->dim; ReLU between, no BN */
 	int dim;                /* of the head's output */
 	int height, width;      /* of the views */

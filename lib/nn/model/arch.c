@@ -117,13 +117,22 @@ static const struct row efficientnet_b0[] = {
 	{ LAYER_DROPOUT, { 0 } },
 };
 
+static const struct row shufflenet_v2_x1_0[] = {
+	{ SHUFFLE_STEM, { 24 } },
+	{ SHUFFLE_UNITS, { 116, 4 } },
+	{ SHUFFLE_UNITS, { 232, 8 } },
+	{ SHUFFLE_UNITS, { 464, 4 } },
+	{ SHUFFLE_LAST, { 1024 } },
+	{ LAYER_MEANPOOL, { 0 } },
+};
+
 /* timm's deit_tiny_patch16_224 (Touvron et al. 2021). */
 static const struct row deit_tiny[] = {
 	{ VIT_PATCHES, { 192, 16, 4 } },
 	{ VIT_BLOCKS, { 12, 3, 768 } },
 };
 
-#define ARCH(name, summary, eps, momentum, linear) { { #name, summary, NULL }, name, ARRAY_SIZE(name), eps, momentum, linear }
+#define ARCH(name, summary, eps, momentum, init) { { #name, summary, NULL }, name, ARRAY_SIZE(name), eps, momentum, init }
 static const struct arch archs[] = {
 	ARCH(resnet18, "ResNet-18 (He et al. 2016), feature 512, 11.2 M parameters", 1e-5, 0.1, INIT_UNIFORM),
 	ARCH(resnet34, "ResNet-34 (He et al. 2016), feature 512, 21.3 M parameters", 1e-5, 0.1, INIT_UNIFORM),
@@ -134,6 +143,7 @@ static const struct arch archs[] = {
 	ARCH(mobilenet_v3_large, "MobileNetV3 large (Howard et al. 2019), feature 1280, 4.2 M parameters", 1e-3, 0.01,
 	     INIT_NORMAL),
 	ARCH(efficientnet_b0, "EfficientNet-B0 (Tan and Le 2019), feature 1280, 4.0 M parameters", 1e-5, 0.1, INIT_UNIFORM),
+	ARCH(shufflenet_v2_x1_0, "ShuffleNetV2 (Ma et al. 2018), feature 1024, 1.3 M parameters", 1e-5, 0.1, INIT_DEFAULT),
 	ARCH(deit_tiny, "DeiT-Tiny (Touvron et al. 2021), patches of 16 (small: 4), feature 192, 5.5 M parameters", 1e-6, 0.1, INIT_VIT),
 };
 const struct table arch_table = TABLE("architecture", archs);

@@ -35,6 +35,8 @@ enum {
 	LAYER_LAYERNORM,
 	LAYER_ATTENTION,  /* heads, queries (0: all): self-attention of queries, keys and values side by side */
 	LAYER_DROPOUT,    /* where the configuration asks for it */
+	LAYER_SHUFFLE,    /* row: channels of that earlier row and of the one before, in turn */
+	LAYER_SLICE,      /* first, count: some of the channels */
 	RESNET_STEM,      /* out */
 	BASIC,            /* out, blocks, stride of the first */
 	BOTTLENECK,       /* width, blocks, stride of the first: out is 4 times the width */
@@ -46,6 +48,9 @@ enum {
 	CLASSIFIER,       /* out, act */
 	VIT_PATCHES,      /* width, patch, patch of small images */
 	VIT_BLOCKS,       /* blocks, heads, width of the MLP: ends with the norm of the class token */
+	SHUFFLE_STEM,     /* out */
+	SHUFFLE_UNITS,    /* out, units, of which the first has stride 2 */
+	SHUFFLE_LAST,     /* out */
 	LAYERS
 };
 
@@ -59,6 +64,7 @@ struct row {
 enum init_rule {
 	INIT_UNIFORM,     /* PyTorch's default for linear layers: U(+-1/sqrt(in)), biases too; convolutions normal, fan-out */
 	INIT_NORMAL,      /* linear layers N(0, 0.01), biases 0; convolutions normal, fan-out */
+	INIT_DEFAULT,     /* PyTorch's defaults: linear layers as INIT_UNIFORM, convolutions U(+-1/sqrt(fan-in)) */
 	INIT_VIT,         /* linear layers N(0, 0.02), biases 0; convolutions PyTorch's default: U(+-1/sqrt(fan-in)), biases too */
 };
 
@@ -67,7 +73,7 @@ struct arch {
 	const struct row *rows;
 	int count;
 	double bn_eps, bn_momentum;   /* eps of layer norm too */
-	enum init_rule linear;
+	enum init_rule init;
 };
 
 extern const struct table arch_table;

@@ -70,7 +70,7 @@ static struct init conv_init(const struct builder *b, const int64_t *shape)
 {
 	double taps = (double)shape[2] * shape[3];
 
-	if (b->net->arch->linear == INIT_VIT)
+	if (b->net->arch->init == INIT_VIT || b->net->arch->init == INIT_DEFAULT)
 		return (struct init){ .uniform = 1 / sqrt(shape[1] * taps) };
 	return (struct init){ .normal = sqrt(2 / (shape[0] * taps)) };
 }
@@ -119,9 +119,9 @@ void build_linear(struct builder *b, int out, enum act act, const char *name)
 {
 	struct init uniform = { .uniform = 1 / sqrt(b->net->nodes[b->at].c) };
 
-	if (b->net->arch->linear == INIT_NORMAL)
+	if (b->net->arch->init == INIT_NORMAL)
 		add_linear(b, out, act, name, (struct init){ .normal = 0.01 }, (struct init){ 0 });
-	else if (b->net->arch->linear == INIT_VIT)
+	else if (b->net->arch->init == INIT_VIT)
 		add_linear(b, out, act, name, (struct init){ .normal = 0.02 }, (struct init){ 0 });
 	else
 		add_linear(b, out, act, name, uniform, uniform);
@@ -188,6 +188,25 @@ void build_sum(struct builder *b, int other, enum act act)
 	x = add_node(b, &op_sum, at, a->h, a->w, a->c);
 	x->in[1] = other;
 	x->act = act;
+}
+
+void build_shuffle(struct builder *b, int other)
+{
+	const struct node *a = &b->net->nodes[b->at], *o = &b->net->nodes[other];
+	int at = b->at;
+
+	if (a->h != o->h || a->w != o->w || a->c != o->c)
+		bug("shuffle of %dx%dx%d and %dx%dx%d", a->h, a->w, a->c, o->h, o->w, o->c);
+	add_node(b, &op_shuffle, at, a->h, a->w, 2 * a->c)->in[1] = other;
+}
+
+void build_slice(struct builder *b, int from, int count)
+{
+	const struct node *in = &b->net->nodes[b->at];
+
+	if (b->gate >= 0 || from < 0 || from + count > in->c)
+		bug("channels %d to %d of %d", from, from + count, in->c);
+	add_node(b, &op_slice, b->at, in->h, in->w, count)->from = from;
 }
 
 void build_tokens(struct builder *b, const char *cls, const char *position)

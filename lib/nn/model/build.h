@@ -42,10 +42,18 @@ void build_dropout(struct builder *b);
 void build_drop_path(struct builder *b, double depth);
 /* at + other, then act. */
 void build_sum(struct builder *b, int other, enum act act);
-/* All rows of the net's architecture (layers.c); those of layers_vit.c. */
+/* The channels of another node and of the one at hand, in turn. */
+void build_shuffle(struct builder *b, int other);
+/* count channels from one on. */
+void build_slice(struct builder *b, int from, int count);
+
+/* All rows of the net's architecture (layers.c), and the layers that are in files of their own. */
 void build_arch(struct builder *b);
 void build_vit_patches(struct builder *b, const int *v);
 void build_vit_blocks(struct builder *b, const int *v);
+void build_shuffle_stem(struct builder *b, const int *v);
+void build_shuffle_units(struct builder *b, const int *v);
+void build_shuffle_last(struct builder *b, const int *v);
 
 /* Nodes and tensors of the whole net, head included. -1 after fail(). */
 int build_net(struct net *net);

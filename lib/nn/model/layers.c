@@ -106,6 +106,16 @@ static void dropout(struct builder *b, const int *v)
 	build_dropout(b);
 }
 
+static void shuffle(struct builder *b, const int *v)
+{
+	build_shuffle(b, b->outputs[v[0]]);
+}
+
+static void slice(struct builder *b, const int *v)
+{
+	build_slice(b, v[0], v[1]);
+}
+
 /* --- ResNet --- */
 
 /* Small images (He et al. 2016, sec. 4.2; MoCo's CIFAR code): 3x3, stride 1 and no pooling. */
@@ -337,6 +347,8 @@ static const struct layer layers[] = {
 	[LAYER_LAYERNORM] = { { "layernorm", "layer norm over channels", NULL }, layernorm },
 	[LAYER_ATTENTION] = { { "attention", "self-attention", NULL }, attention },
 	[LAYER_DROPOUT] = { { "dropout", "dropout, if asked for", NULL }, dropout },
+	[LAYER_SHUFFLE] = { { "shuffle", "channels of an earlier row and of the last, in turn", NULL }, shuffle },
+	[LAYER_SLICE] = { { "slice", "some of the channels", NULL }, slice },
 	[RESNET_STEM] = { { "resnet_stem", "7x7/2 and max-pooling, or 3x3", NULL }, resnet_stem },
 	[BASIC] = { { "basic", "ResNet blocks of two 3x3 convolutions", NULL }, basic },
 	[BOTTLENECK] = { { "bottleneck", "ResNet blocks of 1x1, 3x3 and 1x1 convolutions", NULL }, bottleneck },
@@ -348,6 +360,9 @@ static const struct layer layers[] = {
 	[CLASSIFIER] = { { "classifier", "the classifier's hidden layer", NULL }, classifier },
 	[VIT_PATCHES] = { { "vit_patches", "patches as tokens, a class token before them", NULL }, build_vit_patches },
 	[VIT_BLOCKS] = { { "vit_blocks", "pre-norm transformer blocks, the last for the class token alone", NULL }, build_vit_blocks },
+	[SHUFFLE_STEM] = { { "shuffle_stem", "3x3/2 convolution and max-pooling, or 3x3", NULL }, build_shuffle_stem },
+	[SHUFFLE_UNITS] = { { "shuffle_units", "ShuffleNetV2's units", NULL }, build_shuffle_units },
+	[SHUFFLE_LAST] = { { "shuffle_last", "1x1 convolution", NULL }, build_shuffle_last },
 };
 _Static_assert(ARRAY_SIZE(layers) == LAYERS, "a layer has no row");
 
