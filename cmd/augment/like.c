@@ -46,7 +46,8 @@ static int take_options(struct options *o, const struct tensors *f)
 	o->like_data = fact(f, "data");
 	o->like_spec[LIKE_LABELS] = text_of(f, "made.labels");
 	o->like_spec[LIKE_HOLDOUT] = text_of(f, "made.holdout");
-	o->like_print[LIKE_LABELS] = *o->like_spec[LIKE_LABELS] ? fact(f, "labels") : "";   /* without a table it is that of the folders */
+	/* without a table it is that of the folders */
+	o->like_print[LIKE_LABELS] = *o->like_spec[LIKE_LABELS] ? fact(f, "labels") : "";
 	o->like_print[LIKE_HOLDOUT] = fact(f, "holdout");
 	if (!*size || !*o->maker.mean || !*o->maker.std)
 		return fail_code(EXIT_USAGE, "it does not say how it was trained: give --size, --mean and --std");
@@ -85,11 +86,13 @@ static int repeat(const struct options *o, struct dataset *d, int which)
 	if (!*spec)
 		return fail_code(EXIT_USAGE, "'%s' does not say what its run held out: give --holdout FILE|N", o->like);
 	if (parse_int(spec, &n) < 0 && access(spec, R_OK) < 0)
-		return fail("unable to do as '%s' did: its --%s '%s' is not there any more; give --%s FILE", o->like, name, spec, name);
+		return fail("unable to do as '%s' did: its --%s '%s' is not there any more; give --%s FILE", o->like, name, spec,
+			    name);
 	if (apply(d, which, spec) < 0)
 		return -1;
 	if (strcmp(print, o->like_print[which]) != 0)
-		return fail("unable to do as '%s' did: its --%s '%s' says something else now; give --%s FILE", o->like, name, spec, name);
+		return fail("unable to do as '%s' did: its --%s '%s' says something else now; give --%s FILE", o->like, name,
+			    spec, name);
 	return 0;
 }
 

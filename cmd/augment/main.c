@@ -8,32 +8,33 @@
 
 enum { NICENESS = 10, SHARD = 10000 };
 
+#define AT(field) offsetof(struct options, field)
 static const struct option_row rows[] = {
-	{ 'r', "recipe", OPT_CHOICE, offsetof(struct options, maker.recipe), 0, 0, "RECIPE", "how views are made", &recipe_table },
-	{ 0, "size", OPT_INT, offsetof(struct options, maker.size), 0, SIZE_MOST, "N", "pixels a side of a view; 0: the recipe's", NULL },
-	{ 0, "views", OPT_INT, offsetof(struct options, maker.views), 0, MAKER_VIEWS, "N", "views; 0: two, with --eval one", NULL },
-	{ 'b', "batch", OPT_INT, offsetof(struct options, maker.batch), 1, 1 << 20, "N", "images a batch", NULL },
-	{ 'e', "epochs", OPT_INT, offsetof(struct options, maker.epochs), 1, 1e6, "N", "length of the run", NULL },
-	{ 's', "seed", OPT_INT, offsetof(struct options, maker.seed), 0, 1e15, "N", "seed of every draw, here and further down", NULL },
-	{ 0, "eval", OPT_FLAG, offsetof(struct options, maker.eval), 0, 0, NULL, "one pass in order; view0 by the recipe eval", NULL },
-	{ 0, "split", OPT_TEXT, offsetof(struct options, maker.split), 0, 0, "NAME", "train, test or all", NULL },
-	{ '0', "null", OPT_FLAG, offsetof(struct options, list), 0, 0, NULL, "stdin names the files, a NUL after each", NULL },
-	{ 0, "labels", OPT_TEXT, offsetof(struct options, labels), 0, 0, "FILE", "classes: lines of name, tab, class", NULL },
-	{ 0, "holdout", OPT_TEXT, offsetof(struct options, holdout), 0, 0, "FILE|N", "images that are the test split", NULL },
-	{ 0, "like", OPT_TEXT, offsetof(struct options, like), 0, 0, "MODEL", "size, recipe, holdout ... as the run of MODEL had", NULL },
-	{ 0, "exif", OPT_FLAG, offsetof(struct options, maker.exif), 0, 0, NULL, "turn pictures as their EXIF orientation says", NULL },
-	{ 0, "fast", OPT_FLAG, offsetof(struct options, maker.fast), 0, 0, NULL, "decode coarsely, large JPEGs at reduced size", NULL },
-	{ 0, "mean", OPT_TEXT, offsetof(struct options, maker.mean), 0, 0, "R,G,B", "for normalisation by encode; the recipe's", NULL },
-	{ 0, "std", OPT_TEXT, offsetof(struct options, maker.std), 0, 0, "R,G,B", "for normalisation by encode; the recipe's", NULL },
-	{ 0, "max-bad", OPT_REAL, offsetof(struct options, maker.max_bad), 0, 1, "SHARE", "of the images, and at least 8, may be unreadable", NULL },
-	{ 0, "cache", OPT_INT, offsetof(struct options, maker.cache), 0, 1e15, "BYTES", "for decoded images, when all fit", NULL },
-	{ 0, "profile", OPT_FLAG, offsetof(struct options, profile), 0, 0, NULL, "say at the end where the time went", NULL },
-	{ 0, "describe", OPT_FLAG, offsetof(struct options, describe), 0, 0, NULL, "print counts, sizes, unreadable files, then end", NULL },
-	{ 0, "dry-run", OPT_FLAG, offsetof(struct options, dry_run), 0, 0, NULL, "measure images a second, then end", NULL },
-	{ 0, "pack", OPT_TEXT, offsetof(struct options, pack.pattern), 0, 0, "OUT-%06d.tar", "write WebDataset shards, then end", NULL },
-	{ 0, "short", OPT_INT, offsetof(struct options, pack.short_side), 0, 65535, "N", "pack: short side of larger images; 0: as it is", NULL },
-	{ 0, "shard", OPT_INT, offsetof(struct options, pack.shard), 1, 1e9, "N", "pack: images a shard", NULL },
-	{ 0, "preview", OPT_TEXT, offsetof(struct options, preview), 0, 0, "OUT.png", "draw images beside their views, then end", NULL },
+	{ 'r', "recipe", OPT_CHOICE, AT(maker.recipe), 0, 0, "RECIPE", "how views are made", &recipe_table },
+	{ 0, "size", OPT_INT, AT(maker.size), 0, SIZE_MOST, "N", "pixels a side of a view; 0: the recipe's", NULL },
+	{ 0, "views", OPT_INT, AT(maker.views), 0, MAKER_VIEWS, "N", "views; 0: two, with --eval one", NULL },
+	{ 'b', "batch", OPT_INT, AT(maker.batch), 1, 1 << 20, "N", "images a batch", NULL },
+	{ 'e', "epochs", OPT_INT, AT(maker.epochs), 1, 1e6, "N", "length of the run", NULL },
+	{ 's', "seed", OPT_INT, AT(maker.seed), 0, 1e15, "N", "seed of every draw, here and further down", NULL },
+	{ 0, "eval", OPT_FLAG, AT(maker.eval), 0, 0, NULL, "one pass in order; view0 by the recipe eval", NULL },
+	{ 0, "split", OPT_TEXT, AT(maker.split), 0, 0, "NAME", "train, test or all", NULL },
+	{ '0', "null", OPT_FLAG, AT(list), 0, 0, NULL, "stdin names the files, a NUL after each", NULL },
+	{ 0, "labels", OPT_TEXT, AT(labels), 0, 0, "FILE", "classes: lines of name, tab, class", NULL },
+	{ 0, "holdout", OPT_TEXT, AT(holdout), 0, 0, "FILE|N", "images that are the test split", NULL },
+	{ 0, "like", OPT_TEXT, AT(like), 0, 0, "MODEL", "size, recipe, holdout ... as the run of MODEL had", NULL },
+	{ 0, "exif", OPT_FLAG, AT(maker.exif), 0, 0, NULL, "turn pictures as their EXIF orientation says", NULL },
+	{ 0, "fast", OPT_FLAG, AT(maker.fast), 0, 0, NULL, "decode coarsely, large JPEGs at reduced size", NULL },
+	{ 0, "mean", OPT_TEXT, AT(maker.mean), 0, 0, "R,G,B", "for normalisation by encode; the recipe's", NULL },
+	{ 0, "std", OPT_TEXT, AT(maker.std), 0, 0, "R,G,B", "for normalisation by encode; the recipe's", NULL },
+	{ 0, "max-bad", OPT_REAL, AT(maker.max_bad), 0, 1, "SHARE", "of the images, and at least 8, may be unreadable", NULL },
+	{ 0, "cache", OPT_INT, AT(maker.cache), 0, 1e15, "BYTES", "for decoded images, when all fit", NULL },
+	{ 0, "profile", OPT_FLAG, AT(profile), 0, 0, NULL, "say at the end where the time went", NULL },
+	{ 0, "describe", OPT_FLAG, AT(describe), 0, 0, NULL, "print counts, sizes, unreadable files, then end", NULL },
+	{ 0, "dry-run", OPT_FLAG, AT(dry_run), 0, 0, NULL, "measure images a second, then end", NULL },
+	{ 0, "pack", OPT_TEXT, AT(pack.pattern), 0, 0, "OUT-%06d.tar", "write WebDataset shards, then end", NULL },
+	{ 0, "short", OPT_INT, AT(pack.short_side), 0, 65535, "N", "pack: short side of larger images; 0: as it is", NULL },
+	{ 0, "shard", OPT_INT, AT(pack.shard), 1, 1e9, "N", "pack: images a shard", NULL },
+	{ 0, "preview", OPT_TEXT, AT(preview), 0, 0, "OUT.png", "draw images beside their views, then end", NULL },
 	STAGE_ROWS(struct options, stage),
 	STAGE_SERVER_ROWS(struct options, stage),
 	OPTIONS_END,
@@ -143,7 +144,8 @@ static int make_rest(struct maker *m, const struct record *want, struct record *
 	for (int i = 0; i < want->name_count; i++)
 		if (!record_find(batch, want->names[i]))
 			names[n++] = want->names[i];
-	if (maker_make(m, record_int(batch, "step", -1), (int)record_int(batch, "part", 0), (int)record_int(batch, "parts", 1), names, n, made) < 0)
+	if (maker_make(m, record_int(batch, "step", -1), (int)record_int(batch, "part", 0), (int)record_int(batch, "parts", 1),
+		       names, n, made) < 0)
 		return -1;
 	for (int i = 0; i < n; i++)
 		record_add(batch, made[i]);

@@ -60,9 +60,9 @@ static int64_t spread(int64_t i, int64_t n)
 	return i % n * step % n;
 }
 
-/* Data sets are often sorted by class, and the statistics of one class are not those of all. So a group takes a part each of as many
- * steps, far apart: ask n is part n % parts of a step, and every part of every step has its turn once. A last step of fewer rows, which
- * may be too short for parts, comes whole. */
+/* Data sets are often sorted by class, and the statistics of one class are not those of all. So a group takes a part each of as
+ * many steps, far apart: ask n is part n % parts of a step, and every part of every step has its turn once. A last step of fewer
+ * rows, which may be too short for parts, comes whole. */
 static void ask(struct stage *s, int64_t n, int64_t full, int64_t parts, const struct record *names)
 {
 	int64_t part = n % parts;

@@ -22,7 +22,8 @@ static int read_arch(const struct options *o, const struct tensors *file, const 
 
 	*arch = made ? names_arch(made) : NULL;
 	if (made && strncmp(made, "tf_", 3) == 0)
-		return fail_code(EXIT_USAGE, "'%s' holds timm's '%s', which pads images as TensorFlow does: no network here does", o->weights, made);
+		return fail_code(EXIT_USAGE, "'%s' holds timm's '%s', which pads images as TensorFlow does: no network here does",
+				 o->weights, made);
 	if (made && !*arch && tensors_meta(file, "sprat"))
 		return fail_code(EXIT_USAGE, "'%s' holds a %s, which this version does not know", o->weights, made);
 	return 0;
@@ -35,7 +36,8 @@ static int choose_arch(struct net_config *c, const struct options *o, const stru
 	if (read_arch(o, file, &made) < 0)
 		return -1;
 	if (o->arch.entry && made && made != (const struct arch *)o->arch.entry)
-		return fail_code(EXIT_USAGE, "'%s' holds a %s, not a %s: leave -a out", o->weights, made->entry.name, o->arch.entry->name);
+		return fail_code(EXIT_USAGE, "'%s' holds a %s, not a %s: leave -a out", o->weights, made->entry.name,
+				 o->arch.entry->name);
 	if (!o->arch.entry && !made)
 		return fail_code(EXIT_USAGE, "which network? give -a ARCH ('-a list' lists them)%s",
 				 o->weights ? ": the file given with -w does not tell" : "");
@@ -94,7 +96,8 @@ static void compare_evaluation(struct mismatch *m, const struct tensors *file, c
 		return;
 	if (exif && strcmp(exif, "yes") == 0 && !record_bool(schema, "fact.exif", false))
 		mismatch_add(m, "exif", "yes", "no", "");
-	if (held && *held && data && strcmp(data, record_text(schema, "fact.data", "")) == 0 && !*record_text(schema, "fact.holdout", ""))
+	if (held && *held && data && strcmp(data, record_text(schema, "fact.data", "")) == 0 &&
+	    !*record_text(schema, "fact.holdout", ""))
 		mismatch_add(m, "holdout", how && parse_int(how, &n) == 0 ? how : "a list", "none", how ? how : "FILE|N");
 }
 
@@ -116,8 +119,8 @@ static int check_input(const struct options *o, const struct tensors *file, cons
 	compare_evaluation(&m, file, schema);
 	if (!*m.add)
 		return 0;
-	return fail_code(EXIT_USAGE, "'%s' was trained with %s but is served %s: add%s to augment, or --like %s", o->weights, m.was, m.is, m.add,
-			 o->weights);
+	return fail_code(EXIT_USAGE, "'%s' was trained with %s but is served %s: add%s to augment, or --like %s", o->weights,
+			 m.was, m.is, m.add, o->weights);
 }
 
 void copy_origin(struct record *to, const struct record *from)
@@ -141,8 +144,8 @@ static int check_view(const struct record *schema, int i)
 		return fail("the stage in front gives no '%s'", name);
 	if (v->dtype != U8 || v->rank != 4 || v->shape[3] != 3 || v->shape[0] != record_int(schema, "fact.batch", 0) ||
 	    v->shape[1] < 1 || v->shape[2] < 1 || v->shape[1] > 8192 || v->shape[2] > 8192 || !tensor_same_spec(v, first))
-		return fail("the stage in front offers '%s' as %s: encode needs u8[B,h,w,3], B the batch, all views of one size", name,
-			    tensor_spec(v, spec, sizeof(spec)));
+		return fail("the stage in front offers '%s' as %s: encode needs u8[B,h,w,3], B the batch, all views of one size",
+			    name, tensor_spec(v, spec, sizeof(spec)));
 	return 0;
 }
 
@@ -153,8 +156,8 @@ static int check_size(const struct record *schema)
 	int64_t size = record_int(schema, "fact.size", view->shape[1]);
 
 	if (record_scalar(schema, "fact.size") && (view->shape[1] != size || view->shape[2] != size))
-		return fail("the stage in front says size = %lld, but its views are %lldx%lld", (long long)size, (long long)view->shape[1],
-			    (long long)view->shape[2]);
+		return fail("the stage in front says size = %lld, but its views are %lldx%lld", (long long)size,
+			    (long long)view->shape[1], (long long)view->shape[2]);
 	return 0;
 }
 
@@ -164,9 +167,11 @@ int check_schema(const struct record *schema)
 
 	for (size_t i = 0; i < ARRAY_SIZE(counts); i++)
 		if (record_int(schema, counts[i], 0) < 1 || record_int(schema, counts[i], 0) > INT32_MAX)
-			return fail("the stage in front says %s = %lld, which cannot be", counts[i] + 5, (long long)record_int(schema, counts[i], 0));
+			return fail("the stage in front says %s = %lld, which cannot be", counts[i] + 5,
+				    (long long)record_int(schema, counts[i], 0));
 	if (record_int(schema, "fact.views", 0) > RECORD_TENSORS)
-		return fail("the stage in front says views = %lld, which cannot be", (long long)record_int(schema, "fact.views", 0));
+		return fail("the stage in front says views = %lld, which cannot be",
+			    (long long)record_int(schema, "fact.views", 0));
 	for (int i = 0; i < record_int(schema, "fact.views", 0); i++)
 		if (check_view(schema, i) < 0)
 			return -1;
@@ -182,7 +187,8 @@ static int choose_dim(struct net_config *c, const struct options *o, const struc
 	if (made && (parse_int(made, &dim) < 0 || dim < 1 || dim > DIM_MOST))
 		return fail("'%s' says that its head is '%s' wide", o->weights, made);
 	if (o->dim && dim != o->dim && strcmp(c->head, "none") != 0)
-		return fail_code(EXIT_USAGE, "'%s' has a head of width %s, not %lld: leave --dim out", o->weights, made, (long long)o->dim);
+		return fail_code(EXIT_USAGE, "'%s' has a head of width %s, not %lld: leave --dim out", o->weights, made,
+				 (long long)o->dim);
 	c->dim = (int)dim;
 	return 0;
 }
@@ -231,7 +237,8 @@ bool has_head(const struct net_config *c)
 static int offer(struct record *schema, const char *name, enum dtype d, int rank, const int64_t *shape)
 {
 	if (schema->offer_count == RECORD_TENSORS && !record_offered(schema, name))
-		return fail("the stage in front and encode offer more than %d names together: let it offer fewer", RECORD_TENSORS);
+		return fail("the stage in front and encode offer more than %d names together: let it offer fewer",
+			    RECORD_TENSORS);
 	record_offer(schema, name, d, rank, shape);
 	return 0;
 }
@@ -271,7 +278,8 @@ int refuse_name(const char *name)
 	} hints[] = {
 		{ "view", "augment --views N makes more views" },
 		{ "feature", "augment --views N makes more views" },
-		{ "q", "augment --views N makes more views, encode a head's output, with --eval or --frozen where the FILE of -w has a head" },
+		{ "q", "augment --views N makes more views, encode a head's output, with --eval or --frozen where the FILE of -w "
+		       "has a head" },
 		{ "k", "keys come from the trained encode" },
 		{ "t", "a teacher 'encode --frozen --as t -w FILE' in front makes it, where the FILE has a head" },
 		{ "", "no stage in front makes it" },

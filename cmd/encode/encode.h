@@ -38,13 +38,13 @@ struct frozen {
 /* With the weights of -w, or at random initialisation, which is said. 0 or -1 after fail(); to be released either way. */
 int frozen_load(struct frozen *w, const struct options *o, const struct record *schema);
 void frozen_release(struct frozen *w);
-/* Takes the running statistics from the training images of an evaluation, as many at a time as a batch has rows, each group weighing
- * the same (a last short one would weigh too much): what a network at random initialisation, or one that was trained for a short time,
- * needs before its features mean anything. pass: of batch rows. */
+/* Takes the running statistics from the training images of an evaluation, as many at a time as a batch has rows, each group
+ * weighing the same (a last short one would weigh too much): what a network at random initialisation, or one that was trained for
+ * a short time, needs before its features mean anything. pass: of batch rows. */
 int calibrate(struct stage *s, struct frozen *w, struct pass *pass, int batch);
 
-/* Share of the running statistics that is not of the training images, as a file of weights says it; 0 when it does not. Beyond this
- * evaluation without --calibrate is far off. */
+/* Share of the running statistics that is not of the training images, as a file of weights says it; 0 when it does not. Beyond
+ * this evaluation without --calibrate is far off. */
 double unsettled(const struct tensors *file);
 #define UNSETTLED 0.1
 
@@ -87,13 +87,14 @@ struct rundir {
 
 /* Locks the folder (made when missing) and reads its checkpoint into t, unless fresh. facts: of this line; those of the
  * checkpoint must be the same. A damaged checkpoint is named, and the one before it taken. */
-int rundir_open(struct rundir *u, const char *dir, bool fresh, struct trainer *t, const struct record *facts, const char *lineage);
-/* The open of a stage that connects later (the loss): refused when it has other facts than the checkpoint, or lacks some of them. */
+int rundir_open(struct rundir *u, const char *dir, bool fresh, struct trainer *t, const struct record *facts,
+		const char *lineage);
+/* The open of a stage that connects later (the loss): refused when it has other facts than the checkpoint, or lacks some. */
 int rundir_check(struct rundir *u, const struct record *open);
 /* Refuses a gradient to be saved that lacks state which the last save had. */
 int rundir_expect(const struct rundir *u, const struct record *grad);
-/* Writes checkpoint.safetensors, the one before it becoming checkpoint.previous.safetensors, then model.safetensors. grad: brings the
- * loss's state. */
+/* Writes checkpoint.safetensors, the one before it becoming checkpoint.previous.safetensors, then model.safetensors. grad: brings
+ * the loss's state. */
 int rundir_save(struct rundir *u, struct trainer *t, const struct record *grad);
 /* Puts the previous checkpoint in the place of one that turned out to be of no use; whether there was one. */
 bool rundir_step_back(struct rundir *u);

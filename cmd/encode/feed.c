@@ -76,8 +76,8 @@ static void hint_at_parts(const struct training *r)
 	}
 	fits = MAX(1, ((int64_t)RECORD_MB << 20) / MAX(1, row));
 	if (r->batch / a->parts > fits)
-		note("the stage in front sends records of %lld MB: --microbatch %lld keeps them below %d", (long long)(row * (r->batch / a->parts) >> 20),
-		     (long long)fits, RECORD_MB);
+		note("the stage in front sends records of %lld MB: --microbatch %lld keeps them below %d",
+		     (long long)(row * (r->batch / a->parts) >> 20), (long long)fits, RECORD_MB);
 }
 
 int feed_init(struct training *r, const struct record *want)
@@ -126,8 +126,8 @@ static int take(struct training *r)
 		return result < 0 ? -1 : fail_code(EXIT_GONE, "the stage in front ended before step %lld", step);
 	rows = record_find(r->held, r->names[a->use]->names[0])->shape[0];
 	if (rows != part_rows(r->batch, a->part, a->parts))
-		return fail("the stage in front sent %lld rows of part %d/%d in step %lld, not the %d that are due", (long long)rows, a->part, a->parts,
-			    step, part_rows(r->batch, a->part, a->parts));
+		return fail("the stage in front sent %lld rows of part %d/%d in step %lld, not the %d that are due",
+			    (long long)rows, a->part, a->parts, step, part_rows(r->batch, a->part, a->parts));
 	r->held_row = part_start(r->batch, a->part, a->parts);
 	r->taken++;
 	ask_ahead(r);

@@ -9,10 +9,12 @@ static int load_weights(struct frozen *w, const struct options *o, const struct 
 	int head = adopt(w->net, file, o->weights, w->params, w->buffers);
 
 	if (o->eval && !o->calibrate && unsettled(file) > UNSETTLED)
-		note("'%s' was trained for a short time: its running statistics are still %.0f %% those of the start; add --calibrate", o->weights,
-		     100 * unsettled(file));
+		note("'%s' was trained for a short time: its running statistics are still %.0f %% those of the start; add "
+		     "--calibrate",
+		     o->weights, 100 * unsettled(file));
 	if (head == 0 && (o->as || o->head))
-		note("'%s' has no head: %s0 and the like are not given, only feature0 and the like", o->weights, o->as ? o->as : "q");
+		note("'%s' has no head: %s0 and the like are not given, only feature0 and the like", o->weights,
+		     o->as ? o->as : "q");
 	if (head == 0)
 		w->head = NULL;
 	return head < 0 ? -1 : 0;

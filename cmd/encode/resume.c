@@ -14,17 +14,20 @@ static bool is_fact(const char *name)
 /* The schedule of the rate is laid over all epochs: a run of more is no longer run of the same kind. */
 static int refuse_length(const struct rundir *u, const char *path, const char *saved, const char *value)
 {
-	return fail_code(EXIT_USAGE, "'%s' is of a run of %s epochs, this line asks for %s, and the rate follows the whole schedule: give augment"
-			 " --epochs %s to go on with it, or start a run of %s from its weights: encode -w %s/model.safetensors and another -o", path,
-			 saved, value, saved, value, u->dir);
+	return fail_code(EXIT_USAGE,
+			 "'%s' is of a run of %s epochs, this line asks for %s, and the rate follows the whole schedule: give "
+			 "augment --epochs %s to go on with it, or start a run of %s from its weights: encode -w "
+			 "%s/model.safetensors and another -o",
+			 path, saved, value, saved, value, u->dir);
 }
 
 static int refuse_fact(const struct rundir *u, const char *path, const char *name, const char *saved, const char *value)
 {
 	if (strcmp(name, "epochs") == 0)
 		return refuse_length(u, path, saved, value);
-	return fail_code(EXIT_USAGE, "'%s' was made with %s '%s', this line has '%s': repeat its line, or give --fresh or another -o", path, name,
-			 saved, value);
+	return fail_code(EXIT_USAGE,
+			 "'%s' was made with %s '%s', this line has '%s': repeat its line, or give --fresh or another -o", path,
+			 name, saved, value);
 }
 
 /* Compares the facts that both name; the checkpoint keeps them as texts. */
@@ -65,8 +68,10 @@ static int check_loss_fact(const struct rundir *u, const struct record *open, co
 	if (named)
 		record_show(open, named, value, sizeof(value));
 	else if (strcmp(s->name, "fact.loss") != 0)
-		return fail_code(EXIT_USAGE, "'%s' was made with %s '%s', which no stage of this line names: repeat its line, or give --fresh or"
-				 " another -o", path, s->name + 5, saved);
+		return fail_code(EXIT_USAGE,
+				 "'%s' was made with %s '%s', which no stage of this line names: repeat its line, or give "
+				 "--fresh or another -o",
+				 path, s->name + 5, saved);
 	return strcmp(saved, value) == 0 ? 0 : refuse_fact(u, path, s->name + 5, saved, value);
 }
 
@@ -81,7 +86,8 @@ static int check_agreement(const struct rundir *u, const struct record *open)
 			continue;
 		record_show(u->facts, fixed, saved, sizeof(saved));
 		if (strcmp(saved, record_show(open, s, value, sizeof(value))) != 0)
-			return fail_code(EXIT_USAGE, "the loss says %s '%s', but the stages in front '%s'", s->name + 5, value, saved);
+			return fail_code(EXIT_USAGE, "the loss says %s '%s', but the stages in front '%s'", s->name + 5, value,
+					 saved);
 	}
 	return 0;
 }
@@ -147,7 +153,8 @@ static void note_changes(const struct tensors *f, const struct record *facts)
 		const char *then = tensors_meta(f, names[i]), *here = record_text(facts, names[i], "");
 
 		if (then && strcmp(then, here) != 0)
-			note("the run was made with %s '%s', now '%s': it goes on, but not byte for byte", names[i] + 5, then, here);
+			note("the run was made with %s '%s', now '%s': it goes on, but not byte for byte", names[i] + 5, then,
+			     here);
 	}
 }
 

@@ -170,8 +170,9 @@ int rundir_expect(const struct rundir *u, const struct record *grad)
 {
 	for (int i = 0; i < u->brings->name_count; i++)
 		if (!record_find(grad, u->brings->names[i]))
-			return fail("the loss sent no '%s' to be saved in step %lld, which the checkpoint has: nothing is saved, the checkpoint stays"
-				    " as it was", u->brings->names[i], (long long)u->step + 1);
+			return fail("the loss sent no '%s' to be saved in step %lld, which the checkpoint has: nothing is saved, "
+				    "the checkpoint stays as it was",
+				    u->brings->names[i], (long long)u->step + 1);
 	return 0;
 }
 
@@ -243,8 +244,9 @@ int rundir_open(struct rundir *u, const char *dir, bool fresh, struct trainer *t
 {
 	int r;
 
-	*u = (struct rundir){ .dir = dir, .lock = -1, .fresh = fresh, .facts = record_new(KIND_SCHEMA), .loss = record_new(KIND_SCHEMA),
-			      .state = record_new(KIND_SCHEMA), .brings = record_new(KIND_WANT) };
+	*u = (struct rundir){ .dir = dir, .lock = -1, .fresh = fresh, .facts = record_new(KIND_SCHEMA),
+			      .loss = record_new(KIND_SCHEMA), .state = record_new(KIND_SCHEMA),
+			      .brings = record_new(KIND_WANT) };
 	u->lineage = xstrdup(lineage);
 	u->front = strlen(lineage);
 	u->tensors = xcalloc(trainer_count(t) + RECORD_TENSORS, sizeof(*u->tensors));

@@ -117,7 +117,8 @@ static void gather(struct server *v, struct pending *p)
 		if (!record_find(p->sources, names->names[n]))
 			record_name(up, names->names[n]);
 	if (p->asked)
-		stage_want(v->s, record_int(p->want, "step", 0), (int)record_int(p->want, "part", 0), (int)record_int(p->want, "parts", 1), up);
+		stage_want(v->s, record_int(p->want, "step", 0), (int)record_int(p->want, "part", 0),
+			   (int)record_int(p->want, "parts", 1), up);
 	record_free(up);
 	record_free(names);
 }
@@ -175,7 +176,8 @@ static int take_want(struct server *v, const struct request *q)
 }
 
 /* Memory for an output's rows in the answer; NULL when nobody asked for it, or it is there. */
-static float *add_output(const char *prefix, int view, int64_t rows, int64_t width, const struct record *names, struct record *answer)
+static float *add_output(const char *prefix, int view, int64_t rows, int64_t width, const struct record *names,
+			 struct record *answer)
 {
 	char name[TENSOR_NAME];
 	struct tensor t;
@@ -191,7 +193,8 @@ static float *add_output(const char *prefix, int view, int64_t rows, int64_t wid
 /* With running statistics a row's output does not depend on the others: any number at a time will do. */
 static void encode_view(struct server *v, const struct tensor *x, int view, const struct record *names, struct record *answer)
 {
-	int64_t rows = x->shape[0], slice = v->o->microbatch > 0 ? MIN(v->o->microbatch, rows) : rows, row_bytes = tensor_bytes(x) / rows;
+	int64_t rows = x->shape[0], row_bytes = tensor_bytes(x) / rows;
+	int64_t slice = v->o->microbatch > 0 ? MIN(v->o->microbatch, rows) : rows;
 	int64_t width = net_feature_dim(v->w.net), dim = net_configuration(v->w.net)->dim;
 	float *features = add_output("feature", view, rows, width, names, answer);
 	float *heads = v->w.head ? add_output(v->w.head, view, rows, dim, names, answer) : NULL;

@@ -1,4 +1,4 @@
-/* step.c - one training step: embeddings out, gradients in, weights moved; part by part, whether a step comes whole or in parts */
+/* step.c - one training step: embeddings out, gradients in, weights moved; part by part, also where a step comes whole */
 #include "cmd/encode/training.h"
 
 #include "lib/nn/train/parts.h"
@@ -16,7 +16,8 @@ static int check_want(const struct training *r, const struct record *want, int64
 		return fail("the loss sent '%s' of step %lld where its want of step %lld is due", kind_name(want->kind),
 			    (long long)record_int(want, "step", -1) + 1, (long long)step + 1);
 	if (record_int(want, "step", -1) != step)
-		return fail("the loss asked for step %lld, but step %lld is due", (long long)record_int(want, "step", -1) + 1, (long long)step + 1);
+		return fail("the loss asked for step %lld, but step %lld is due", (long long)record_int(want, "step", -1) + 1,
+			    (long long)step + 1);
 	if (record_int(want, "part", 0) != 0 || record_int(want, "parts", 1) != 1)
 		return fail("the loss asked for a part of step %lld: a trained step is asked for whole", (long long)step + 1);
 	if (want->name_count == 0)
@@ -24,7 +25,8 @@ static int check_want(const struct training *r, const struct record *want, int64
 	for (int i = 0; r->wanted && i < want->name_count; i++)
 		same &= record_named(r->wanted, want->names[i]);
 	if (r->wanted && (!same || want->name_count != r->wanted->name_count))
-		return fail("the loss asked for other names in step %lld than before: they stay the same through a run", (long long)step + 1);
+		return fail("the loss asked for other names in step %lld than before: they stay the same through a run",
+			    (long long)step + 1);
 	return 0;
 }
 
@@ -75,14 +77,15 @@ static int blame(const struct training *r)
 	char *cause = xstrdup(why());
 
 	if (r->steepest > absurd)
-		fail("%s: the loss sent gradients as large as %.1e in step %lld", cause, r->steepest, (long long)r->steepest_step + 1);
+		fail("%s: the loss sent gradients as large as %.1e in step %lld", cause, r->steepest,
+		     (long long)r->steepest_step + 1);
 	else
 		fail("%s: try a smaller lr, a longer warm-up or a higher temperature", cause);
 	free(cause);
 	return -1;
 }
 
-/* Embeddings whose squares no f32 holds are the end of a run. Of its first step since a save they tell that the save is of no use. */
+/* Embeddings whose squares no f32 holds end the run. In its first step since a save they tell that the save is of no use. */
 static int check_query(struct training *r, const float *q, int64_t n)
 {
 	static const float most = 1e18f;
@@ -99,7 +102,9 @@ static int check_query(struct training *r, const float *q, int64_t n)
 		return -1;
 	cause = xstrdup(why());
 	if (rundir_step_back(&r->run))
-		fail("%s; the checkpoint before it has taken the place of the last one, which is of no use: the same line goes on from there", cause);
+		fail("%s; the checkpoint before it has taken the place of the last one, which is of no use: the same line goes "
+		     "on from there",
+		     cause);
 	else
 		fail("%s; the checkpoint is of no use: give --fresh to start over", cause);
 	free(cause);
@@ -108,7 +113,8 @@ static int check_query(struct training *r, const float *q, int64_t n)
 
 static int embed_part(struct training *r, int part)
 {
-	int row = part_start(r->batch, part, r->parts), rows = part_rows(r->batch, part, r->parts), taken = feed_part(r, FOR_QUERIES, part);
+	int row = part_start(r->batch, part, r->parts), rows = part_rows(r->batch, part, r->parts);
+	int taken = feed_part(r, FOR_QUERIES, part);
 
 	if (taken > 0)
 		pass_on(r);
@@ -166,7 +172,8 @@ static int embed_group(struct training *r, int group)
 
 	for (int i = 0; rows > 0 && i < r->view_count; i++)
 		if (r->keys[i]) {
-			const uint8_t *views = r->gathered[i] ? r->gathered[i] : feed_rows(r, i, part_start(r->batch, group, r->parts));
+			int first = part_start(r->batch, group, r->parts);
+			const uint8_t *views = r->gathered[i] ? r->gathered[i] : feed_rows(r, i, first);
 
 			put_keys(r, i, group, trainer_key(&r->t, i, group, views, rows));
 		}
@@ -223,8 +230,9 @@ static int check_names(const struct training *r, const struct record *grad, int6
 
 		if (strncmp(name, "loss.", 5) == 0 || (view_name(name, "d:q", r->view_count, &view) && r->trains[view]))
 			continue;
-		return fail("the loss sent '%s' in step %lld: a grad holds d:NAME for each q that was asked for, and the loss's state as loss.*", name,
-			    (long long)step + 1);
+		return fail("the loss sent '%s' in step %lld: a grad holds d:NAME for each q that was asked for, and the loss's "
+			    "state as loss.*",
+			    name, (long long)step + 1);
 	}
 	return 0;
 }
@@ -268,15 +276,15 @@ static const struct tensor *find_gradient(struct training *r, const struct recor
 		return NULL;
 	}
 	if (!tensor_same_spec(d, q)) {
-		fail("the loss sent '%s' as %s, but '%s' is %s: the shape does not fit", name, tensor_spec(d, a, sizeof(a)), query,
-		     tensor_spec(q, b, sizeof(b)));
+		fail("the loss sent '%s' as %s, but '%s' is %s: the shape does not fit", name, tensor_spec(d, a, sizeof(a)),
+		     query, tensor_spec(q, b, sizeof(b)));
 		return NULL;
 	}
 	note_steepest(r, d, step);
 	bad = count_nonfinite(tensor_f32(d), tensor_count(d));
 	if (bad > 0)
-		fail("the loss sent %lld value%s in '%s' of step %lld that %s not finite", (long long)bad, bad == 1 ? "" : "s", name,
-		     (long long)step + 1, bad == 1 ? "is" : "are");
+		fail("the loss sent %lld value%s in '%s' of step %lld that %s not finite", (long long)bad, bad == 1 ? "" : "s",
+		     name, (long long)step + 1, bad == 1 ? "is" : "are");
 	return bad > 0 ? NULL : d;
 }
 
@@ -290,8 +298,8 @@ static int check_again(const struct training *r, int view, int part, const float
 	snprintf(name, sizeof(name), "q%d", view);
 	if (memcmp(tensor_f32(record_find(r->answer, name)) + row * dim, q, rows * dim * sizeof(float)) == 0)
 		return 0;
-	return fail("part %d/%d of step %lld came out otherwise the second time: do all stages in front give the same views?", part, r->parts,
-		    (long long)step + 1);
+	return fail("part %d/%d of step %lld came out otherwise the second time: do all stages in front give the same views?",
+		    part, r->parts, (long long)step + 1);
 }
 
 static int apply(struct training *r, const struct record *grad, int64_t step)

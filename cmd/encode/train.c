@@ -47,11 +47,15 @@ static int choose_parts(struct training *r)
 	int64_t given = r->o->bn_splits, most = r->o->microbatch, least = most > 0 ? (r->batch + most - 1) / most : 1;
 
 	if (given > r->batch)
-		return fail_code(EXIT_USAGE, "a batch of %d has no %lld parts: give a smaller --bn-splits, or a larger --batch to augment", r->batch,
-				 (long long)given);
+		return fail_code(EXIT_USAGE,
+				 "a batch of %d has no %lld parts: give a smaller --bn-splits, or a larger --batch to augment",
+				 r->batch, (long long)given);
 	if (given > 0 && given < least)
-		return fail_code(EXIT_USAGE, "--bn-splits %lld makes parts of %lld rows, but --microbatch %lld keeps no more: leave --bn-splits out,"
-				 " or give at least %lld", (long long)given, (long long)((r->batch + given - 1) / given), (long long)most, (long long)least);
+		return fail_code(EXIT_USAGE,
+				 "--bn-splits %lld makes parts of %lld rows, but --microbatch %lld keeps no more: leave "
+				 "--bn-splits out, or give at least %lld",
+				 (long long)given, (long long)((r->batch + given - 1) / given), (long long)most,
+				 (long long)least);
 	r->parts = (int)MAX(given, least);
 	return 0;
 }
@@ -133,7 +137,8 @@ static int prepare(struct training *r)
 		return -1;
 	up = stage_schema(r->s);
 	if (record_bool(up, "fact.eval", false))
-		return fail_code(EXIT_USAGE, "the stage in front serves an evaluation: add --eval and -w FILE, or train without augment --eval");
+		return fail_code(EXIT_USAGE, "the stage in front serves an evaluation: add --eval and -w FILE, or train without "
+					     "augment --eval");
 	r->view_count = MIN((int)record_int(up, "fact.views", 1), TRAINER_VIEWS);
 	r->batch = (int)record_int(up, "fact.batch", 1);
 	r->steps_per_epoch = record_int(up, "fact.steps_per_epoch", 1);
@@ -164,10 +169,12 @@ static int prepare(struct training *r)
 static int interrupted(struct training *r, int64_t saved)
 {
 	if (!r->run.dir)
-		return fail_code(128 + stage_signal(r->s), "interrupted after step %lld; nothing is saved without -o", (long long)r->run.step);
+		return fail_code(128 + stage_signal(r->s), "interrupted after step %lld; nothing is saved without -o",
+				 (long long)r->run.step);
 	if (saved == 0)
 		return fail_code(128 + stage_signal(r->s), "interrupted before the first step: there is nothing to save");
-	return fail_code(128 + stage_signal(r->s), "interrupted after step %lld, saved in '%s': the same line goes on", (long long)saved, r->run.dir);
+	return fail_code(128 + stage_signal(r->s), "interrupted after step %lld, saved in '%s': the same line goes on",
+			 (long long)saved, r->run.dir);
 }
 
 static int run_steps(struct training *r)
@@ -212,8 +219,9 @@ static void note_unsettled(const struct training *r)
 	double share = trainer_unsettled(&r->t, r->run.step), m = trainer_bn_momentum(&r->t);
 
 	if (r->run.dir && share > UNSETTLED)
-		note("after %lld steps with BN momentum %g the running statistics are still %.0f %% those of the start: evaluate with encode --eval"
-		     " --calibrate%s", (long long)r->run.step, m, 100 * share, m < 0.1 ? ", or train with --bn-momentum 0.1" : "");
+		note("after %lld steps with BN momentum %g the running statistics are still %.0f %% those of the start: evaluate "
+		     "with encode --eval --calibrate%s",
+		     (long long)r->run.step, m, 100 * share, m < 0.1 ? ", or train with --bn-momentum 0.1" : "");
 }
 
 static int run_line(struct training *r)

@@ -117,7 +117,8 @@ static int report(struct work *w, int64_t step, const struct record *batch)
 		     (long long)step + 1, std, COLLAPSE_SHARE, dim);
 	}
 	progress_show(step + 1, w->steps, "step %lld/%lld  epoch %lld  loss %.3f (untrained %.3f)  std %.3f  %.0f images/s",
-		      (long long)step + 1, (long long)w->steps, epoch, objective_scalar(o, "loss"), objective_expected(o), std, rate);
+		      (long long)step + 1, (long long)w->steps, epoch, objective_scalar(o, "loss"), objective_expected(o), std,
+		      rate);
 	return 0;
 }
 

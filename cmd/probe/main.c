@@ -15,7 +15,8 @@ struct options {
 };
 
 static const struct option_row rows[] = {
-	{ 0, "on", OPT_TEXT, offsetof(struct options, on), 0, 0, "NAME", "what to probe: feature, q (head), view (pixels)", NULL },
+	{ 0, "on", OPT_TEXT, offsetof(struct options, on), 0, 0, "NAME",
+	  "what to probe: feature, q (head), view (pixels)", NULL },
 	STAGE_CLIENT_ROWS(struct options, stage),
 	STAGE_ROWS(struct options, stage),
 	OPTIONS_END
@@ -93,8 +94,10 @@ static int refuse_on(const struct record *schema, const char *on)
 		if (length > 1 && name[length - 1] == '0' && schema->offers[i].rank >= 2 && n + length + 3 < sizeof(names))
 			n += sprintf(names + n, "%s%.*s", n ? ", " : "", (int)length - 1, name);
 	}
-	return fail_code(EXIT_USAGE, "nobody upstream gives '%s0': put 'encode --eval -w MODEL' in front (for q of a MODEL with a head: that of"
-			 " a run has one), or choose another --on: %s", on, n ? names : "there is none");
+	return fail_code(EXIT_USAGE,
+			 "nobody upstream gives '%s0': put 'encode --eval -w MODEL' in front (for q of a MODEL with a head: that "
+			 "of a run has one), or choose another --on: %s",
+			 on, n ? names : "there is none");
 }
 
 /* From the schema: what to ask for, and room for it. */
@@ -112,7 +115,8 @@ static int prepare(struct work *w, const char *on)
 		return refuse_on(schema, on);
 	for (size_t i = 0; i < ARRAY_SIZE(columns); i++) {
 		if (!record_offered(schema, columns[i]))
-			return fail_code(EXIT_USAGE, "the stage in front gives no '%s': probe needs label, split and index beside '%s0'",
+			return fail_code(EXIT_USAGE,
+					 "the stage in front gives no '%s': probe needs label, split and index beside '%s0'",
 					 columns[i], on);
 		record_name(w->names, columns[i]);
 	}
@@ -151,7 +155,8 @@ static int collect(struct work *w)
 			stage_want(w->stage, wanted, 0, 1, w->names);
 		r = stage_take(w->stage, &batch);
 		if (r <= 0)
-			return r < 0 ? -1 : fail_code(EXIT_GONE, "upstream ended after %lld of %lld batches", (long long)step, (long long)w->steps);
+			return r < 0 ? -1 : fail_code(EXIT_GONE, "upstream ended after %lld of %lld batches",
+						      (long long)step, (long long)w->steps);
 		r = features_add(&w->features, batch->tensors, batch->tensor_count);
 		record_free(batch);
 		if (r < 0)
