@@ -78,14 +78,15 @@ endef
 $(foreach w,$(WINGS),$(eval $(call wing_rules,$w)))
 
 # The loops of lib/nn and lib/image are compiled once for each x86-64 level, lib/nn's loops over activations once more for each type
-# of element; the machine's best is chosen at run time (their kernels.c).
+# of element; the machine's best is chosen at run time (kernels.c, pixels.c).
 ISA_base-CFLAGS       = -fno-trapping-math
 ISA_avx2-CFLAGS       = -fno-trapping-math -march=x86-64-v3
 ISA_avx512-CFLAGS     = -fno-trapping-math -march=x86-64-v4 -mprefer-vector-width=512
 ISA_avx512bf16-CFLAGS = $(ISA_avx512-CFLAGS) -mavx512bf16
 ISA_amx-CFLAGS        = $(ISA_avx512bf16-CFLAGS) -mamx-tile -mamx-bf16
-kernels = $(patsubst %.c,%,$(wildcard lib/$(1)/kernels_*.c lib/$(1)/kernels/kernels_*.c))
+KERNELS       = $(patsubst %.c,%,$(wildcard lib/nn/kernels/kernels_*.c))
 KERNELS_TYPED = $(addprefix lib/nn/kernels/kernels_,point layernorm table)
+PIXELS        = $(patsubst %.c,%,$(wildcard lib/image/pixels_*.c))
 # wing, files, instruction set, type of element
 define kernel_rules
 $(2:%=$B/%.$(3).$(4).o): $B/%.$(3).$(4).o: %.c
@@ -95,13 +96,13 @@ $B/lib/$(1).a: $(2:%=$B/%.$(3).$(4).o)
 endef
 $(eval $(call kernel_rules,nn,$(KERNELS_TYPED),base,bf16))
 ifeq ($(if $(PLAIN),,$(firstword $(subst -, ,$(MACHINE)))),x86_64)
-$(foreach i,avx2 avx512 avx512bf16,$(eval $(call kernel_rules,nn,$(call kernels,nn),$i,f32)))
+$(foreach i,avx2 avx512 avx512bf16,$(eval $(call kernel_rules,nn,$(KERNELS),$i,f32)))
 $(foreach i,avx2 avx512 avx512bf16,$(eval $(call kernel_rules,nn,$(KERNELS_TYPED),$i,bf16)))
-$(foreach i,avx2 avx512,$(eval $(call kernel_rules,image,$(call kernels,image),$i,u8)))
+$(foreach i,avx2 avx512,$(eval $(call kernel_rules,image,$(PIXELS),$i,u8)))
 $B/lib/tensor/amx_run.o $B/lib/tensor/amx_pack.o: CFLAGS += $(nn-CFLAGS) $(ISA_amx-CFLAGS)
 $B/tests/parity/shim_amx.o: CFLAGS += $(O3) $(ISA_avx512bf16-CFLAGS)
 endif
-$(foreach w,nn image,$(patsubst %,$B/%.o,$(call kernels,$w))): CFLAGS += $(ISA_base-CFLAGS)
+$(patsubst %,$B/%.o,$(KERNELS) $(PIXELS)): CFLAGS += $(ISA_base-CFLAGS)
 
 define tool_rules
 $(BIN)/$(1): $(call objects,cmd/$(1)) $($(1)-WINGS:%=$B/lib/%.a)

@@ -14,8 +14,8 @@
  *	...
  *	total = ISA_ROW(sums)(x, n);
  *
- * A wing with many such loops keeps them in files kernels_*.c, which the Makefile compiles once for each set, with KERNELS_ISA
- * naming it: ISA(sum) is then sum_base, sum_avx2 or sum_avx512, and the wing's kernels.c chooses among tables of them.
+ * A wing with many such loops keeps them in files of their own (kernels_*.c, pixels_*.c), which the Makefile compiles once for each
+ * set, with KERNELS_ISA naming it: ISA(sum) is then sum_base, sum_avx2 or sum_avx512; kernels.c and pixels.c choose among tables.
  * A build with -DPLAIN has the base alone, as processors of another kind have.
  */
 #ifndef BASE_ISA_H

@@ -2,7 +2,7 @@
 
 #include <math.h>
 
-#include "lib/image/kernels.h"
+#include "lib/image/pixels.h"
 
 enum { PASSES = 3 };
 
@@ -42,7 +42,7 @@ static void pass_along(struct blur *b, const struct kernel *k, uint8_t *line, in
 	memset(line + margin + w, line[margin + w - 1], margin);
 	for (int i = 0; i <= 2 * margin; i++)
 		b->rows[i] = line + i;
-	pixel_kernels()->box(b->rows, k->radius, k->inner, k->outer, w, out);
+	pixels_find()->box(b->rows, k->radius, k->inner, k->outer, w, out);
 }
 
 static void along(struct blur *b, const struct kernel *k, const uint8_t *in, int w, int h, uint8_t *out)
@@ -65,7 +65,7 @@ static void down(struct blur *b, const struct kernel *k, const uint8_t *in, int 
 	for (int y = 0; y < h; y++) {
 		for (int i = 0; i <= 2 * margin; i++)
 			b->rows[i] = in + (size_t)MIN(MAX(y - margin + i, 0), h - 1) * w;
-		pixel_kernels()->box(b->rows, k->radius, k->inner, k->outer, w, out + (size_t)y * w);
+		pixels_find()->box(b->rows, k->radius, k->inner, k->outer, w, out + (size_t)y * w);
 	}
 }
 

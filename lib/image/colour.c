@@ -1,15 +1,15 @@
 #include "lib/image/colour.h"
 
-#include "lib/image/kernels.h"
+#include "lib/image/pixels.h"
 
-static inline size_t pixels(const struct planes *p)
+static inline size_t area(const struct planes *p)
 {
 	return (size_t)p->w * p->h;
 }
 
 static void blend_constant(struct planes *p, int d, float f)
 {
-	pixel_kernels()->blend(p->at[0], 3 * planes_pitch(p), d, f);
+	pixels_find()->blend(p->at[0], 3 * planes_pitch(p), d, f);
 }
 
 void colour_brightness(struct planes *p, float f)
@@ -19,24 +19,24 @@ void colour_brightness(struct planes *p, float f)
 
 void colour_contrast(struct planes *p, float f)
 {
-	uint64_t sum = pixel_kernels()->luma_sum(p->at[0], p->at[1], p->at[2], pixels(p));
+	uint64_t sum = pixels_find()->luma_sum(p->at[0], p->at[1], p->at[2], area(p));
 
-	blend_constant(p, (int)((double)sum / pixels(p) + 0.5), f);
+	blend_constant(p, (int)((double)sum / area(p) + 0.5), f);
 }
 
 void colour_saturation(struct planes *p, float f)
 {
-	pixel_kernels()->saturate(p->at[0], p->at[1], p->at[2], pixels(p), f);
+	pixels_find()->saturate(p->at[0], p->at[1], p->at[2], area(p), f);
 }
 
 void colour_hue(struct planes *p, float turn)
 {
-	pixel_kernels()->hue(p->at[0], p->at[1], p->at[2], pixels(p), (uint8_t)(int)((double)turn * 255));
+	pixels_find()->hue(p->at[0], p->at[1], p->at[2], area(p), (uint8_t)(int)((double)turn * 255));
 }
 
 void colour_grey(struct planes *p)
 {
-	pixel_kernels()->grey(p->at[0], p->at[1], p->at[2], pixels(p));
+	pixels_find()->grey(p->at[0], p->at[1], p->at[2], area(p));
 }
 
 void colour_solarise(struct planes *p)

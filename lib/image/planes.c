@@ -1,6 +1,6 @@
 #include "lib/image/planes.h"
 
-#include "lib/image/kernels.h"
+#include "lib/image/pixels.h"
 
 void planes_shape(struct planes *p, int w, int h)
 {
@@ -26,7 +26,7 @@ void planes_release(struct planes *p)
 
 void planes_interleave(const struct planes *p, bool mirror, uint8_t *rgb)
 {
-	const struct pixel_kernels *k = pixel_kernels();
+	const struct pixels *k = pixels_find();
 
 	for (int y = 0; y < p->h; y++) {
 		size_t row = (size_t)y * p->w;

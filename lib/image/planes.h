@@ -2,7 +2,7 @@
  * planes.h - a small RGB image as three planes, the form in which views are worked on
  *
  * Views are small (32 to 224 pixels a side) and every operation on them is a loop over one or three runs of bytes, in vectors
- * (kernels.h). Only the way in (resample.h) and the way out see interleaved pixels. Behind each plane are PLANE_SLACK bytes or
+ * (pixels.h). Only the way in (resample.h) and the way out see interleaved pixels. Behind each plane are PLANE_SLACK bytes or
  * more that vectors may spill into.
  *
  *	struct planes p = PLANES_INIT;

@@ -2,7 +2,7 @@
 
 #include <math.h>
 
-#include "lib/image/kernels.h"
+#include "lib/image/pixels.h"
 
 /* WEIGHTS: the 32-bit lanes of the widest vector. */
 enum { BITS = 22, WEIGHTS = 16 };
@@ -151,7 +151,7 @@ static void line_room(struct resampler *s, int w)
 /* All columns of the input rows [y0, y0 + out->h) of w pixels. */
 static void columns(struct resampler *s, const uint8_t *rgb, size_t pitch, int y0, int w, struct planes *out)
 {
-	const struct pixel_kernels *kernels = pixel_kernels();
+	const struct pixels *k = pixels_find();
 	int taps = quad_taps(&s->x, out->w);
 
 	line_room(s, w);
@@ -161,11 +161,11 @@ static void columns(struct resampler *s, const uint8_t *rgb, size_t pitch, int y
 		size_t at = (size_t)y * out->w;
 		uint8_t *const row[3] = { out->at[0] + at, out->at[1] + at, out->at[2] + at };
 
-		kernels->split(rgb + (y0 + y) * pitch, w, s->line);
+		k->split(rgb + (y0 + y) * pitch, w, s->line);
 		if (taps)
-			kernels->quads(&s->quads, out->w, (const uint8_t *const *)s->line, row);
+			k->quads(&s->quads, out->w, (const uint8_t *const *)s->line, row);
 		else
-			kernels->columns(&s->x, out->w, (const uint8_t *const *)s->line, row);
+			k->columns(&s->x, out->w, (const uint8_t *const *)s->line, row);
 	}
 }
 
@@ -175,7 +175,7 @@ static void copy_columns(const uint8_t *rgb, size_t pitch, int y0, int x0, struc
 	for (int y = 0; y < out->h; y++) {
 		size_t at = (size_t)y * out->w;
 
-		pixel_kernels()->split(rgb + (y0 + y) * pitch + (size_t)x0 * 3, out->w,
+		pixels_find()->split(rgb + (y0 + y) * pitch + (size_t)x0 * 3, out->w,
 				       (uint8_t *const[]){ out->at[0] + at, out->at[1] + at, out->at[2] + at });
 	}
 }
@@ -186,7 +186,7 @@ static void rows(const struct resampler *s, int y0, struct planes *out)
 
 	for (int c = 0; c < 3; c++)
 		for (int y = 0; y < out->h; y++)
-			pixel_kernels()->rows(s->middle.at[c] + (size_t)(a->first[y] - y0) * out->w, out->w, out->w, a->count[y],
+			pixels_find()->rows(s->middle.at[c] + (size_t)(a->first[y] - y0) * out->w, out->w, out->w, a->count[y],
 					      a->weight + (size_t)y * a->pitch, out->at[c] + (size_t)y * out->w);
 }
 

@@ -15,28 +15,10 @@
 #define IMAGE_RESAMPLE_H
 
 #include "lib/image/picture.h"
+#include "lib/image/pixels.h"
 #include "lib/image/planes.h"
 
 enum filter { FILTER_BILINEAR, FILTER_BICUBIC };
-
-/* One axis of a resize: output i is the sum over k < count[i] of input[first[i] + k] * weight[i * pitch + k]; the weights up to
- * the next pitch are zero. */
-struct axis {
-	int pitch;
-	int *first, *count;
-	int32_t *weight;
-	size_t room, weight_room;
-};
-
-/* An axis whose outputs are made four at a time, because the inputs of four neighbours lie within QUAD_REACH bytes: those of
- * outputs 4 * i to 4 * i + 3 begin at base[i]. Output i is the sum over k < taps of
- * input[base[i / 4] + pick[i] % QUAD_REACH + k] * weight[k * pitch + i]. */
-enum { QUAD_REACH = 16 };
-struct quads {
-	int taps, pitch;
-	int32_t *base, *pick, *weight;
-	size_t room;
-};
 
 /* Scratch memory that is kept from call to call; one a thread. */
 struct resampler {

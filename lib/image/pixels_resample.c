@@ -1,5 +1,5 @@
-/* kernels_resample.c - weighted sums of bytes, with 22 fractional bits (resample.h) */
-#include "lib/image/kernels_isa.h"
+/* pixels_resample.c - weighted sums of bytes, with 22 fractional bits (resample.h) */
+#include "lib/image/pixels_isa.h"
 
 enum { BITS = 22, HALF = 1 << (BITS - 1) };
 
@@ -51,7 +51,7 @@ INLINE ints windows_pick(windows w, ints at)
 
 #endif
 
-void ISA(pixel_quads)(const struct quads *q, int w, const uint8_t *const in[3], uint8_t *const out[3])
+void ISA(pixels_quads)(const struct quads *q, int w, const uint8_t *const in[3], uint8_t *const out[3])
 {
 	for (int x = 0; x < w; x += LANES) {
 		ints pick = lanes_at(q->pick + x), sum[3];
@@ -73,7 +73,7 @@ void ISA(pixel_quads)(const struct quads *q, int w, const uint8_t *const in[3], 
 }
 
 /* Where outputs have many taps, far apart: these are what a vector holds. */
-void ISA(pixel_columns)(const struct axis *a, int w, const uint8_t *const in[3], uint8_t *const out[3])
+void ISA(pixels_columns)(const struct axis *a, int w, const uint8_t *const in[3], uint8_t *const out[3])
 {
 	for (int x = 0; x < w; x++)
 		for (int c = 0; c < 3; c++) {
@@ -103,7 +103,7 @@ INLINE void rows_block(const uint8_t *in, size_t pitch, int count, const int32_t
 		lanes_store(out + i * LANES, lanes_clip(sum[i] >> BITS));
 }
 
-void ISA(pixel_rows)(const uint8_t *in, size_t pitch, int w, int count, const int32_t *weight, uint8_t *out)
+void ISA(pixels_rows)(const uint8_t *in, size_t pitch, int w, int count, const int32_t *weight, uint8_t *out)
 {
 	int x = 0;
 

@@ -1,5 +1,5 @@
-/* kernels_blur.c - the extended box filter of blur.h: the same whether the rows are neighbours or one row shifted */
-#include "lib/image/kernels_isa.h"
+/* pixels_blur.c - the extended box filter of blur.h: the same whether the rows are neighbours or one row shifted */
+#include "lib/image/pixels_isa.h"
 
 INLINE void box(const uint8_t *const *in, int radius, uint32_t inner, uint32_t outer, int w, uint8_t *out)
 {
@@ -16,7 +16,7 @@ INLINE void box(const uint8_t *const *in, int radius, uint32_t inner, uint32_t o
 }
 
 /* Every sigma up to 2 has radius 0 or 1. */
-void ISA(pixel_box)(const uint8_t *const *in, int radius, uint32_t inner, uint32_t outer, int w, uint8_t *out)
+void ISA(pixels_box)(const uint8_t *const *in, int radius, uint32_t inner, uint32_t outer, int w, uint8_t *out)
 {
 	if (radius == 0)
 		box(in, 0, inner, outer, w, out);

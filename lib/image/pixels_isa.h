@@ -1,22 +1,22 @@
 /*
- * lanes.h - pixels as vectors of 32-bit lanes, as wide as the registers of the instruction set a file is compiled for
+ * pixels_isa.h - pixels as vectors of 32-bit lanes, as wide as the registers of the instruction set a file is compiled for
  *
- * What kernels_*.c are written in: arithmetic is plain (GCC's vector extension), only what C has no word for is here. Loads and
+ * What pixels_*.c are written in: arithmetic is plain (GCC's vector extension), only what C has no word for is here. Loads and
  * stores always move LANES bytes, so buffers have room for LANES more than they hold.
  *
  *	for (size_t i = 0; i < n; i += LANES)
  *		lanes_store(x + i, lanes_clip(lanes_load(x + i) * 3 / 2));
  */
-#ifndef IMAGE_LANES_H
-#define IMAGE_LANES_H
+#ifndef IMAGE_PIXELS_ISA_H
+#define IMAGE_PIXELS_ISA_H
 
-#include <stdint.h>
 #include <string.h>
 #if defined(__SSE2__)
 #include <immintrin.h>
 #endif
 
 #include "lib/base/isa.h"
+#include "lib/image/pixels.h"
 
 #if defined(__AVX512BW__)
 enum { LANES = 16 };
@@ -179,5 +179,9 @@ INLINE ints lanes_clip(ints v)
 {
 	return lanes_min(lanes_max(v, (ints){ 0 }), lanes_all(255));
 }
+
+/* Defined in the files below for each set; pixels_table.c puts them together. */
+#define PIXELS_PROTOTYPE(type, name, arguments) type ISA(pixels_##name)arguments;
+PIXELS(PIXELS_PROTOTYPE)
 
 #endif

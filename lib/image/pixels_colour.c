@@ -1,5 +1,5 @@
-/* kernels_colour.c - the arithmetic of colour.h */
-#include "lib/image/kernels_isa.h"
+/* pixels_colour.c - the arithmetic of colour.h */
+#include "lib/image/pixels_isa.h"
 
 INLINE ints luma(ints r, ints g, ints b)
 {
@@ -12,13 +12,13 @@ INLINE ints mix(ints d, ints x, float f)
 	return lanes_clip(lanes_int(lanes_float(d) + f * lanes_float(x - d)));
 }
 
-void ISA(pixel_blend)(uint8_t *x, size_t n, int d, float f)
+void ISA(pixels_blend)(uint8_t *x, size_t n, int d, float f)
 {
 	for (size_t i = 0; i < n; i += LANES)
 		lanes_store(x + i, mix(lanes_all(d), lanes_load(x + i), f));
 }
 
-void ISA(pixel_saturate)(uint8_t *r, uint8_t *g, uint8_t *b, size_t n, float f)
+void ISA(pixels_saturate)(uint8_t *r, uint8_t *g, uint8_t *b, size_t n, float f)
 {
 	for (size_t i = 0; i < n; i += LANES) {
 		ints vr = lanes_load(r + i), vg = lanes_load(g + i), vb = lanes_load(b + i), grey = luma(vr, vg, vb);
@@ -29,7 +29,7 @@ void ISA(pixel_saturate)(uint8_t *r, uint8_t *g, uint8_t *b, size_t n, float f)
 	}
 }
 
-void ISA(pixel_grey)(uint8_t *r, uint8_t *g, uint8_t *b, size_t n)
+void ISA(pixels_grey)(uint8_t *r, uint8_t *g, uint8_t *b, size_t n)
 {
 	for (size_t i = 0; i < n; i += LANES) {
 		ints grey = luma(lanes_load(r + i), lanes_load(g + i), lanes_load(b + i));
@@ -41,7 +41,7 @@ void ISA(pixel_grey)(uint8_t *r, uint8_t *g, uint8_t *b, size_t n)
 }
 
 /* A lane holds the sum of 2^23 pixels; no picture gives one more. */
-uint64_t ISA(pixel_luma_sum)(const uint8_t *r, const uint8_t *g, const uint8_t *b, size_t n)
+uint64_t ISA(pixels_luma_sum)(const uint8_t *r, const uint8_t *g, const uint8_t *b, size_t n)
 {
 	ints sums = { 0 };
 	uint64_t total = 0;

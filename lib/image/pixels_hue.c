@@ -1,11 +1,11 @@
 /*
- * kernels_hue.c - RGB to 8-bit HSV, a turn of the hue, and back
+ * pixels_hue.c - RGB to 8-bit HSV, a turn of the hue, and back
  *
  * Pillow does this in a mix of float and double, but only bytes come out of each step, and there are few enough cases to try
  * them all (test_image.py, every colour). Saturation and the three values between black and the largest channel turn out to
  * be the rounded quotients of integers; the hue is that of the float expression in to_hsv(), whose order of operations counts.
  */
-#include "lib/image/kernels_isa.h"
+#include "lib/image/pixels_isa.h"
 
 struct hsv {
 	ints h, s, v;
@@ -45,7 +45,7 @@ INLINE void from_hsv(struct hsv c, uint8_t *r, uint8_t *g, uint8_t *b)
 	lanes_store(b, place(sixth, 1 << 3 | 1 << 4, 1 << 2 | 1 << 5, c, middle, smallest));
 }
 
-void ISA(pixel_hue)(uint8_t *r, uint8_t *g, uint8_t *b, size_t n, int shift)
+void ISA(pixels_hue)(uint8_t *r, uint8_t *g, uint8_t *b, size_t n, int shift)
 {
 	for (size_t i = 0; i < n; i += LANES) {
 		struct hsv c = to_hsv(lanes_load(r + i), lanes_load(g + i), lanes_load(b + i));

@@ -1,5 +1,5 @@
-/* kernels_weave.c - interleaved pixels to rows of one channel and back, 16 at a time */
-#include "lib/image/kernels_isa.h"
+/* pixels_weave.c - interleaved pixels to rows of one channel and back, 16 at a time */
+#include "lib/image/pixels_isa.h"
 
 enum { BLOCK = 16 };
 
@@ -62,7 +62,7 @@ INLINE void join_block(const uint8_t *const from[3], int x, bool mirror, uint8_t
 
 #endif
 
-void ISA(pixel_split)(const uint8_t *rgb, int w, uint8_t *const to[3])
+void ISA(pixels_split)(const uint8_t *rgb, int w, uint8_t *const to[3])
 {
 	uint8_t last[3 * BLOCK];
 	int x = 0;
@@ -75,7 +75,7 @@ void ISA(pixel_split)(const uint8_t *rgb, int w, uint8_t *const to[3])
 	split_block(last, to, x);
 }
 
-void ISA(pixel_join)(const uint8_t *const from[3], int w, bool mirror, uint8_t *rgb)
+void ISA(pixels_join)(const uint8_t *const from[3], int w, bool mirror, uint8_t *rgb)
 {
 	uint8_t last[3 * BLOCK];
 	int x = 0;
