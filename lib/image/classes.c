@@ -1,32 +1,9 @@
 /* classes.c - splits and classes: from the samples' names, from what a data set says of them, from a file of labels */
 #include "lib/image/lines.h"
-#include "lib/image/reader.h"
 
 enum { NUMBER_MAX = 1 << 24, CLASS_ROOM = 256 };
 
-static const struct {
-	const char *name;
-	enum split split;
-} split_names[] = {
-	{ "train", SPLIT_TRAIN }, { "val", SPLIT_TEST }, { "valid", SPLIT_TEST }, { "validation", SPLIT_TEST }, { "test", SPLIT_TEST },
-};
-
 /* --- names --- */
-
-int split_of_folder(const char *name, size_t n)
-{
-	for (size_t i = 0; i < ARRAY_SIZE(split_names); i++)
-		if (strlen(split_names[i].name) == n && strncmp(split_names[i].name, name, n) == 0)
-			return split_names[i].split;
-	return -1;
-}
-
-size_t first_folder(const char *name)
-{
-	const char *slash = strchr(name, '/');
-
-	return slash ? (size_t)(slash - name) : 0;
-}
 
 /* The split of a path's last component: augment data/val names one. */
 static int split_of_path(const char *path)
@@ -37,7 +14,7 @@ static int split_of_path(const char *path)
 		end--;
 	for (begin = end; begin > 0 && path[begin - 1] != '/'; begin--)
 		;
-	return split_of_folder(path + begin, end - begin);
+	return dataset_folder_split(path + begin, end - begin);
 }
 
 /* n01440764_tench.JPEG: the length of the synset, or 0. */
@@ -46,18 +23,11 @@ static size_t synset(const char *name)
 	return name[0] == 'n' && strspn(name + 1, "0123456789") == 8 && name[9] == '_' ? 9 : 0;
 }
 
-const char *dataset_bare_name(const struct dataset *d, int sample)
-{
-	const char *name = dataset_name(d, sample);
-
-	return split_of_folder(name, first_folder(name)) >= 0 ? name + first_folder(name) + 1 : name;
-}
-
 static void read_splits(struct dataset *d)
 {
 	for (int i = 0; i < d->count; i++) {
 		const char *name = dataset_name(d, i);
-		int own = split_of_folder(name, first_folder(name)), hint = split_of_path(d->sources[d->samples[i].source].path);
+		int own = dataset_folder_split(name, dataset_folder(name)), hint = split_of_path(d->sources[d->samples[i].source].path);
 
 		d->samples[i].split = (uint8_t)(own >= 0 ? own : MAX(hint, 0));
 	}
@@ -69,7 +39,7 @@ static void read_splits(struct dataset *d)
 static const char *class_of(const struct dataset *d, int sample, bool given, char dst[CLASS_ROOM])
 {
 	const char *name = dataset_bare_name(d, sample);
-	size_t n = first_folder(name);
+	size_t n = dataset_folder(name);
 
 	if (given)
 		return d->names + d->samples[sample].class;
@@ -167,7 +137,7 @@ static void label_by_number(struct dataset *d)
 		}
 }
 
-void classes_release(struct dataset *d)
+void dataset_forget_classes(struct dataset *d)
 {
 	for (int i = 0; i < d->class_count; i++)
 		free(d->classes[i]);
@@ -197,7 +167,7 @@ void dataset_classify(struct dataset *d)
 			given = true;
 			numbers &= class_number(d->names + d->samples[i].class) >= 0;
 		}
-	classes_release(d);
+	dataset_forget_classes(d);
 	read_splits(d);
 	if (given && numbers)
 		label_by_number(d);

@@ -1,7 +1,7 @@
 /*
- * codec.h - what picture.c needs of a file format; one row of its table each
+ * codec.h - the file formats: what decoder.c needs of each, one row of its table; and how pictures are written
  *
- * To add a format: write its file with one exported struct codec, add it to codecs[] in picture.c.
+ * To add a format: write its file with one exported struct codec, add it to codecs[] in decoder.c.
  */
 #ifndef IMAGE_CODEC_H
 #define IMAGE_CODEC_H
@@ -26,7 +26,10 @@ struct codec {
 
 extern const struct codec codec_jpeg, codec_png, codec_webp;
 
-/* 0, or -1 after fail(), for the width and height that a header declares. */
-int codec_check_size(int64_t w, int64_t h);
+/* Encodes (h, w, 3) pixels into memory that the caller frees; JPEG with 4:2:0 and a quality of 1 to 100. */
+int png_encode(const uint8_t *rgb, int w, int h, void **data, size_t *size);
+int jpeg_encode(const uint8_t *rgb, int w, int h, int quality, void **data, size_t *size);
+/* Writes (h, w, 3) pixels as a PNG, whole or not at all. */
+int png_write(const char *path, const uint8_t *rgb, int w, int h);
 
 #endif

@@ -1,102 +1,13 @@
 #include "lib/image/dataset.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <sys/uio.h>
-#include <unistd.h>
-
-#include "lib/image/reader.h"
-
-enum { SAMPLE_BYTES_MAX = 256 << 20, SOURCES_MAX = 65535 };
-
-static const struct reader *const readers[] = { &reader_idx, &reader_cifar, &reader_folder, &reader_tar };
-
-/* --- memory of one sample --- */
-
-uint8_t *bytes_room(struct bytes *b, size_t size)
-{
-	if (size > b->room) {
-		b->room = MAX(size, 2 * b->room);
-		b->data = xrealloc(b->data, b->room, 1);
-	}
-	return b->data;
-}
-
-void bytes_release(struct bytes *b)
-{
-	free(b->data);
-	*b = (struct bytes)BYTES_INIT;
-}
-
-int read_span(int fd, uint64_t offset, size_t size, struct bytes *scratch, struct blob *blob)
-{
-	uint8_t *p;
-	size_t done = 0;
-	int flags = RWF_NOWAIT;
-
-	if (size > SAMPLE_BYTES_MAX)
-		return fail("it has %zu bytes, more than the limit of %d", size, SAMPLE_BYTES_MAX);
-	p = bytes_room(scratch, size);
-	while (done < size) {
-		ssize_t n = preadv2(fd, &(struct iovec){ p + done, size - done }, 1, (off_t)(offset + done), flags);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0 && flags && (errno == EAGAIN || errno == EOPNOTSUPP)) {
-			scratch->waited = true;
-			flags = 0;
-			continue;
-		}
-		if (n < 0)
-			return fail("unable to read it:");
-		if (n == 0)
-			return fail("it has become shorter since the start");
-		done += n;
-	}
-	*blob = (struct blob){ .kind = BLOB_FILE, .data = p, .size = size };
-	return 0;
-}
-
-int load_file(const struct dataset *d, const struct sample *s, struct bytes *scratch, struct blob *blob)
-{
-	const struct source *from = &d->sources[s->source];
-	int fd = openat(from->fd, d->names + s->name - from->stripped, O_RDONLY | O_CLOEXEC), r;
-
-	struct stat st;
-
-	if (fd < 0)
-		return fail("unable to open it:");
-	if (fstat(fd, &st) == 0 && MIN(st.st_size, UINT32_MAX) != s->size)
-		r = fail("it has %lld bytes, not %u as it had (touch its folder to have it read anew)", (long long)st.st_size, s->size);
-	else
-		r = read_span(fd, 0, s->size, scratch, blob);
-	close(fd);
-	return r;
-}
-
-void expect_file(const struct dataset *d, const struct sample *s)
-{
-	const struct source *from = &d->sources[s->source];
-	int fd = openat(from->fd, d->names + s->name - from->stripped, O_RDONLY | O_CLOEXEC);
-
-	if (fd < 0)
-		return;
-	posix_fadvise(fd, 0, s->size, POSIX_FADV_WILLNEED);
-	close(fd);
-}
+static const struct {
+	const char *name;
+	enum split split;
+} split_names[] = {
+	{ "train", SPLIT_TRAIN }, { "val", SPLIT_TEST }, { "valid", SPLIT_TEST }, { "validation", SPLIT_TEST }, { "test", SPLIT_TEST },
+};
 
 /* --- samples --- */
-
-bool is_picture_name(const char *name)
-{
-	static const char *const extensions[] = { ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp" };
-	const char *dot = strrchr(name, '.');
-
-	for (size_t i = 0; dot && i < ARRAY_SIZE(extensions); i++)
-		if (strcasecmp(dot, extensions[i]) == 0)
-			return true;
-	return false;
-}
 
 uint32_t dataset_text(struct dataset *d, const char *text)
 {
@@ -141,38 +52,33 @@ void dataset_pass(struct dataset *d, const char *path)
 		d->passed[kind]++;
 }
 
+/* --- names --- */
+
+int dataset_folder_split(const char *name, size_t n)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(split_names); i++)
+		if (strlen(split_names[i].name) == n && strncmp(split_names[i].name, name, n) == 0)
+			return split_names[i].split;
+	return -1;
+}
+
+size_t dataset_folder(const char *name)
+{
+	const char *slash = strchr(name, '/');
+
+	return slash ? (size_t)(slash - name) : 0;
+}
+
 const char *dataset_name(const struct dataset *d, int sample)
 {
 	return d->names + d->samples[sample].name;
 }
 
-int dataset_split_count(const struct dataset *d, enum split s)
+const char *dataset_bare_name(const struct dataset *d, int sample)
 {
-	int n = 0;
+	const char *name = dataset_name(d, sample);
 
-	for (int i = 0; i < d->count; i++)
-		n += d->samples[i].split == s;
-	return n;
-}
-
-int dataset_bad_most(double share, int64_t samples)
-{
-	return share > 0 ? (int)MAX(share * (double)samples, DATASET_BAD) : 0;
-}
-
-int dataset_load(const struct dataset *d, int sample, struct bytes *scratch, struct blob *blob)
-{
-	const struct sample *s = &d->samples[sample];
-
-	return d->sources[s->source].reader->load(d, s, scratch, blob);
-}
-
-void dataset_expect(const struct dataset *d, int sample)
-{
-	const struct sample *s = &d->samples[sample];
-
-	if (d->sources[s->source].reader->expect)
-		d->sources[s->source].reader->expect(d, s);
+	return dataset_folder_split(name, dataset_folder(name)) >= 0 ? name + dataset_folder(name) + 1 : name;
 }
 
 /* Whether all samples from first on lie in the folder that begins prefix, n bytes with its '/', and not as plain files in it. */
@@ -191,9 +97,9 @@ void dataset_strip(struct dataset *d, int source, int first)
 {
 	while (d->count > first) {
 		const char *prefix = dataset_name(d, first);
-		size_t n = first_folder(prefix);
+		size_t n = dataset_folder(prefix);
 
-		if (prefix[n] != '/' || split_of_folder(prefix, n) >= 0 || !is_common(d, first, prefix, n + 1))
+		if (prefix[n] != '/' || dataset_folder_split(prefix, n) >= 0 || !is_common(d, first, prefix, n + 1))
 			return;
 		for (int i = first; i < d->count; i++)
 			d->samples[i].name += (uint32_t)n + 1;
@@ -240,7 +146,31 @@ static void fingerprint(struct dataset *d)
 	format(d->fingerprint, sizeof(d->fingerprint), "%d:%016llx", d->count, (unsigned long long)h);
 }
 
+void dataset_settle(struct dataset *d)
+{
+	d->samples_room = d->count;
+	d->samples = xrealloc(d->samples, d->samples_room, sizeof(*d->samples));
+	d->names_room = d->names_used;
+	d->names = xrealloc(d->names, d->names_room, 1);
+	sort_samples(d);
+	fingerprint(d);
+}
+
 /* --- a part of it --- */
+
+int dataset_split_count(const struct dataset *d, enum split s)
+{
+	int n = 0;
+
+	for (int i = 0; i < d->count; i++)
+		n += d->samples[i].split == s;
+	return n;
+}
+
+int dataset_bad_most(double share, int64_t samples)
+{
+	return share > 0 ? (int)MAX(share * (double)samples, DATASET_BAD) : 0;
+}
 
 int *dataset_choose(const struct dataset *d, const char *split, int *count)
 {
@@ -250,7 +180,7 @@ int *dataset_choose(const struct dataset *d, const char *split, int *count)
 
 	if (!all && s == SPLIT_TRAIN && strcmp(split, "train") != 0) {
 		fail_code(EXIT_USAGE, "unknown split '%s': choose one of train, test, all%s", split,
-			  split_of_folder(split, strlen(split)) == SPLIT_TEST ? " (such folders are the split test)" : "");
+			  dataset_folder_split(split, strlen(split)) == SPLIT_TEST ? " (such folders are the split test)" : "");
 		return NULL;
 	}
 	*count = 0;
@@ -279,128 +209,3 @@ int dataset_keep(struct dataset *d, const char *split)
 	return 0;
 }
 
-/* --- opening --- */
-
-static int unknown_kind(const char *path, const struct stat *st, const uint8_t *head)
-{
-	const char *kind = kind_of_bytes(head, 512);
-	const char *dot = strrchr(path, '.');
-	int counts[FILE_KINDS] = { 0 }, named = dot && strcasecmp(dot, ".tar") == 0 ? -1 : kind_of_name(path);
-	char text[KINDS_TEXT];
-
-	if (S_ISREG(st->st_mode) && st->st_size == 0)
-		return fail("unable to use '%s': it is empty", path);
-	if (is_picture_name(path))
-		return fail("unable to use '%s': it is one picture; name its folder, or write the names of pictures into: augment -0", path);
-	if (strstr(path, "cifar-10") && strstr(path, "-python"))
-		return fail("unable to use '%s': that is the Python version of CIFAR: take the binary version, %s", path,
-			    strstr(path, "cifar-100") ? "cifar-100-binary.tar.gz" : "cifar-10-binary.tar.gz");
-	if (strstr(path, "cifar-10") && strstr(path, "-binary.tar.gz"))
-		return fail("unable to use '%s': unpack it, and name the folder that comes of it; try: tar xzf %s", path, path);
-	if (head[0] == 0x1f && head[1] == 0x8b)
-		return fail("unable to use '%s': it is compressed; for a tar, try: zcat %s | augment ... -", path, path);
-	if (named >= 0)
-		counts[named] = 1;
-	if (kinds_tell(text, counts))
-		return fail("unable to use '%s': it is no data set but %s", path, text);
-	return fail("unable to use '%s': it is %s%sneither a folder of pictures, a tar, IDX nor CIFAR file", path, kind ? kind : "",
-		    kind ? ", " : "");
-}
-
-/* The reader of a file or folder, by what it is. */
-static const struct reader *find_reader(const char *path, const struct stat *st, const uint8_t *head)
-{
-	for (size_t i = 0; i < ARRAY_SIZE(readers); i++)
-		if (readers[i]->claims(path, st, head))
-			return readers[i];
-	return NULL;
-}
-
-static int source_open(struct dataset *d, const char *path, bool list)
-{
-	struct source *s = &d->sources[d->source_count++];
-	bool is_stdin = strcmp(path, "-") == 0;
-	uint8_t head[512] = { 0 };
-	struct stat st = { 0 };
-
-	*s = (struct source){ .path = xstrdup(path), .fd = -1 };
-	if (!is_stdin) {
-		s->fd = open(path, O_RDONLY | O_CLOEXEC);
-		if (s->fd < 0 || fstat(s->fd, &st) < 0)
-			return fail("unable to open '%s':", path);
-		if (S_ISREG(st.st_mode) && pread(s->fd, head, sizeof(head), 0) < 0)
-			return fail("unable to read '%s':", path);
-	}
-	s->reader = !is_stdin ? find_reader(path, &st, head) : list ? &reader_list : &reader_tar;
-	if (!s->reader)
-		return unknown_kind(path, &st, head);
-	return s->reader->scan(d, d->source_count - 1);
-}
-
-/* Opens all sources and puts their samples in order. */
-static int read_sources(struct dataset *d, char *const *paths, int count, bool list)
-{
-	char text[KINDS_TEXT];
-
-	d->sources = xcalloc(count + 1, sizeof(*d->sources));
-	dataset_text(d, ""); /* offset 0: no text */
-	if (count < 1)
-		return fail_code(EXIT_USAGE, "no data given: name a folder, tar, IDX or CIFAR file");
-	if (count > SOURCES_MAX)
-		return fail_code(EXIT_USAGE, "more than %d paths", SOURCES_MAX);
-	for (int i = 0; i < count; i++)
-		if (source_open(d, paths[i], list) < 0)
-			return -1;
-	if (d->count == 0)
-		return fail("found no pictures (.jpg, .jpeg, .png, .webp) in '%s'%s%s%s", paths[0], count > 1 ? " nor in the others" : "",
-			    kinds_tell(text, d->passed) ? ", but " : "", text);
-	d->samples_room = d->count; /* nothing will grow any more */
-	d->samples = xrealloc(d->samples, d->samples_room, sizeof(*d->samples));
-	d->names_room = d->names_used;
-	d->names = xrealloc(d->names, d->names_room, 1);
-	sort_samples(d);
-	return 0;
-}
-
-static void note_passed(struct dataset *d)
-{
-	char text[KINDS_TEXT];
-
-	if (d->class_count)
-		kinds_forget_classes(d->passed);
-	if (kinds_tell(text, d->passed))
-		note("passed over %s", text);
-}
-
-struct dataset *dataset_open(char *const *paths, int count, bool list)
-{
-	struct dataset *d = xcalloc(1, sizeof(*d));
-
-	if (read_sources(d, paths, count, list) < 0) {
-		dataset_free(d);
-		return NULL;
-	}
-	dataset_classify(d);
-	fingerprint(d);
-	note_passed(d);
-	return d;
-}
-
-void dataset_free(struct dataset *d)
-{
-	if (!d)
-		return;
-	for (int i = 0; i < d->source_count; i++) {
-		struct source *s = &d->sources[i];
-
-		if (s->fd >= 0)
-			close(s->fd);
-		free(s->path);
-		free(s->memory);
-	}
-	classes_release(d);
-	free(d->sources);
-	free(d->samples);
-	free(d->names);
-	free(d);
-}

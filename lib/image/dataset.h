@@ -38,7 +38,16 @@ struct sample {
 	uint8_t split;
 };
 
-struct source;
+struct reader;
+struct source {
+	const struct reader *reader;
+	char *path;
+	int fd;                 /* -1 when not needed */
+	uint32_t stripped;      /* bytes of folders that were taken off the front of all names */
+	uint8_t *memory;        /* whole content, for kinds that keep it */
+	int w, h;               /* of raw pixels */
+};
+
 struct dataset {
 	struct sample *samples;      /* sorted by name */
 	int count;
@@ -91,5 +100,25 @@ void bytes_release(struct bytes *b);
 int dataset_load(const struct dataset *d, int sample, struct bytes *scratch, struct blob *blob);
 /* Says that a sample will be loaded soon, so that the disk can work meanwhile. */
 void dataset_expect(const struct dataset *d, int sample);
+
+/* --- filling it: for readers (reader.h) and classes.c --- */
+
+/* Adds a sample, whose split and class are found from its name later. Returns its number for now, or -1 after fail(). */
+int dataset_add(struct dataset *d, int source, const char *name, uint64_t offset, uint64_t size);
+/* Counts a file whose name is no picture's, when it is of a kind that would be missed. */
+void dataset_pass(struct dataset *d, const char *path);
+/* Keeps a text in the pool of d; its offset, or 0 when the pool is full. */
+uint32_t dataset_text(struct dataset *d, const char *text);
+/* Takes folders off the names from sample first on, as long as all lie in one that is neither a split nor their class. */
+void dataset_strip(struct dataset *d, int source, int first);
+/* All samples are there: puts them in order. */
+void dataset_settle(struct dataset *d);
+/* Finds splits and labels of all samples, which are in order. */
+void dataset_classify(struct dataset *d);
+void dataset_forget_classes(struct dataset *d);
+/* How many bytes the first folder of a name has; 0: it lies in none. */
+size_t dataset_folder(const char *name);
+/* The split that a folder's name of n bytes stands for, or -1. */
+int dataset_folder_split(const char *name, size_t n);
 
 #endif

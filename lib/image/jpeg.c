@@ -182,7 +182,7 @@ static int jpeg_open(void *state, const uint8_t *data, size_t size, int *w, int 
 	jpeg_read_header(&j->c, TRUE);
 	if (j->c.num_components != 1 && j->c.num_components != 3 && j->c.num_components != 4)
 		return fail("it has %d colour channels", j->c.num_components);
-	if (codec_check_size(j->c.image_width, j->c.image_height) < 0)
+	if (picture_check_size(j->c.image_width, j->c.image_height) < 0)
 		return -1;
 	choose_speed(j);
 	*w = (int)j->c.output_width;

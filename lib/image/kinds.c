@@ -73,7 +73,18 @@ int kind_of_name(const char *path)
 	return batch_of_name(path);
 }
 
-bool is_side_name(const char *path)
+bool kind_is_picture(const char *path)
+{
+	static const char *const extensions[] = { ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp" };
+	const char *dot = strrchr(path, '.');
+
+	for (size_t i = 0; dot && i < ARRAY_SIZE(extensions); i++)
+		if (strcasecmp(dot, extensions[i]) == 0)
+			return true;
+	return false;
+}
+
+bool kind_is_side(const char *path)
 {
 	static const char *const extensions[] = { ".txt", ".json", ".csv", ".tsv", ".xml", ".md", ".db", ".ini", ".DS_Store" };
 

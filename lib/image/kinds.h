@@ -1,5 +1,5 @@
 /*
- * kinds.h - files that are no JPEG, PNG or WebP: by their names where they are passed over, by their first bytes where they are not
+ * kinds.h - which files are pictures, and what the others are: by their names where they are passed over, else by their first bytes
  *
  *	int counts[FILE_KINDS] = { 0 };
  *	int k = kind_of_name("photos/IMG_0001.HEIC");         -1: none of the table's, such as notes.txt
@@ -21,8 +21,10 @@ enum { FILE_KINDS = 16, KINDS_TEXT = 640 };
 
 /* The row of the table that a file's path stands for, by its extension as a rule; -1: none. */
 int kind_of_name(const char *path);
+/* Whether it is a picture that is read: its extension says so. */
+bool kind_is_picture(const char *path);
 /* Whether it is a text or a leftover that belongs to pictures: not missed, and no picture. */
-bool is_side_name(const char *path);
+bool kind_is_side(const char *path);
 /* What a file is, as its first bytes tell ("HEIC", "a zip archive"); NULL: unknown. */
 const char *kind_of_bytes(const uint8_t *data, size_t size);
 /* Class files count for nothing where all pictures have classes otherwise. */

@@ -31,7 +31,7 @@ struct maker_options {
 	int64_t size;             /* pixels a side; 0: the recipe's own */
 	int64_t views;            /* 0: two, in evaluation one */
 	int64_t batch, epochs, seed;
-	bool eval, exif, fast;    /* exif: turn pictures as their EXIF says; fast: decode coarsely (picture.h) */
+	bool eval, exif, fast;    /* exif: turn pictures as their EXIF says; fast: decode coarsely (decoder.h) */
 	const char *split;        /* train, test or all; "": train in training, all in evaluation */
 	const char *mean, *std;   /* "r,g,b"; "": the recipe's own */
 	double max_bad;           /* share of the samples that may be unreadable: dataset_bad_most() */

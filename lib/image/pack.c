@@ -4,6 +4,7 @@
 #include <omp.h>
 #include <sys/stat.h>
 
+#include "lib/image/codec.h"
 #include "lib/image/exif.h"
 #include "lib/image/tar_write.h"
 #include "lib/image/worker.h"

@@ -78,7 +78,7 @@ static int png_open(void *state, const uint8_t *data, size_t size, int *w, int *
 	png_set_keep_unknown_chunks(r->png, PNG_HANDLE_CHUNK_NEVER, NULL, -1); /* texts and profiles are passed over, however long */
 	png_set_read_fn(r->png, r, on_read);
 	png_read_info(r->png, r->info);
-	if (codec_check_size(png_get_image_width(r->png, r->info), png_get_image_height(r->png, r->info)) < 0)
+	if (picture_check_size(png_get_image_width(r->png, r->info), png_get_image_height(r->png, r->info)) < 0)
 		return -1;
 	*w = (int)png_get_image_width(r->png, r->info);
 	*h = (int)png_get_image_height(r->png, r->info);

@@ -1,5 +1,6 @@
 #include "lib/image/preview.h"
 
+#include "lib/image/codec.h"
 #include "lib/image/text.h"
 
 enum { GAP = 4, GROUP_GAP = 16, SIDE_MIN = 96, GROUPS_A_LINE = 4, LINES = 7, LINE_MOST = 64 };

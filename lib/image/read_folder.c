@@ -55,7 +55,7 @@ static bool is_listed(const struct walk *w, const char *name)
 {
 	char path[2 * PATH_MAX];
 
-	if (is_picture_name(name))
+	if (kind_is_picture(name))
 		return true;
 	format(path, sizeof(path), "%s/%s%s", tree_of(w), w->name, name);
 	return kind_of_name(path) >= 0;
@@ -143,7 +143,7 @@ static int walk_entries(struct walk *w, size_t listing, size_t used, int depth)
 			return fail("unable to use '%s/%s': the path is too long", tree_of(w), w->name);
 		if (entry[n - 1] == '/')
 			r = walk(w, used + n, depth + 1);
-		else if (!is_picture_name(entry))
+		else if (!kind_is_picture(entry))
 			pass(w);
 		else
 			r = dataset_add(w->d, w->source, w->name, 0, size) < 0 ? -1 : 0;
@@ -189,5 +189,5 @@ static int folder_scan(struct dataset *d, int source)
 }
 
 const struct reader reader_folder = {
-	{ "folder", "pictures below class folders", NULL }, folder_claims, folder_scan, load_file, expect_file,
+	{ "folder", "pictures below class folders", NULL }, folder_claims, folder_scan, reader_load_file, reader_expect_file,
 };

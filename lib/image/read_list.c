@@ -21,7 +21,7 @@ static int add_file(struct dataset *d, int source, char *name)
 		name[n - 1] = '\0';
 	if (stat(name, &st) < 0)
 		return fail("unable to open '%s', named on stdin:", name);
-	if (kind_of_name(name) >= 0 || is_side_name(name)) {
+	if (kind_of_name(name) >= 0 || kind_is_side(name)) {
 		dataset_pass(d, name);
 		return 0;
 	}
@@ -53,5 +53,5 @@ static int list_scan(struct dataset *d, int source)
 }
 
 const struct reader reader_list = {
-	{ "list", "names of files on stdin", NULL }, list_claims, list_scan, load_file, expect_file,
+	{ "list", "names of files on stdin", NULL }, list_claims, list_scan, reader_load_file, reader_expect_file,
 };

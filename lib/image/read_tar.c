@@ -42,7 +42,7 @@ static int64_t number(const uint8_t *p, int n)
 	return n == 0 || *p == ' ' || *p == '\0' ? (int64_t)v : -1;
 }
 
-bool is_tar_header(const uint8_t head[BLOCK])
+static bool is_header(const uint8_t head[BLOCK])
 {
 	int64_t sum = 0;
 
@@ -199,9 +199,9 @@ static int add_member(struct walk *w, const char *name, uint64_t at, int64_t siz
 	enter_key(w, name);
 	if (read_class(w, name, at, size) < 0)
 		return -1;
-	if (!is_picture_name(base) && !webdataset_rank(name))
+	if (!kind_is_picture(base) && !webdataset_rank(name))
 		dataset_pass(w->d, name);
-	else if (is_picture_name(base) && dataset_add(w->d, w->source, name, at, size) < 0)
+	else if (kind_is_picture(base) && dataset_add(w->d, w->source, name, at, size) < 0)
 		return -1;
 	for (int i = w->key_first; w->key_class && i < w->d->count; i++)
 		w->d->samples[i].class = w->key_class;
@@ -216,9 +216,9 @@ static int step(struct walk *w, const uint8_t *head)
 
 	if (head[0] == 0x1f && head[1] == 0x8b)
 		return fail("unable to read '%s': it is compressed; try: zcat FILE | augment ... -", w->d->sources[w->source].path);
-	if (w->at == 0 && !is_tar_header(head))
+	if (w->at == 0 && !is_header(head))
 		return fail("unable to read '%s': it is no tar", w->d->sources[w->source].path);
-	if (!is_tar_header(head) || size < 0)
+	if (!is_header(head) || size < 0)
 		return fail("unable to read '%s': it is damaged at byte %llu", w->d->sources[w->source].path, (unsigned long long)w->at);
 	if (w->size >= 0 && type != 'x' && type != 'L')
 		size = w->size;
@@ -301,7 +301,7 @@ static int spool(int from, const char *path)
 static bool tar_claims(const char *path, const struct stat *st, const uint8_t *head)
 {
 	(void)path;
-	return S_ISFIFO(st->st_mode) || (S_ISREG(st->st_mode) && is_tar_header(head));
+	return S_ISFIFO(st->st_mode) || (S_ISREG(st->st_mode) && is_header(head));
 }
 
 /* Makes the source's file one that can be read from any place. */
@@ -341,7 +341,7 @@ static int tar_scan(struct dataset *d, int source)
 
 static int tar_load(const struct dataset *d, const struct sample *s, struct bytes *scratch, struct blob *blob)
 {
-	return read_span(d->sources[s->source].fd, s->offset, s->size, scratch, blob);
+	return reader_span(d->sources[s->source].fd, s->offset, s->size, scratch, blob);
 }
 
 static void tar_expect(const struct dataset *d, const struct sample *s)

@@ -39,7 +39,7 @@ static int webp_open(void *state, const uint8_t *data, size_t size, int *w, int 
 	}
 	*w = p->w = (int)WebPDemuxGetI(p->file, WEBP_FF_CANVAS_WIDTH);
 	*h = p->h = (int)WebPDemuxGetI(p->file, WEBP_FF_CANVAS_HEIGHT);
-	return codec_check_size(p->w, p->h);
+	return picture_check_size(p->w, p->h);
 }
 
 /* Decodes the first frame to its place on the canvas. */

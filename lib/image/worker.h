@@ -11,6 +11,7 @@
 #define IMAGE_WORKER_H
 
 #include "lib/image/dataset.h"
+#include "lib/image/decoder.h"
 #include "lib/image/view.h"
 
 struct worker {

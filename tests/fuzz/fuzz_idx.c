@@ -1,5 +1,5 @@
 /* fuzz_idx.c - libFuzzer on reading IDX images, plain or gzip, with labels beside them; the first byte says where labels begin */
-#include "tests/fuzz/dataset.h"
+#include "tests/fuzz/fuzz_dataset.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {

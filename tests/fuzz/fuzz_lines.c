@@ -1,5 +1,5 @@
 /* fuzz_lines.c - libFuzzer on the texts that name samples: a table of classes, a list to hold out */
-#include "tests/fuzz/dataset.h"
+#include "tests/fuzz/fuzz_dataset.h"
 
 /* Four pictures of one pixel, called train/000000 to train/000003. */
 static const uint8_t idx[] = { 0, 0, 8, 3, 0, 0, 0, 4, 0, 0, 0, 1, 0, 0, 0, 1, 10, 20, 30, 40 };

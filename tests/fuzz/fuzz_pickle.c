@@ -1,5 +1,5 @@
 /* fuzz_pickle.c - libFuzzer on the same, the input being the pickle alone: an archive of two storages is put around it */
-#include "tests/fuzz/tensors.h"
+#include "tests/fuzz/fuzz_tensors.h"
 #include "lib/tensor/pth.h"
 
 enum { LOCAL = 30, CENTRAL = 46, END = 22, FILES = 3, STORAGE = 64 };

@@ -1,7 +1,7 @@
 /* fuzz_png.c - libFuzzer on the decoding of PNG files, less their first 8 bytes; the chunks' checksums are set right */
 #include <zlib.h>
 
-#include "tests/fuzz/picture.h"
+#include "tests/fuzz/fuzz_picture.h"
 
 static uint32_t be32(const uint8_t *p)
 {

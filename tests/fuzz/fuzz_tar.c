@@ -3,7 +3,7 @@
  *
  * The checksum of the header at every block is set right where the block looks like one, else nothing would get past it.
  */
-#include "tests/fuzz/dataset.h"
+#include "tests/fuzz/fuzz_dataset.h"
 
 enum { BLOCK = 512 };
 

@@ -1,6 +1,7 @@
 /* shim_dataset.c - data sets and batches through plain arguments, for tests in Python */
 #include <omp.h>
 
+#include "lib/image/decoder.h"
 #include "lib/image/maker.h"
 #include "lib/image/sampler.h"
 #include "lib/image/text.h"

@@ -1,5 +1,6 @@
 /* shim_image.c - lib/image through plain arguments, for tests that compare with Pillow and torchvision */
 #include "lib/image/colour.h"
+#include "lib/image/decoder.h"
 #include "lib/image/view.h"
 
 int image_size(const uint8_t *data, size_t size, int wh[2]);

@@ -1,8 +1,8 @@
-/* picture.h - what the targets for picture formats share: header, the whole, a window, turned as EXIF says */
+/* fuzz_picture.h - what the targets for picture formats share: header, the whole, a window, turned as EXIF says */
 #ifndef FUZZ_PICTURE_H
 #define FUZZ_PICTURE_H
 
-#include "lib/image/picture.h"
+#include "lib/image/decoder.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

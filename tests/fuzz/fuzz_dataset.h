@@ -1,4 +1,4 @@
-/* dataset.h - what the targets for data sets share: a file in memory, opened, every sample loaded */
+/* fuzz_dataset.h - what the targets for data sets share: a file in memory, opened, every sample loaded */
 #ifndef FUZZ_DATASET_H
 #define FUZZ_DATASET_H
 
