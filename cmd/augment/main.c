@@ -129,7 +129,7 @@ static struct record *describe(const struct stage *s, const struct options *o, c
 	add_facts(schema, maker_facts(m));
 	like_record(o, schema);
 	add_classes(schema, maker_dataset(m));
-	for (int i = 0; maker_offer(m, i, &spec); i++)
+	for (int i = 0; facts_offer(maker_facts(m), i, &spec); i++)
 		record_offer(schema, spec.name, spec.dtype, spec.rank, spec.shape);
 	return schema;
 }

@@ -1,5 +1,8 @@
-/* facts.c - the run facts of a maker: options checked against the data set, defaults filled in from the recipe */
-#include "lib/image/maker_internal.h"
+#include "lib/image/facts.h"
+
+#include "lib/base/rng.h"
+
+/* --- from the options --- */
 
 static int parse_three(const char *option, const char *text, float v[3])
 {
@@ -38,15 +41,17 @@ static int fill_stats(struct facts *f, const struct maker_options *o)
 }
 
 /* Lists the samples that are served. Without --split, training takes the split train where there is one. */
-static int choose_samples(struct maker *m, const struct maker_options *o)
+static int *choose_samples(struct facts *f, const struct maker_options *o, const struct dataset *d)
 {
 	const char *split = o->split;
+	int *served, count;
 
 	if (!*split)
-		split = o->eval || dataset_split_count(m->d, SPLIT_TRAIN) == 0 ? "all" : "train";
-	format(m->facts.split, sizeof(m->facts.split), "%s", split);
-	m->served = dataset_choose(m->d, split, &m->served_count);
-	return m->served ? 0 : -1;
+		split = o->eval || dataset_split_count(d, SPLIT_TRAIN) == 0 ? "all" : "train";
+	format(f->split, sizeof(f->split), "%s", split);
+	served = dataset_choose(d, split, &count);
+	f->samples = served ? count : 0;
+	return served;
 }
 
 static int fill_length(struct facts *f, const struct maker_options *o)
@@ -54,28 +59,94 @@ static int fill_length(struct facts *f, const struct maker_options *o)
 	if (!f->eval && f->samples < f->batch)
 		return fail_code(EXIT_USAGE, "unable to fill a batch of %lld from %lld images of the split '%s': give --batch %lld or less",
 				 (long long)f->batch, (long long)f->samples, f->split, (long long)f->samples);
-	f->steps_per_epoch = sampler_steps(f->samples, (int)f->batch, f->eval);
+	f->steps_per_epoch = f->eval ? (f->samples + f->batch - 1) / f->batch : f->samples / f->batch;
 	f->epochs = f->eval ? 1 : o->epochs;
 	f->steps = f->steps_per_epoch * f->epochs;
 	return 0;
 }
 
-int facts_fill(struct maker *m, const struct maker_options *o)
+static void fill_names(struct facts *f, const struct maker_options *o, const struct dataset *d)
 {
-	const struct recipe *r = recipe_of(&o->recipe);
-	struct facts *f = &m->facts;
+	format(f->data, sizeof(f->data), "%s", d->fingerprint);
+	format(f->holdout, sizeof(f->holdout), "%s", d->holdout);
+	format(f->labels, sizeof(f->labels), "%s", d->labels);
+	choice_spell(&o->recipe, f->recipe, sizeof(f->recipe));
+	if (f->eval && f->views == 1 && recipe_of(&o->recipe)->frame != FRAME_CENTRE)
+		format(f->recipe, sizeof(f->recipe), "%s", recipe_eval(&o->recipe).spelling);
+}
+
+int *facts_fill(struct facts *f, const struct maker_options *o, const struct dataset *d)
+{
+	int *served;
 
 	*f = (struct facts){ .eval = o->eval, .exif = o->exif, .fast = o->fast, .batch = o->batch, .seed = o->seed };
-	f->size = o->size ? o->size : r->size;
+	f->size = o->size ? o->size : recipe_of(&o->recipe)->size;
 	f->views = o->views ? o->views : o->eval ? 1 : 2;
-	format(f->data, sizeof(f->data), "%s", m->d->fingerprint);
-	format(f->holdout, sizeof(f->holdout), "%s", m->d->holdout);
-	format(f->labels, sizeof(f->labels), "%s", m->d->labels);
-	choice_spell(&o->recipe, f->recipe, sizeof(f->recipe));
-	if (f->eval && f->views == 1 && r->frame != FRAME_CENTRE)
-		format(f->recipe, sizeof(f->recipe), "%s", recipe_eval(&o->recipe).spelling);
-	if (fill_stats(f, o) < 0 || choose_samples(m, o) < 0)
-		return -1;
-	f->samples = m->served_count;
-	return fill_length(f, o);
+	f->name_max = d->name_max;
+	fill_names(f, o, d);
+	served = fill_stats(f, o) < 0 ? NULL : choose_samples(f, o, d);
+	if (served && fill_length(f, o) < 0) {
+		free(served);
+		return NULL;
+	}
+	return served;
+}
+
+/* --- which sample stands where --- */
+
+struct span facts_span(const struct facts *f, int64_t step, int part, int parts)
+{
+	int64_t first = step % f->steps_per_epoch * f->batch, rows = MIN(f->batch, f->samples - first);
+
+	return (struct span){
+		.epoch = (uint32_t)(step / f->steps_per_epoch),
+		.begin = (uint32_t)(first + part * rows / parts),
+		.end = (uint32_t)(first + (part + 1) * rows / parts),
+	};
+}
+
+uint32_t facts_pick(const struct facts *f, uint32_t epoch, uint32_t position, int attempt)
+{
+	struct rng r;
+
+	if (f->eval)
+		return position;
+	if (attempt == 0)
+		return rng_permute(f->seed, epoch, RNG_ORDER, (uint32_t)f->samples, position);
+	r = rng_at(f->seed, epoch, position, (uint16_t)attempt, RNG_REPLACE);
+	return rng_below(&r, (uint32_t)f->samples);
+}
+
+/* --- what can be asked for --- */
+
+bool facts_offer(const struct facts *f, int i, struct tensor *spec)
+{
+	int64_t size = f->size, batch = f->batch, views = f->views;
+	char name[16];
+
+	if (i < views) {
+		snprintf(name, sizeof(name), "view%d", i);
+		*spec = tensor_borrow(name, U8, 4, (int64_t[]){ batch, size, size, 3 }, NULL);
+		return true;
+	}
+	switch (i - views) {
+	case 0: *spec = tensor_borrow("index", I64, 1, &batch, NULL); return true;
+	case 1: *spec = tensor_borrow("label", I32, 1, &batch, NULL); return true;
+	case 2: *spec = tensor_borrow("split", I32, 1, &batch, NULL); return f->eval;
+	case 3: *spec = tensor_borrow("name", U8, 2, (int64_t[]){ batch, MAX((int64_t)f->name_max, 1) }, NULL); return f->eval;
+	}
+	return false;
+}
+
+int facts_offer_find(const struct facts *f, const char *name, struct tensor *spec)
+{
+	for (int i = 0; facts_offer(f, i, spec); i++)
+		if (strcmp(spec->name, name) == 0)
+			return i;
+	if (strncmp(name, "view", 4) == 0)
+		return fail_code(EXIT_USAGE, "unable to give '%s': there are %lld views; try augment --views N", name,
+				 (long long)f->views);
+	if (strcmp(name, "split") == 0 || strcmp(name, "name") == 0)
+		return fail_code(EXIT_USAGE, "unable to give '%s': it belongs to augment --eval", name);
+	return fail_code(EXIT_USAGE, "unable to give '%s': no stage before makes it", name);
 }

@@ -1,108 +1,28 @@
 #include "lib/image/maker.h"
 
-#include <math.h>
 #include <omp.h>
 
-#include "lib/image/maker_internal.h"
+#include "lib/image/rows.h"
 
-enum { ATTEMPTS = 1000, PROBES = 16, STRIDE_MOST = 64, COLD_STEPS = 256 };
+enum { STRIDE_MOST = 64, COLD_STEPS = 256, POOL_BUFFERS = 4, OFFERS = MAKER_VIEWS + 4 };
 
-/* --- one row --- */
+/* Buffers of one kind of tensor, used again when nobody holds them any more. */
+struct pool {
+	struct buffer *held[POOL_BUFFERS];
+};
 
-static struct picture *whole_or_window(struct maker *m, struct worker *w, int sample, struct box window, int width, int height)
-{
-	if (m->cache)
-		window = (struct box){ 0, 0, width, height };
-	if (decoder_read(w->decoder, window, &w->picture) < 0)
-		return NULL;
-	if (m->cache)
-		cache_add(m->cache, sample, &w->picture);
-	return &w->picture;
-}
-
-/* Opens a sample: the whole picture from the cache, or at least its size. */
-static int open_sample(struct maker *m, struct worker *w, int sample, struct picture *cached, int *width, int *height)
-{
-	if (m->cache && cache_find(m->cache, sample, cached)) {
-		*width = cached->w;
-		*height = cached->h;
-		return 0;
-	}
-	return worker_open(w, m->d, sample, width, height);
-}
-
-static void draw_views(const struct maker *m, int sample, uint32_t epoch, int width, int height, struct draw *draws)
-{
-	for (int v = 0; v < m->facts.views; v++)
-		draws[v] = recipe_draw(m->frames[v], &m->laws[v], (int)m->facts.size, m->facts.seed, epoch, sample, v, width, height);
-}
-
-/* Draws all views, decodes what they need of the picture once, makes those that are asked for. All are drawn and decoded even
- * when one is asked for, so that whether a sample is readable never depends on who asks. */
-static int make_views(struct maker *m, struct worker *w, int sample, uint32_t epoch, uint8_t *const *out)
-{
-	struct picture cached = PICTURE_INIT, *p = &cached;
-	struct draw draws[MAKER_VIEWS];
-	struct box window = { 0, 0, 0, 0 };
-	int width, height;
-
-	profile_start(&w->studio.profile);
-	if (open_sample(m, w, sample, &cached, &width, &height) < 0)
-		return -1;
-	profile_mark(&w->studio.profile, PHASE_READ);
-	draw_views(m, sample, epoch, width, height, draws);
-	for (int v = 0; v < m->facts.views; v++)
-		window = box_union(window, draws[v].crop);
-	if (!cached.rgb)
-		p = whole_or_window(m, w, sample, window, width, height);
-	profile_mark(&w->studio.profile, PHASE_DECODE);
-	for (int v = 0; p && v < m->facts.views; v++)
-		if (out[v])
-			view_apply(&w->studio, p, &draws[v], out[v]);
-	return p ? 0 : -1;
-}
-
-/* Counts and names a bad sample the first time it is met. -1 after fail() when there are too many. */
-static int note_bad(struct maker *m, int sample)
-{
-	int n;
-
-	if (atomic_exchange(&m->bad[sample], 1))
-		return 0;
-	n = atomic_fetch_add(&m->bad_count, 1) + 1;
-	if (n > dataset_bad_most(m->max_bad, m->facts.samples))
-		return fail("too many unreadable images, %d of %lld (--max-bad %g); the last, '%s': %s", n, (long long)m->facts.samples,
-			    m->max_bad, dataset_name(m->d, sample), why());
-	note("left out '%s': %s", dataset_name(m->d, sample), why());
-	return 0;
-}
-
-/* The sample at a position of an epoch, or one that stands in for it. */
-static int sample_at(const struct maker *m, uint32_t epoch, uint32_t position, int attempt)
-{
-	if (m->facts.eval)
-		return m->served[position];
-	return m->served[sampler_pick(m->facts.seed, epoch, position, attempt, (uint32_t)m->served_count)];
-}
-
-/* The sample of one position, views made: its number, -1 when it is left out, -2 after fail(). */
-static int make_row(struct maker *m, struct worker *w, uint32_t epoch, uint32_t position, uint8_t *const *out)
-{
-	for (int attempt = 0; attempt < (m->facts.eval ? 1 : ATTEMPTS); attempt++) {
-		int sample = sample_at(m, epoch, position, attempt);
-
-		if (atomic_load(&m->bad[sample]))
-			continue;
-		if (make_views(m, w, sample, epoch, out) == 0)
-			return sample;
-		if (note_bad(m, sample) < 0)
-			return -2;
-	}
-	if (m->facts.eval)
-		return -1;
-	fail("found no readable image in %d tries", ATTEMPTS);
-	return -2;
-}
+struct maker {
+	struct facts facts;
+	struct dataset *d;
+	int *served;                        /* numbers of the samples of the split */
+	struct rows rows;
+	struct worker *workers;
+	int worker_count;
+	struct pool pools[OFFERS];
+	int64_t last_step;                  /* that was asked for */
+	int cold_steps;                     /* for so many more the disk is told what comes next */
+	int *samples;                       /* of each row being made; -1: left out */
+};
 
 /* --- what comes next --- */
 
@@ -127,12 +47,12 @@ static void expect_next(struct maker *m, int64_t step, int part, int parts)
 	m->last_step = step;
 	if (next >= m->facts.steps || !is_cold(m))
 		return;
-	span = sampler_span(m->facts.samples, (int)m->facts.batch, m->facts.eval, next, (part + 1) % parts, parts);
+	span = facts_span(&m->facts, next, (part + 1) % parts, parts);
 	for (uint32_t position = span.begin; position < span.end; position++) {
-		int sample = sample_at(m, span.epoch, position, 0);
+		int sample = rows_sample(&m->rows, span.epoch, position, 0);
 		struct picture p;
 
-		if (!m->cache || !cache_find(m->cache, sample, &p))
+		if (!m->rows.cache || !cache_find(m->rows.cache, sample, &p))
 			dataset_expect(m->d, sample);
 	}
 }
@@ -162,7 +82,7 @@ static int prepare_tensors(struct maker *m, int rows, const char *const *names, 
 			   uint8_t *bases[MAKER_VIEWS])
 {
 	for (int k = 0; k < count; k++) {
-		int i = offer_find(m, names[k], &out[k]);
+		int i = facts_offer_find(&m->facts, names[k], &out[k]);
 
 		if (i < 0) {
 			while (k-- > 0)
@@ -204,8 +124,8 @@ static int make_rows(struct maker *m, struct span span, uint8_t *const bases[MAK
 			continue;
 		for (int v = 0; v < MAKER_VIEWS; v++)
 			out[v] = bases[v] ? bases[v] + row * pitch : NULL;
-		m->rows[row] = make_row(m, &m->workers[omp_get_thread_num()], span.epoch, position, out);
-		if (m->rows[row] == -2 && !atomic_exchange(&failed, true))
+		m->samples[row] = rows_make(&m->rows, &m->workers[omp_get_thread_num()], span.epoch, position, out);
+		if (m->samples[row] == -2 && !atomic_exchange(&failed, true))
 			format(sentence, sizeof(sentence), "%s", why());
 	}
 	return failed ? fail("%s", sentence) : 0;
@@ -217,14 +137,14 @@ static int close_gaps(struct maker *m, int rows, struct tensor *out, int count)
 	int n = 0;
 
 	for (int row = 0; row < rows; row++) {
-		if (m->rows[row] < 0)
+		if (m->samples[row] < 0)
 			continue;
 		for (int k = 0; k < count && n < row; k++) {
 			size_t size = row_bytes(&out[k]);
 
 			memcpy((uint8_t *)out[k].data + n * size, (uint8_t *)out[k].data + row * size, size);
 		}
-		m->rows[n++] = m->rows[row];
+		m->samples[n++] = m->samples[row];
 	}
 	for (int k = 0; k < count; k++)
 		out[k].shape[0] = n;
@@ -237,14 +157,14 @@ static void fill_columns(const struct maker *m, int rows, struct tensor *t)
 	bool label = strcmp(t->name, "label") == 0;
 
 	for (int row = 0; row < rows; row++) {
-		const struct sample *s = &m->d->samples[m->rows[row]];
+		const struct sample *s = &m->d->samples[m->samples[row]];
 
 		if (strcmp(t->name, "index") == 0)
-			tensor_i64(t)[row] = m->rows[row];
+			tensor_i64(t)[row] = m->samples[row];
 		else if (t->dtype == I32)
 			tensor_i32(t)[row] = label ? s->label : s->split;
 		else if (strcmp(t->name, "name") == 0)
-			strncpy((char *)t->data + row * t->shape[1], dataset_name(m->d, m->rows[row]), t->shape[1]);
+			strncpy((char *)t->data + row * t->shape[1], dataset_name(m->d, m->samples[row]), t->shape[1]);
 	}
 }
 
@@ -257,7 +177,7 @@ int maker_make(struct maker *m, int64_t step, int part, int parts, const char *c
 	if (step < 0 || step >= m->facts.steps || parts < 1 || part < 0 || part >= parts)
 		return fail("unable to give part %d of %d of step %lld: the run has %lld steps", part, parts, (long long)step + 1,
 			    (long long)m->facts.steps);
-	span = sampler_span(m->facts.samples, (int)m->facts.batch, m->facts.eval, step, part, parts);
+	span = facts_span(&m->facts, step, part, parts);
 	rows = (int)(span.end - span.begin);
 	if (rows < 1)
 		return fail("unable to give part %d of %d of step %lld: it has no rows", part, parts, (long long)step + 1);
@@ -278,70 +198,24 @@ int maker_make(struct maker *m, int64_t step, int part, int parts, const char *c
 
 /* --- life --- */
 
-/* Whether the decoded pictures will fit, judged by a few of them. Pixels that a data set holds anyway need no cache. */
-static bool worth_caching(struct maker *m, int64_t budget)
-{
-	struct worker *w = &m->workers[0];
-	int64_t pixels = 0, n = 0;
-
-	for (int i = 0; i < MIN(PROBES, m->served_count); i++) {
-		int sample = m->served[(int64_t)i * m->served_count / MIN(PROBES, m->served_count)], width, height;
-
-		if (worker_open(w, m->d, sample, &width, &height) < 0)
-			continue;
-		if (w->blob.kind != BLOB_FILE)
-			return false;
-		pixels += (int64_t)width * height;
-		n++;
-	}
-	return n > 0 && (double)pixels / n * 3 * m->served_count < 0.95 * budget;
-}
-
-static void set_laws(struct maker *m, const struct maker_options *o)
-{
-	struct choice eval = recipe_eval(&o->recipe);
-
-	for (int v = 0; v < m->facts.views; v++) {
-		const struct choice *c = o->eval && v == 0 ? &eval : &o->recipe;
-
-		m->frames[v] = recipe_of(c)->frame;
-		m->laws[v] = recipe_law(c, v);
-	}
-}
-
-/* Pixels that the short side of a picture must have so that no view, by and large, is made of fewer than it holds. */
-static int least_side(const struct maker *m)
-{
-	double least = 0;
-
-	for (int v = 0; v < m->facts.views; v++) {
-		const double *law = m->laws[v].v, size = (double)m->facts.size;
-
-		least = MAX(least, m->frames[v] == FRAME_CENTRE ? MAX(law[LAW_SHORT], size * 256 / 224) : size / sqrt(law[LAW_SCALE]));
-	}
-	return (int)ceil(least);
-}
-
 struct maker *maker_new(const struct maker_options *o, struct dataset *d)
 {
 	struct maker *m = xcalloc(1, sizeof(*m));
 
 	m->d = d;
-	m->max_bad = o->max_bad;
 	m->last_step = -1;
-	if (facts_fill(m, o) < 0) {
+	m->served = facts_fill(&m->facts, o, d);
+	if (!m->served) {
 		maker_free(m);
 		return NULL;
 	}
-	set_laws(m, o);
-	m->bad = xcalloc(d->count, sizeof(*m->bad));
-	m->rows = xcalloc(o->batch, sizeof(*m->rows));
+	rows_init(&m->rows, o, &m->facts, d, m->served);
+	m->samples = xcalloc(o->batch, sizeof(*m->samples));
 	m->worker_count = omp_get_max_threads();
 	m->workers = xcalloc(m->worker_count, sizeof(*m->workers));
 	for (int i = 0; i < m->worker_count; i++)
-		worker_init(&m->workers[i], o->exif, o->fast ? least_side(m) : 0);
-	if (o->cache > 0 && worth_caching(m, o->cache))
-		m->cache = cache_new(d->count, o->cache);
+		worker_init(&m->workers[i], o->exif, o->fast ? rows_least_side(&m->rows) : 0);
+	rows_cache(&m->rows, &m->workers[0], o->cache);
 	return m;
 }
 
@@ -354,12 +228,11 @@ void maker_free(struct maker *m)
 	for (int i = 0; i < OFFERS; i++)
 		for (int k = 0; k < POOL_BUFFERS; k++)
 			buffer_unref(m->pools[i].held[k]);
-	cache_free(m->cache);
+	rows_release(&m->rows);
 	dataset_free(m->d);
 	free(m->workers);
 	free(m->served);
-	free((void *)m->bad);
-	free(m->rows);
+	free(m->samples);
 	free(m);
 }
 
@@ -392,14 +265,14 @@ void maker_spent(const struct maker *m, struct profile *sum)
 
 int maker_bad(const struct maker *m)
 {
-	return atomic_load(&m->bad_count);
+	return atomic_load(&m->rows.bad_count);
 }
 
 int maker_draws(struct maker *m, int sample, uint32_t epoch, struct draw *draws, int wh[2])
 {
 	if (worker_open(&m->workers[0], m->d, sample, &wh[0], &wh[1]) < 0)
 		return -1;
-	draw_views(m, sample, epoch, wh[0], wh[1], draws);
+	rows_draw(&m->rows, sample, epoch, wh[0], wh[1], draws);
 	return 0;
 }
 

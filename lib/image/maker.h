@@ -5,7 +5,7 @@
  * label i32 [B] (-1 unknown); in evaluation also split i32 [B] (0 train, 1 test) and name u8 [B,L], padded with NUL. There view0
  * is the recipe eval's (recipe_eval()), the others are drawn by the recipe of the options for epoch 0.
  *
- * A sample that cannot be decoded is noted and counted once; in training another one stands in (sampler.h), in evaluation its row
+ * A sample that cannot be decoded is noted and counted once; in training another one stands in (rows.h), in evaluation its row
  * is left out. When too many are bad (dataset_bad_most()), making fails.
  *
  *	struct maker_options o = MAKER_OPTIONS_INIT;
@@ -20,31 +20,8 @@
 #ifndef IMAGE_MAKER_H
 #define IMAGE_MAKER_H
 
-#include "lib/image/dataset.h"
+#include "lib/image/facts.h"
 #include "lib/image/profile.h"
-#include "lib/image/recipe.h"
-#include "lib/tensor/tensor.h"
-
-#define MAKER_VIEWS 16
-struct maker_options {
-	struct choice recipe;
-	int64_t size;             /* pixels a side; 0: the recipe's own */
-	int64_t views;            /* 0: two, in evaluation one */
-	int64_t batch, epochs, seed;
-	bool eval, exif, fast;    /* exif: turn pictures as their EXIF says; fast: decode coarsely (decoder.h) */
-	const char *split;        /* train, test or all; "": train in training, all in evaluation */
-	const char *mean, *std;   /* "r,g,b"; "": the recipe's own */
-	double max_bad;           /* share of the samples that may be unreadable: dataset_bad_most() */
-	int64_t cache;            /* bytes for decoded pictures; 0: none */
-};
-#define MAKER_OPTIONS_INIT { .batch = 256, .epochs = 200, .split = "", .mean = "", .std = "", .max_bad = 0.01, .cache = 1 << 30 }
-
-/* What is fixed for a whole run; wire.5, RUN FACTS. */
-struct facts {
-	char data[40], holdout[40], labels[40], split[16], recipe[256], mean[64], std[64];
-	int64_t samples, size, views, batch, steps_per_epoch, epochs, steps, seed;
-	bool eval, exif, fast;
-};
 
 struct maker;
 /* Takes the data set over, also when it fails: NULL after fail(), with EXIT_USAGE where the options are to blame. */
@@ -52,8 +29,6 @@ struct maker *maker_new(const struct maker_options *o, struct dataset *d);
 void maker_free(struct maker *m);
 const struct facts *maker_facts(const struct maker *m);
 const struct dataset *maker_dataset(const struct maker *m);
-/* Name, type and shape of the i-th thing that can be asked for, without data; false behind the last. */
-bool maker_offer(const struct maker *m, int i, struct tensor *spec);
 /* Epoch of a step, counted from 0. */
 int64_t maker_epoch(const struct maker *m, int64_t step);
 /* Makes the named tensors of one part of a step into out[count]. 0, or -1 after fail(). Not for two threads at once. */

@@ -3,7 +3,6 @@
 
 #include "lib/image/decoder.h"
 #include "lib/image/maker.h"
-#include "lib/image/sampler.h"
 #include "lib/image/text.h"
 
 struct dataset *set_open(const char *paths, const char *holdout);
@@ -139,8 +138,10 @@ int64_t batches_make(struct maker *m, int64_t step, int part, int parts, const c
 
 void positions(int64_t seed, int epoch, int n, uint32_t *out)
 {
+	struct facts f = { .seed = seed, .samples = n };
+
 	for (int i = 0; i < n; i++)
-		out[i] = sampler_pick(seed, epoch, i, 0, n);
+		out[i] = facts_pick(&f, epoch, i, 0);
 }
 
 void text_line(uint8_t *rgb, int w, int h, const char *text)

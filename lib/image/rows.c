@@ -1,0 +1,156 @@
+#include "lib/image/rows.h"
+
+#include <math.h>
+
+enum { ATTEMPTS = 1000, PROBES = 16 };
+
+/* --- life --- */
+
+void rows_init(struct rows *r, const struct maker_options *o, const struct facts *f, const struct dataset *d, const int *served)
+{
+	struct choice eval = recipe_eval(&o->recipe);
+
+	*r = (struct rows){ .facts = f, .d = d, .served = served, .max_bad = o->max_bad };
+	r->bad = xcalloc(d->count, sizeof(*r->bad));
+	for (int v = 0; v < f->views; v++) {
+		const struct choice *c = o->eval && v == 0 ? &eval : &o->recipe;
+
+		r->frames[v] = recipe_of(c)->frame;
+		r->laws[v] = recipe_law(c, v);
+	}
+}
+
+void rows_release(struct rows *r)
+{
+	cache_free(r->cache);
+	free((void *)r->bad);
+}
+
+/* Whether the decoded pictures will fit, judged by a few of them. Pixels that a data set holds anyway need no cache. */
+static bool worth_caching(const struct rows *r, struct worker *w, int64_t budget)
+{
+	int64_t pixels = 0, n = 0, served = r->facts->samples;
+
+	for (int i = 0; i < MIN(PROBES, served); i++) {
+		int sample = r->served[(int64_t)i * served / MIN(PROBES, served)], width, height;
+
+		if (worker_open(w, r->d, sample, &width, &height) < 0)
+			continue;
+		if (w->blob.kind != BLOB_FILE)
+			return false;
+		pixels += (int64_t)width * height;
+		n++;
+	}
+	return n > 0 && (double)pixels / n * 3 * served < 0.95 * budget;
+}
+
+void rows_cache(struct rows *r, struct worker *w, int64_t budget)
+{
+	if (budget > 0 && worth_caching(r, w, budget))
+		r->cache = cache_new(r->d->count, budget);
+}
+
+int rows_least_side(const struct rows *r)
+{
+	double least = 0;
+
+	for (int v = 0; v < r->facts->views; v++) {
+		const double *law = r->laws[v].v, size = (double)r->facts->size;
+
+		least = MAX(least, r->frames[v] == FRAME_CENTRE ? MAX(law[LAW_SHORT], size * 256 / 224) : size / sqrt(law[LAW_SCALE]));
+	}
+	return (int)ceil(least);
+}
+
+/* --- a row --- */
+
+void rows_draw(const struct rows *r, int sample, uint32_t epoch, int width, int height, struct draw *draws)
+{
+	for (int v = 0; v < r->facts->views; v++)
+		draws[v] = recipe_draw(r->frames[v], &r->laws[v], (int)r->facts->size, r->facts->seed, epoch, sample, v, width, height);
+}
+
+static struct picture *whole_or_window(struct rows *r, struct worker *w, int sample, struct box window, int width, int height)
+{
+	if (r->cache)
+		window = (struct box){ 0, 0, width, height };
+	if (decoder_read(w->decoder, window, &w->picture) < 0)
+		return NULL;
+	if (r->cache)
+		cache_add(r->cache, sample, &w->picture);
+	return &w->picture;
+}
+
+/* Opens a sample: the whole picture from the cache, or at least its size. */
+static int open_sample(struct rows *r, struct worker *w, int sample, struct picture *cached, int *width, int *height)
+{
+	if (r->cache && cache_find(r->cache, sample, cached)) {
+		*width = cached->w;
+		*height = cached->h;
+		return 0;
+	}
+	return worker_open(w, r->d, sample, width, height);
+}
+
+/* Draws all views, decodes what they need of the picture once, makes those that are asked for. All are drawn and decoded even
+ * when one is asked for, so that whether a sample is readable never depends on who asks. */
+static int make_views(struct rows *r, struct worker *w, int sample, uint32_t epoch, uint8_t *const *out)
+{
+	struct picture cached = PICTURE_INIT, *p = &cached;
+	struct draw draws[MAKER_VIEWS];
+	struct box window = { 0, 0, 0, 0 };
+	int width, height;
+
+	profile_start(&w->studio.profile);
+	if (open_sample(r, w, sample, &cached, &width, &height) < 0)
+		return -1;
+	profile_mark(&w->studio.profile, PHASE_READ);
+	rows_draw(r, sample, epoch, width, height, draws);
+	for (int v = 0; v < r->facts->views; v++)
+		window = box_union(window, draws[v].crop);
+	if (!cached.rgb)
+		p = whole_or_window(r, w, sample, window, width, height);
+	profile_mark(&w->studio.profile, PHASE_DECODE);
+	for (int v = 0; p && v < r->facts->views; v++)
+		if (out[v])
+			view_apply(&w->studio, p, &draws[v], out[v]);
+	return p ? 0 : -1;
+}
+
+/* Counts and names a bad sample the first time it is met. -1 after fail() when there are too many. */
+static int note_bad(struct rows *r, int sample)
+{
+	int n;
+
+	if (atomic_exchange(&r->bad[sample], 1))
+		return 0;
+	n = atomic_fetch_add(&r->bad_count, 1) + 1;
+	if (n > dataset_bad_most(r->max_bad, r->facts->samples))
+		return fail("too many unreadable images, %d of %lld (--max-bad %g); the last, '%s': %s", n, (long long)r->facts->samples,
+			    r->max_bad, dataset_name(r->d, sample), why());
+	note("left out '%s': %s", dataset_name(r->d, sample), why());
+	return 0;
+}
+
+int rows_sample(const struct rows *r, uint32_t epoch, uint32_t position, int attempt)
+{
+	return r->served[facts_pick(r->facts, epoch, position, attempt)];
+}
+
+int rows_make(struct rows *r, struct worker *w, uint32_t epoch, uint32_t position, uint8_t *const *out)
+{
+	for (int attempt = 0; attempt < (r->facts->eval ? 1 : ATTEMPTS); attempt++) {
+		int sample = rows_sample(r, epoch, position, attempt);
+
+		if (atomic_load(&r->bad[sample]))
+			continue;
+		if (make_views(r, w, sample, epoch, out) == 0)
+			return sample;
+		if (note_bad(r, sample) < 0)
+			return -2;
+	}
+	if (r->facts->eval)
+		return -1;
+	fail("found no readable image in %d tries", ATTEMPTS);
+	return -2;
+}
