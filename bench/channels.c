@@ -37,7 +37,9 @@ int main(int argc, char **argv)
 		{ LAYER_DEPTHWISE, { 3, 1, 1, ACT_RELU, 1 } },    { LAYER_CONV, { (int)c, 1, 1, 0, ACT_RELU, 1 } },
 		{ LAYER_MEANPOOL, { 0 } },
 	};
-	const struct arch arch = { .entry = { "channels", "", NULL }, .rows = rows, .count = ARRAY_SIZE(rows), .bn_eps = 1e-5, .bn_momentum = 0.1 };
+	const struct arch arch = {
+		.entry = { "channels", "", NULL }, .rows = rows, .count = ARRAY_SIZE(rows), .bn_eps = 1e-5, .bn_momentum = 0.1,
+	};
 
 	net = net_new(&(struct net_config){ .arch = &arch, .head = "none", .height = SIZE, .width = SIZE, .bf16 = argc > 2,
 					    .mean = { .5, .5, .5 }, .std = { .2, .2, .2 } });

@@ -3,9 +3,9 @@
  *
  *	huffman mocov2 photos.tar
  *
- * Codes can only be read one after another, so each picture is read from its first row to the last one that the two views need which
- * the recipe draws for it, by libjpeg-turbo, which throws the coefficients away at once. Files are in memory before. A JSON line
- * every half second: images_s, and mb_s, bytes of whole files that these were.
+ * Codes can only be read one after another, so each picture is read from its first row to the last one that the two views need
+ * which the recipe draws for it, by libjpeg-turbo, which throws the coefficients away at once. Files are in memory before. A JSON
+ * line every half second: images_s, and mb_s, bytes of whole files that these were.
  */
 #include "lib/base/progress.h"
 #include "lib/image/dataset.h"
@@ -28,7 +28,8 @@ static struct file *load(struct dataset *d)
 	for (int i = 0; i < d->count; i++) {
 		struct blob b;
 
-		if (dataset_load(d, i, &scratch, &b) < 0 || b.kind != BLOB_FILE || b.size < 2 || b.data[0] != 0xff || b.data[1] != 0xd8)
+		if (dataset_load(d, i, &scratch, &b) < 0 || b.kind != BLOB_FILE || b.size < 2 || b.data[0] != 0xff ||
+		    b.data[1] != 0xd8)
 			die(EXIT_FAIL, "'%s' is no JPEG", dataset_name(d, i));
 		files[i] = (struct file){ xmalloc(b.size), b.size };
 		memcpy(files[i].data, b.data, b.size);

@@ -142,8 +142,8 @@ int main(int argc, char **argv)
 		if (i >= 0)
 			ms[PARTS][i] = sum;
 	}
-	printf("{\"arch\":\"%s\",\"size\":%s,\"batch\":%d,\"small\":%s,\"backend\":\"%s\",\"precision\":\"%s\",\"ms\":%.1f", argv[1], argv[2], b.batch,
-	       strcmp(argv[4], "small") ? "false" : "true", net_configuration(b.net)->backend,
+	printf("{\"arch\":\"%s\",\"size\":%s,\"batch\":%d,\"small\":%s,\"backend\":\"%s\",\"precision\":\"%s\",\"ms\":%.1f",
+	       argv[1], argv[2], b.batch, strcmp(argv[4], "small") ? "false" : "true", net_configuration(b.net)->backend,
 	       net_configuration(b.net)->bf16 ? "bf16" : "f32", median(ms[PARTS], steps));
 	for (int k = 0; k < PARTS; k++)
 		printf(",\"%s\":%.1f", part_names[k], median(ms[k], steps));

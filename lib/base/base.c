@@ -160,7 +160,7 @@ char *xasprintf(const char *fmt, ...)
 	return held(n < 0 ? NULL : s, 0);
 }
 
-/* Large blocks ask for large pages before they are touched: streaming through small ones spends its time on address translation. */
+/* Large blocks ask for large pages before they are touched: streaming through small ones is spent on address translation. */
 void *xaligned(size_t size)
 {
 	size_t unit = size >= 2 * LARGE_PAGE ? LARGE_PAGE : CACHE_LINE, padded = MAX(unit, (size + unit - 1) / unit * unit);

@@ -74,7 +74,8 @@ char *xstrdup(const char *s);
 char *xasprintf(const char *fmt, ...) PRINTF(1, 2);
 /* 64-byte aligned, zeroed, freed with free(). For everything SIMD code reads. */
 void *xaligned(size_t size);
-/* Keeps freed memory for the next large record. receives: another thread, of ZeroMQ, will allocate it. Before the first thread, by main. */
+/* Keeps freed memory for the next large record. receives: another thread, of ZeroMQ, will allocate it. Before the first thread,
+ * by main. */
 void memory_keep(bool receives);
 
 /* --- text --- */
@@ -94,10 +95,10 @@ size_t text_mark(const char *text);
 /* write(2) until all is out. */
 int write_all(int fd, const void *data, size_t size);
 /* Makes content appear at path whole or not at all: temporary name, fsync, rename, fsync of the folder. Links are followed; a
- * device or a pipe is written to as it comes, never replaced. emit(fd, arg) writes the content and returns 0, or -1 after fail(). */
+ * device or a pipe is written to as it comes, never replaced. emit(fd, arg) writes the content: 0, or -1 after fail(). */
 int write_whole(const char *path, int (*emit)(int fd, void *arg), void *arg);
-/* The same, and the file that was at path is at kept afterwards, in place of what was there: whenever the process is killed one whole
- * file is at path or at kept. kept: on the same file system; NULL, or where path is no plain file: nothing is kept. */
+/* The same, and the file that was at path is at kept afterwards, in place of what was there: whenever the process is killed one
+ * whole file is at path or at kept. kept: on the same file system; NULL, or where path is no plain file: nothing is kept. */
 int write_keeping(const char *path, const char *kept, int (*emit)(int fd, void *arg), void *arg);
 
 /* 64-bit FNV-1a, for fingerprints of names and facts (not for security). Start with HASH_INIT. */

@@ -39,7 +39,8 @@ static int unknown_key(const struct table *t, const struct entry *e, const char 
 
 	for (const struct param *p = e->params; p && p->key; p++)
 		append(keys, sizeof(keys), p->key);
-	return fail_code(EXIT_USAGE, "%s '%s' has no parameter '%s': %s%s", t->what, e->name, key, *keys ? "it has " : "it has none", keys);
+	return fail_code(EXIT_USAGE, "%s '%s' has no parameter '%s': %s%s", t->what, e->name, key,
+			 * keys ? "it has " : "it has none", keys);
 }
 
 static int set_param(struct choice *c, const struct table *t, char *text)
@@ -55,15 +56,16 @@ static int set_param(struct choice *c, const struct table *t, char *text)
 	if (!e->params || !e->params[i].key)
 		return unknown_key(t, e, text);
 	if (!value || !*value)
-		return fail_code(EXIT_USAGE, "parameter '%s' of %s '%s' needs a value: write %s:%s=VALUE", text, t->what, e->name, e->name, text);
+		return fail_code(EXIT_USAGE, "parameter '%s' of %s '%s' needs a value: write %s:%s=VALUE", text, t->what, e->name,
+				 e->name, text);
 	c->given[i] = true;
 	if (e->params[i].text) {
 		c->text[i] = xstrdup(value);
 		return 0;
 	}
 	if (parse_real(value, &c->value[i]) < 0 || c->value[i] < e->params[i].min || c->value[i] > e->params[i].max)
-		return fail_code(EXIT_USAGE, "parameter '%s=%s' of %s '%s' is not a number from %g to %g", text, value, t->what, e->name,
-				 e->params[i].min, e->params[i].max);
+		return fail_code(EXIT_USAGE, "parameter '%s=%s' of %s '%s' is not a number from %g to %g", text, value, t->what,
+				 e->name, e->params[i].min, e->params[i].max);
 	return 0;
 }
 
@@ -147,7 +149,8 @@ static int set_number(const struct option_row *row, const char *value, void *at)
 			*(int64_t *)at = i;
 			return 0;
 		}
-		return fail_code(EXIT_USAGE, "--%s '%s' is not a whole number from %.0f to %.0f", row->name, value, row->min, row->max);
+		return fail_code(EXIT_USAGE, "--%s '%s' is not a whole number from %.0f to %.0f", row->name, value, row->min,
+				 row->max);
 	}
 	if (parse_real(value, &d) == 0 && d >= row->min && d <= row->max) {
 		*(double *)at = d;

@@ -104,7 +104,7 @@ struct manual {
 	const struct option_row *rows;
 };
 
-/* Prints --help to stdout; options: the defaults. Lines of it and of table_print() are as wide as the terminal, else 80 columns. */
+/* Prints --help to stdout; options: the defaults. Its lines and table_print()'s are as wide as the terminal, else 80 columns. */
 void manual_print(const struct manual *m, const void *options);
 
 /*

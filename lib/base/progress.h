@@ -6,16 +6,16 @@
  *	progress_show(step, steps, "step %d/%d  loss %.3f  %.0f images/s", ...);     as often as you like
  *	progress_close();                                                           before any other output to stderr
  *
- * Parts of the line are two spaces apart, the most important first; the time that is left comes behind the first one. On a terminal
- * those that fit its width at the moment are drawn.
+ * Parts of the line are two spaces apart, the most important first; the time that is left comes behind the first one. On a
+ * terminal those that fit its width at the moment are drawn.
  */
 #ifndef BASE_PROGRESS_H
 #define BASE_PROGRESS_H
 
 #include "lib/base/base.h"
 
-/* Draws at most 5 times a second on a terminal, every 10 seconds elsewhere; the last line (done = total) is always drawn. The time
- * left is reckoned from the pace since the first call with this total. */
+/* Draws at most 5 times a second on a terminal, every 10 seconds elsewhere; the last line (done = total) is always drawn. The
+ * time left is reckoned from the pace since the first call with this total. */
 void progress_show(int64_t done, int64_t total, const char *fmt, ...) PRINTF(3, 4);
 void progress_close(void);
 /* "50 s left", "12 min left", "3 h 05 min left" in text, which is returned. */

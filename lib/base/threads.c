@@ -12,7 +12,8 @@ void threads_passive(char **argv)
 
 	if (getenv("OMP_WAIT_POLICY"))
 		return;
-	/* libgomp has read its environment already; without /proc it only waits less well. By its own path, so that ps shows its name. */
+	/* libgomp has read its environment already; without /proc it only waits less well. By its own path, so that ps shows its
+	 * name. */
 	n = readlink("/proc/self/exe", path, sizeof(path) - 1);
 	if (n < 0)
 		return;

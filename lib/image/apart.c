@@ -58,7 +58,8 @@ int apart_join(struct apart *a, struct dataset *d, int first)
 		}
 	}
 	for (int i = 0; i < a->count; i++)
-		lonely += !a->said[i].met && a->said[i].rank > WEBDATASET_TEXT && (i == 0 || a->said[i].key != a->said[i - 1].key);
+		lonely += !a->said[i].met && a->said[i].rank > WEBDATASET_TEXT &&
+			  (i == 0 || a->said[i].key != a->said[i - 1].key);
 	return lonely;
 }
 

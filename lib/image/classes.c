@@ -27,7 +27,8 @@ static void read_splits(struct dataset *d)
 {
 	for (int i = 0; i < d->count; i++) {
 		const char *name = dataset_name(d, i);
-		int own = dataset_folder_split(name, dataset_folder(name)), hint = split_of_path(d->sources[d->samples[i].source].path);
+		int own = dataset_folder_split(name, dataset_folder(name));
+		int hint = split_of_path(d->sources[d->samples[i].source].path);
 
 		d->samples[i].split = (uint8_t)(own >= 0 ? own : MAX(hint, 0));
 	}

@@ -4,7 +4,8 @@ static const struct {
 	const char *name;
 	enum split split;
 } split_names[] = {
-	{ "train", SPLIT_TRAIN }, { "val", SPLIT_TEST }, { "valid", SPLIT_TEST }, { "validation", SPLIT_TEST }, { "test", SPLIT_TEST },
+	{ "train", SPLIT_TRAIN }, { "val", SPLIT_TEST }, { "valid", SPLIT_TEST }, { "validation", SPLIT_TEST },
+	{ "test", SPLIT_TEST },
 };
 
 /* --- samples --- */

@@ -99,7 +99,8 @@ const char *decoder_extension(const struct decoder *d)
 /* Reads the window of the picture as it is stored. */
 static int read_stored(struct decoder *d, struct box window, struct picture *p)
 {
-	if (window.x < 0 || window.y < 0 || window.w < 1 || window.h < 1 || window.x > d->w - window.w || window.y > d->h - window.h)
+	if (window.x < 0 || window.y < 0 || window.w < 1 || window.h < 1 || window.x > d->w - window.w ||
+	    window.y > d->h - window.h)
 		bug("window %d,%d %dx%d of a %dx%d picture", window.x, window.y, window.w, window.h, d->w, d->h);
 	if (d->codec >= 0)
 		return codecs[d->codec]->read(d->states[d->codec], window, p);

@@ -57,7 +57,8 @@ static int *choose_samples(struct facts *f, const struct maker_options *o, const
 static int fill_length(struct facts *f, const struct maker_options *o)
 {
 	if (!f->eval && f->samples < f->batch)
-		return fail_code(EXIT_USAGE, "unable to fill a batch of %lld from %lld images of the split '%s': give --batch %lld or less",
+		return fail_code(EXIT_USAGE,
+				 "unable to fill a batch of %lld from %lld images of the split '%s': give --batch %lld or less",
 				 (long long)f->batch, (long long)f->samples, f->split, (long long)f->samples);
 	f->steps_per_epoch = f->eval ? (f->samples + f->batch - 1) / f->batch : f->samples / f->batch;
 	f->epochs = f->eval ? 1 : o->epochs;

@@ -56,7 +56,8 @@ static bool find_listings(struct folder_index *x, size_t n)
 {
 	size_t at = sizeof(magic) + strlen(x->root) + 1;
 
-	if (n < at || memcmp(x->old, magic, sizeof(magic)) != 0 || memcmp(x->old + sizeof(magic), x->root, strlen(x->root) + 1) != 0)
+	if (n < at || memcmp(x->old, magic, sizeof(magic)) != 0 ||
+	    memcmp(x->old + sizeof(magic), x->root, strlen(x->root) + 1) != 0)
 		return false;
 	for (; at < n; at += listing_bytes(head_at(x->old + at))) {
 		if (n - at < sizeof(struct head) || listing_bytes(head_at(x->old + at)) > n - at)
@@ -135,8 +136,8 @@ uint64_t folder_index_stamp(const struct stat *st)
 	struct timespec t;
 	int64_t latest = MAX(st->st_mtim.tv_sec, st->st_ctim.tv_sec);
 	uint64_t facts[] = {
-		st->st_dev, st->st_ino, st->st_nlink, (uint64_t)st->st_size, (uint64_t)st->st_mtim.tv_sec, (uint64_t)st->st_mtim.tv_nsec,
-		(uint64_t)st->st_ctim.tv_sec, (uint64_t)st->st_ctim.tv_nsec,
+		st->st_dev, st->st_ino, st->st_nlink, (uint64_t)st->st_size, (uint64_t)st->st_mtim.tv_sec,
+		(uint64_t)st->st_mtim.tv_nsec, (uint64_t)st->st_ctim.tv_sec, (uint64_t)st->st_ctim.tv_nsec,
 	};
 
 	clock_gettime(CLOCK_REALTIME, &t);

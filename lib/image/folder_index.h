@@ -1,8 +1,8 @@
 /*
  * folder_index.h - what the folders of a tree held when they were last read, kept in $XDG_CACHE_HOME/sprat (else ~/.cache/sprat)
  *
- * Each folder is kept with a stamp of what stat(2) says of it: adding, removing or renaming an entry changes the folder's times, so
- * a stamp that is still the same saves reading it and asking for the size of every file. A folder that has changed in the last
+ * Each folder is kept with a stamp of what stat(2) says of it: adding, removing or renaming an entry changes the folder's times,
+ * so a stamp that is still the same saves reading it and asking for the size of every file. A folder that has changed in the last
  * two seconds is kept without a stamp, as another change might leave the same times. A file written over in place changes no
  * folder: reader_load_file() notices its new size.
  *

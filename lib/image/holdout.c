@@ -13,8 +13,8 @@ static int missing_names(const struct lines *l, const char *path)
 			first = i;
 		}
 	if (missing)
-		return fail("unable to hold out '%s' (line of '%s', %d of %d are like it): no such training sample", l->keys[first], path,
-			    missing, l->count);
+		return fail("unable to hold out '%s' (line of '%s', %d of %d are like it): no such training sample",
+			    l->keys[first], path, missing, l->count);
 	return 0;
 }
 

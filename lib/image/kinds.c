@@ -1,6 +1,6 @@
 #include "lib/image/kinds.h"
 
-/* What to do about a kind; each is said once, behind the kinds that it is for. %s, at its end: the most frequent one's extension. */
+/* What to do about a kind; each is said once, behind the kinds that it is for. %s: the most frequent one's extension. */
 enum advice { CONVERT, CUT, UNPACK, NAME, TABLE, FOLDER, BINARY, ADVICES };
 static const char *const advices[ADVICES] = {
 	"to be converted, as by: mogrify -format jpg *%s",
@@ -99,13 +99,15 @@ static const struct {
 	const char *bytes;
 } magics[] = {
 	{ "AVIF", 4, 7, "ftypavi" }, { "HEIC", 4, 7, "ftyphei" }, { "HEIC", 4, 7, "ftyphev" }, { "HEIC", 4, 8, "ftypmif1" },
-	{ "HEIC", 4, 8, "ftypmsf1" }, { "camera raw", 4, 7, "ftypcrx" }, { "an MP4 or MOV video", 4, 4, "ftyp" }, { "GIF", 0, 4, "GIF8" },
-	{ "BMP", 0, 2, "BM" }, { "TIFF or camera raw", 0, 4, "II*\0" }, { "TIFF or camera raw", 0, 4, "MM\0*" },
+	{ "HEIC", 4, 8, "ftypmsf1" }, { "camera raw", 4, 7, "ftypcrx" }, { "an MP4 or MOV video", 4, 4, "ftyp" },
+	{ "GIF", 0, 4, "GIF8" }, { "BMP", 0, 2, "BM" },
+	{ "TIFF or camera raw", 0, 4, "II*\0" }, { "TIFF or camera raw", 0, 4, "MM\0*" },
 	{ "JPEG 2000", 0, 8, "\0\0\0\x0cjP  " }, { "JPEG XL", 0, 8, "\0\0\0\x0cJXL " }, { "JPEG XL", 0, 2, "\xff\x0a" },
 	{ "PNM", 0, 3, "P5\n" }, { "PNM", 0, 3, "P6\n" }, { "Photoshop", 0, 4, "8BPS" }, { "PDF", 0, 5, "%PDF-" },
 	{ "a zip archive", 0, 4, "PK\3\4" }, { "compressed", 0, 2, "\x1f\x8b" }, { "compressed", 0, 6, "\xfd" "7zXZ" },
 	{ "an HTML page", 0, 9, "<!DOCTYPE" }, { "an HTML page", 0, 9, "<!doctype" }, { "an HTML page", 0, 5, "<html" },
-	{ "XML or SVG", 0, 5, "<?xml" }, { "SVG", 0, 4, "<svg" }, { "a Git LFS pointer (try: git lfs pull)", 0, 23, "version https://git-lfs" },
+	{ "XML or SVG", 0, 5, "<?xml" }, { "SVG", 0, 4, "<svg" },
+	{ "a Git LFS pointer (try: git lfs pull)", 0, 23, "version https://git-lfs" },
 	{ "an IDX file", 0, 3, "\0\0\x08" }, { "a NumPy array", 0, 6, "\x93NUMPY" },
 };
 

@@ -1,5 +1,5 @@
 /*
- * kinds.h - which files are pictures, and what the others are: by their names where they are passed over, else by their first bytes
+ * kinds.h - which files are pictures, and what others are: by their names where they are passed over, else by their first bytes
  *
  *	int counts[FILE_KINDS] = { 0 };
  *	int k = kind_of_name("photos/IMG_0001.HEIC");         -1: none of the table's, such as notes.txt

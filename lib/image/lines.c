@@ -47,7 +47,8 @@ static int drop_repeats(struct lines *l, const char *path, char separator)
 		if (!before || strcmp(before, key) != 0)
 			l->keys[n++] = key;
 		else if (separator && strcmp(before + value, key + value) != 0)
-			return fail("unable to use '%s': it says both '%s' and '%s' of '%s'", path, before + value, key + value, key);
+			return fail("unable to use '%s': it says both '%s' and '%s' of '%s'", path, before + value, key + value,
+				    key);
 	}
 	l->count = n;
 	return 0;

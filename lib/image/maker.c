@@ -37,11 +37,12 @@ static bool is_cold(struct maker *m)
 	return m->cold_steps > 0 && m->cold_steps-- > 0;
 }
 
-/* Steps come at even distances, as many apart as there are makers of one line, and parts in a row. While the rows of one are made,
- * the disk can read those that will probably be asked for next. */
+/* Steps come at even distances, as many apart as there are makers of one line, and parts in a row. While the rows of one are
+ * made, the disk can read those that will probably be asked for next. */
 static void expect_next(struct maker *m, int64_t step, int part, int parts)
 {
-	int64_t stride = step - m->last_step, next = part + 1 < parts ? step : step + (stride > 0 && stride <= STRIDE_MOST ? stride : 1);
+	int64_t stride = step - m->last_step, ahead = stride > 0 && stride <= STRIDE_MOST ? stride : 1;
+	int64_t next = part + 1 < parts ? step : step + ahead;
 	struct span span;
 
 	m->last_step = step;

@@ -87,8 +87,8 @@ static int check_keys(const struct dataset *d)
 	for (int i = 1; i < d->count && r == 0; i++)
 		if (h[i].hash == h[i - 1].hash) {
 			key_of(d, h[i].sample, key);
-			r = fail("unable to pack '%s' and '%s': both would be called '%s'; rename one", dataset_name(d, h[i - 1].sample),
-				 dataset_name(d, h[i].sample), key);
+			r = fail("unable to pack '%s' and '%s': both would be called '%s'; rename one",
+				 dataset_name(d, h[i - 1].sample), dataset_name(d, h[i].sample), key);
 		}
 	free(h);
 	return r;
@@ -153,8 +153,8 @@ static int write_sample(struct packer *p, struct tar_out *t, int sample, const s
 	if (!s->extension) {
 		note("left out '%s': %s", dataset_name(p->d, sample), s->why);
 		if (++p->bad > dataset_bad_most(p->o->max_bad, p->d->count))
-			return fail("too many unreadable images, %d of %d (--max-bad %g); the last, '%s': %s", p->bad, p->d->count,
-				    p->o->max_bad, dataset_name(p->d, sample), s->why);
+			return fail("too many unreadable images, %d of %d (--max-bad %g); the last, '%s': %s", p->bad,
+				    p->d->count, p->o->max_bad, dataset_name(p->d, sample), s->why);
 		return 0;
 	}
 	key_of(p->d, sample, key);
@@ -214,7 +214,9 @@ static int find_shard(const struct packer *p, const char *path)
 	fclose(f);
 	if (n > 512 && strstr(head + 512, p->comment))
 		return 1;
-	return fail("unable to write '%s': it is there, made of other data or with other options; remove it or choose another name", path);
+	return fail("unable to write '%s': it is there, made of other data or with other options; remove it or choose another "
+		    "name",
+		    path);
 }
 
 /* What the shard in hand is made from, so that it can be told from others. */
@@ -224,8 +226,9 @@ static void describe(struct packer *p)
 
 	for (int i = p->first; i < p->end; i++)
 		labels = hash_bytes(labels, &p->d->samples[i].label, sizeof(p->d->samples[i].label));
-	format(p->comment, sizeof(p->comment), "sprat pack of %s, labels %016llx, samples %d to %d, short side %lld, exif %d, quality %d",
-	       p->d->fingerprint, (unsigned long long)labels, p->first, p->end, (long long)p->o->short_side, p->o->exif, QUALITY);
+	format(p->comment, sizeof(p->comment),
+	       "sprat pack of %s, labels %016llx, samples %d to %d, short side %lld, exif %d, quality %d", p->d->fingerprint,
+	       (unsigned long long)labels, p->first, p->end, (long long)p->o->short_side, p->o->exif, QUALITY);
 }
 
 static int write_shard(struct packer *p, int number, int64_t *bytes)
@@ -266,8 +269,8 @@ int pack_write(const struct dataset *d, const struct pack_options *o)
 	for (int i = 0; i < shards && r == 0; i++)
 		r = write_shard(p, i, &after);
 	if (r == 0)
-		note("%d images of %.1f MB are %.1f MB in %d shards now (%.0f %%)", d->count - p->bad, before / 1e6, after / 1e6, shards,
-		     100.0 * after / MAX(before, 1));
+		note("%d images of %.1f MB are %.1f MB in %d shards now (%.0f %%)", d->count - p->bad, before / 1e6, after / 1e6,
+		     shards, 100.0 * after / MAX(before, 1));
 	for (int i = 0; i < p->worker_count; i++)
 		worker_release(&p->workers[i]);
 	free(p->workers);

@@ -15,7 +15,8 @@ struct hsv {
  * is; t tells how far the middle channel is below the largest. */
 INLINE struct hsv to_hsv(ints r, ints g, ints b)
 {
-	ints max = lanes_max(r, lanes_max(g, b)), min = lanes_min(r, lanes_min(g, b)), range = max - min, below = max + max + min - r - g - b;
+	ints max = lanes_max(r, lanes_max(g, b)), min = lanes_min(r, lanes_min(g, b));
+	ints range = max - min, below = max + max + min - r - g - b;
 	ints is_r = r == max, is_g = g == max;
 	ints minus = lanes_choose(is_r, b, lanes_choose(is_g, r, g)) == min;
 	ints base = lanes_choose(is_r, lanes_all(-1), lanes_choose(is_g, lanes_all(1), lanes_all(3))) + (minus & 2);
@@ -23,7 +24,8 @@ INLINE struct hsv to_hsv(ints r, ints g, ints b)
 	floats hue = (lanes_float(base) + (floats)((ints)t ^ (minus & INT32_MIN))) / 6.0f;
 
 	hue += (floats)((ints)((floats){ 0 } + 1) & (hue < 0));
-	return (struct hsv){ lanes_int(hue * 255.0f), lanes_int(lanes_float(range * 255) / lanes_float(lanes_max(max, lanes_all(1)))), max };
+	return (struct hsv){ lanes_int(hue * 255.0f),
+			     lanes_int(lanes_float(range * 255) / lanes_float(lanes_max(max, lanes_all(1)))), max };
 }
 
 /* In each sixth of the circle one channel is the largest, one the smallest, one between; the sets say in which sixths. */

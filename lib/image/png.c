@@ -75,7 +75,8 @@ static int png_open(void *state, const uint8_t *data, size_t size, int *w, int *
 	if (setjmp(png_jmpbuf(r->png)))
 		return -1;
 	png_set_user_limits(r->png, 1 << 20, 1 << 20);
-	png_set_keep_unknown_chunks(r->png, PNG_HANDLE_CHUNK_NEVER, NULL, -1); /* texts and profiles are passed over, however long */
+	/* texts and profiles are passed over, however long */
+	png_set_keep_unknown_chunks(r->png, PNG_HANDLE_CHUNK_NEVER, NULL, -1);
 	png_set_read_fn(r->png, r, on_read);
 	png_read_info(r->png, r->info);
 	if (picture_check_size(png_get_image_width(r->png, r->info), png_get_image_height(r->png, r->info)) < 0)
@@ -195,7 +196,8 @@ static int encode(struct sheet *s, const uint8_t *rgb, int w, int h)
 		return fail("unable to encode a PNG: %s", why());
 	}
 	png_set_write_fn(png, s, on_write, on_flush);
-	png_set_IHDR(png, info, w, h, 8, PNG_COLOR_TYPE_RGB, PNG_INTERLACE_NONE, PNG_COMPRESSION_TYPE_DEFAULT, PNG_FILTER_TYPE_DEFAULT);
+	png_set_IHDR(png, info, w, h, 8, PNG_COLOR_TYPE_RGB, PNG_INTERLACE_NONE, PNG_COMPRESSION_TYPE_DEFAULT,
+		     PNG_FILTER_TYPE_DEFAULT);
 	png_write_info(png, info);
 	for (int y = 0; y < h; y++)
 		png_write_row(png, rgb + (size_t)y * w * 3);

@@ -46,7 +46,8 @@ static void sheet_put(struct sheet *s, int sample, int cell, const uint8_t *rgb,
 
 	for (int y = 0; y < s->side; y++)
 		for (int x = 0; x < s->side; x++)
-			memcpy(s->rgb + ((size_t)(y0 + y) * s->w + x0 + x) * 3, rgb + ((size_t)(y / scale) * size + x / scale) * 3, 3);
+			memcpy(s->rgb + ((size_t)(y0 + y) * s->w + x0 + x) * 3,
+			       rgb + ((size_t)(y / scale) * size + x / scale) * 3, 3);
 }
 
 /* A line of text below a cell, cut at its right edge. */

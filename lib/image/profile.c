@@ -2,7 +2,9 @@
 
 #include <time.h>
 
-const char *const phase_names[PHASES] = { "read", "decode", "resample", "colour", "blur", "interleave", "send", "wait for wants" };
+const char *const phase_names[PHASES] = {
+	"read", "decode", "resample", "colour", "blur", "interleave", "send", "wait for wants"
+};
 
 static double processor_time(clockid_t of)
 {

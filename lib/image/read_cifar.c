@@ -91,8 +91,8 @@ static int add_records(struct dataset *d, int source, const char *file, const st
 	for (size_t i = 0; i < count; i++) {
 		char name[96];
 
-		snprintf(name, sizeof(name), "%s/%s/%.*s-%05zu", l->split, names[data[i * record + l->label]], (int)strcspn(file, "."),
-			 file, i);
+		snprintf(name, sizeof(name), "%s/%s/%.*s-%05zu", l->split, names[data[i * record + l->label]],
+			 (int)strcspn(file, "."), file, i);
 		if (dataset_add(d, source, name, base + i * record + l->labels, PIXELS) < 0)
 			return -1;
 	}

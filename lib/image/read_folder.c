@@ -47,7 +47,8 @@ static void list(struct walk *w, const char *name, bool folder, int64_t size)
 		w->listed_room = MAX(2 * w->listed_room, 1024);
 		w->listed = xrealloc(w->listed, w->listed_room, sizeof(*w->listed));
 	}
-	w->listed[w->listed_count++] = (struct listed){ xasprintf("%s%s", name, folder ? "/" : ""), (uint32_t)MIN(size, UINT32_MAX) };
+	w->listed[w->listed_count++] =
+		(struct listed){ xasprintf("%s%s", name, folder ? "/" : ""), (uint32_t)MIN(size, UINT32_MAX) };
 }
 
 /* Whether a file of the folder in hand is listed: a picture, or of a kind that is told of. */

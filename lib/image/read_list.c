@@ -40,7 +40,8 @@ static int list_scan(struct dataset *d, int source)
 	if (read_text("/dev/stdin", (size_t)4 << 30, &text, &size) < 0)
 		return -1;
 	if (strlen(text) == size && strchr(text, '\n'))
-		r = fail("unable to use the list on stdin: it has lines, not names that end in NUL; try: tr -d '\\r' < list | tr '\\n' '\\0' | augment -0");
+		r = fail("unable to use the list on stdin: it has lines, not names that end in NUL; try: tr -d '\\r' < list | tr "
+			 "'\\n' '\\0' | augment -0");
 	for (size_t at = 0, n; r == 0 && at < size; at += n + 1) {
 		n = strlen(text + at);
 		if (n)

@@ -23,6 +23,11 @@ struct walk {
 	bool parted;                 /* some key had either pictures or a class where it stood, not both */
 };
 
+static const char *path_of(const struct walk *w)
+{
+	return w->d->sources[w->source].path;
+}
+
 /* --- header fields --- */
 
 /* Octal text, or binary when the top bit is set (GNU, for more than 8 GB). -1 when it is neither. */
@@ -66,7 +71,7 @@ static int read_exactly(struct walk *w, uint64_t at, void *dst, size_t n)
 		if (got < 0 && errno == EINTR)
 			continue;
 		if (got <= 0)
-			return fail(got < 0 ? "unable to read '%s':" : "unable to read '%s': it is truncated", w->d->sources[w->source].path);
+			return fail(got < 0 ? "unable to read '%s':" : "unable to read '%s': it is truncated", path_of(w));
 		p += got;
 		at += got;
 		n -= got;
@@ -110,7 +115,7 @@ static int read_extra(struct walk *w, char type, uint64_t at, int64_t size)
 	if (type != 'x' && type != 'L')
 		return 0;
 	if (size > EXTRA_MAX)
-		return fail("unable to read '%s': a name of %lld bytes", w->d->sources[w->source].path, (long long)size);
+		return fail("unable to read '%s': a name of %lld bytes", path_of(w), (long long)size);
 	text = xcalloc(size + 1, 1);
 	r = read_exactly(w, at, text, size);
 	if (r == 0 && type == 'L')
@@ -168,7 +173,7 @@ static void join_apart(struct walk *w)
 	leave_key(w);
 	lonely = w->parted ? apart_join(&w->apart, w->d, w->first) : 0;
 	if (lonely)
-		note("'%s' holds the classes of %d pictures that it does not hold", w->d->sources[w->source].path, lonely);
+		note("'%s' holds the classes of %d pictures that it does not hold", path_of(w), lonely);
 }
 
 /* Reads a member that may say the class of its key. */
@@ -215,16 +220,16 @@ static int step(struct walk *w, const uint8_t *head)
 	int64_t size = number(head + 124, 12);
 
 	if (head[0] == 0x1f && head[1] == 0x8b)
-		return fail("unable to read '%s': it is compressed; try: zcat FILE | augment ... -", w->d->sources[w->source].path);
+		return fail("unable to read '%s': it is compressed; try: zcat FILE | augment ... -", path_of(w));
 	if (w->at == 0 && !is_header(head))
-		return fail("unable to read '%s': it is no tar", w->d->sources[w->source].path);
+		return fail("unable to read '%s': it is no tar", path_of(w));
 	if (!is_header(head) || size < 0)
-		return fail("unable to read '%s': it is damaged at byte %llu", w->d->sources[w->source].path, (unsigned long long)w->at);
+		return fail("unable to read '%s': it is damaged at byte %llu", path_of(w), (unsigned long long)w->at);
 	if (w->size >= 0 && type != 'x' && type != 'L')
 		size = w->size;
 	w->at += BLOCK;
 	if (w->at > w->end || (uint64_t)size > w->end - w->at)
-		return fail("unable to read '%s': it is truncated", w->d->sources[w->source].path);
+		return fail("unable to read '%s': it is truncated", path_of(w));
 	if (read_extra(w, type, w->at, size) < 0)
 		return -1;
 	member_name(w, head, name);
@@ -254,9 +259,9 @@ static int walk_members(struct walk *w)
 			return -1;
 	}
 	if (!ended && w->at < w->end)
-		return fail("unable to read '%s': it is %s", w->d->sources[w->source].path, w->at ? "truncated" : "no tar, or a truncated one");
+		return fail("unable to read '%s': it is %s", path_of(w), w->at ? "truncated" : "no tar, or a truncated one");
 	if (!ended && w->end)
-		note("'%s' lacks the mark that ends a tar: is it whole?", w->d->sources[w->source].path);
+		note("'%s' lacks the mark that ends a tar: is it whole?", path_of(w));
 	return 0;
 }
 
@@ -327,7 +332,8 @@ static int tar_scan(struct dataset *d, int source)
 		return -1;
 	w = xcalloc(1, sizeof(*w));
 	*w = (struct walk){
-		.d = d, .source = source, .fd = d->sources[source].fd, .first = d->count, .key_first = d->count, .end = st.st_size, .size = -1,
+		.d = d, .source = source, .fd = d->sources[source].fd, .first = d->count, .key_first = d->count,
+		.end = st.st_size, .size = -1,
 	};
 	r = walk_members(w);
 	if (r == 0) {

@@ -66,7 +66,8 @@ int reader_load_file(const struct dataset *d, const struct sample *s, struct byt
 	if (fd < 0)
 		return fail("unable to open it:");
 	if (fstat(fd, &st) == 0 && MIN(st.st_size, UINT32_MAX) != s->size)
-		r = fail("it has %lld bytes, not %u as it had (touch its folder to have it read anew)", (long long)st.st_size, s->size);
+		r = fail("it has %lld bytes, not %u as it had (touch its folder to have it read anew)", (long long)st.st_size,
+			 s->size);
 	else
 		r = reader_span(fd, 0, s->size, scratch, blob);
 	close(fd);
@@ -113,7 +114,9 @@ static int unknown_kind(const char *path, const struct stat *st, const uint8_t *
 	if (S_ISREG(st->st_mode) && st->st_size == 0)
 		return fail("unable to use '%s': it is empty", path);
 	if (kind_is_picture(path))
-		return fail("unable to use '%s': it is one picture; name its folder, or write the names of pictures into: augment -0", path);
+		return fail("unable to use '%s': it is one picture; name its folder, or write the names of pictures into: "
+			    "augment -0",
+			    path);
 	if (strstr(path, "cifar-10") && strstr(path, "-python"))
 		return fail("unable to use '%s': that is the Python version of CIFAR: take the binary version, %s", path,
 			    strstr(path, "cifar-100") ? "cifar-100-binary.tar.gz" : "cifar-10-binary.tar.gz");
@@ -125,8 +128,8 @@ static int unknown_kind(const char *path, const struct stat *st, const uint8_t *
 		counts[named] = 1;
 	if (kinds_tell(text, counts))
 		return fail("unable to use '%s': it is no data set but %s", path, text);
-	return fail("unable to use '%s': it is %s%sneither a folder of pictures, a tar, IDX nor CIFAR file", path, kind ? kind : "",
-		    kind ? ", " : "");
+	return fail("unable to use '%s': it is %s%sneither a folder of pictures, a tar, IDX nor CIFAR file", path,
+		    kind ? kind : "", kind ? ", " : "");
 }
 
 /* The reader of a file or folder, by what it is. */
@@ -174,8 +177,8 @@ static int read_sources(struct dataset *d, char *const *paths, int count, bool l
 		if (source_open(d, paths[i], list) < 0)
 			return -1;
 	if (d->count == 0)
-		return fail("found no pictures (.jpg, .jpeg, .png, .webp) in '%s'%s%s%s", paths[0], count > 1 ? " nor in the others" : "",
-			    kinds_tell(text, d->passed) ? ", but " : "", text);
+		return fail("found no pictures (.jpg, .jpeg, .png, .webp) in '%s'%s%s%s", paths[0],
+			    count > 1 ? " nor in the others" : "", kinds_tell(text, d->passed) ? ", but " : "", text);
 	dataset_settle(d);
 	return 0;
 }

@@ -57,7 +57,8 @@ int rows_least_side(const struct rows *r)
 	for (int v = 0; v < r->facts->views; v++) {
 		const double *law = r->laws[v].v, size = (double)r->facts->size;
 
-		least = MAX(least, r->frames[v] == FRAME_CENTRE ? MAX(law[LAW_SHORT], size * 256 / 224) : size / sqrt(law[LAW_SCALE]));
+		least = MAX(least, r->frames[v] == FRAME_CENTRE ? MAX(law[LAW_SHORT], size * 256 / 224) :
+				   size / sqrt(law[LAW_SCALE]));
 	}
 	return (int)ceil(least);
 }
@@ -67,7 +68,8 @@ int rows_least_side(const struct rows *r)
 void rows_draw(const struct rows *r, int sample, uint32_t epoch, int width, int height, struct draw *draws)
 {
 	for (int v = 0; v < r->facts->views; v++)
-		draws[v] = recipe_draw(r->frames[v], &r->laws[v], (int)r->facts->size, r->facts->seed, epoch, sample, v, width, height);
+		draws[v] = recipe_draw(r->frames[v], &r->laws[v], (int)r->facts->size, r->facts->seed, epoch, sample, v, width,
+				       height);
 }
 
 static struct picture *whole_or_window(struct rows *r, struct worker *w, int sample, struct box window, int width, int height)
@@ -126,8 +128,8 @@ static int note_bad(struct rows *r, int sample)
 		return 0;
 	n = atomic_fetch_add(&r->bad_count, 1) + 1;
 	if (n > dataset_bad_most(r->max_bad, r->facts->samples))
-		return fail("too many unreadable images, %d of %lld (--max-bad %g); the last, '%s': %s", n, (long long)r->facts->samples,
-			    r->max_bad, dataset_name(r->d, sample), why());
+		return fail("too many unreadable images, %d of %lld (--max-bad %g); the last, '%s': %s", n,
+			    (long long)r->facts->samples, r->max_bad, dataset_name(r->d, sample), why());
 	note("left out '%s': %s", dataset_name(r->d, sample), why());
 	return 0;
 }

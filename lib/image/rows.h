@@ -39,8 +39,8 @@ int rows_least_side(const struct rows *r);
 
 /* The sample at a position of an epoch, or one that stands in for it. */
 int rows_sample(const struct rows *r, uint32_t epoch, uint32_t position, int attempt);
-/* Makes the row at a position: its views into out, NULL for those nobody asked for. Returns the sample's number, -1 when it is left
- * out, -2 after fail(). */
+/* Makes the row at a position: its views into out, NULL for those nobody asked for. Returns the sample's number, -1 when it is
+ * left out, -2 after fail(). */
 int rows_make(struct rows *r, struct worker *w, uint32_t epoch, uint32_t position, uint8_t *const *out);
 /* What is drawn for all views of a sample of width x height in an epoch. */
 void rows_draw(const struct rows *r, int sample, uint32_t epoch, int width, int height, struct draw *draws);

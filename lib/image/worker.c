@@ -35,7 +35,7 @@ void worker_resize(struct worker *w, int width, int height, enum filter filter, 
 {
 	const struct picture *p = &w->picture;
 
-	resample(&w->studio.resampler, p->rgb, (size_t)p->w * 3, p->w, p->h, filter, width, height, (struct box){ 0, 0, width, height },
-		 &w->studio.view);
+	resample(&w->studio.resampler, p->rgb, (size_t)p->w * 3, p->w, p->h, filter, width, height,
+		 (struct box){ 0, 0, width, height }, &w->studio.view);
 	planes_interleave(&w->studio.view, false, rgb);
 }

@@ -7,7 +7,8 @@
 #define FUNCTIONS(name) name##_prepare, name##_accept, name##_expected, name##_evaluate, name##_release
 
 static const struct loss losses[] = {
-	{ { "moco", "InfoNCE against a queue of keys (MoCo, He et al. 2020)", moco_params }, "q0 k1", "q0 q1 k0 k1", FUNCTIONS(moco) },
+	{ { "moco", "InfoNCE against a queue of keys (MoCo, He et al. 2020)", moco_params }, "q0 k1", "q0 q1 k0 k1",
+	  FUNCTIONS(moco) },
 };
 const struct table loss_table = TABLE("loss", losses);
 
@@ -131,7 +132,8 @@ static int restore_one(struct tensor *into, const struct tensor *from)
 	if (!from)
 		return fail_code(EXIT_USAGE, "the saved run has no '%s': it was trained with another loss", into->name);
 	if (!tensor_same_spec(into, from))
-		return fail_code(EXIT_USAGE, "'%s' of the saved run is %s, not %s: give loss the parameters of that run, or start over with encode --fresh",
+		return fail_code(EXIT_USAGE, "'%s' of the saved run is %s, not %s: give loss the parameters of that run, "
+				 "or start over with encode --fresh",
 				 into->name, tensor_spec(from, have, sizeof(have)), tensor_spec(into, want, sizeof(want)));
 	own(into, false);
 	memcpy(into->data, from->data, tensor_bytes(into));
@@ -174,8 +176,8 @@ static int check_finite(int64_t step, const struct tensor *t)
 
 	if (bad == 0)
 		return 0;
-	return fail("step %lld: %lld of %lld values of '%s' are not finite: try a lower learning rate", (long long)step + 1, (long long)bad,
-		    (long long)tensor_count(t), t->name);
+	return fail("step %lld: %lld of %lld values of '%s' are not finite: try a lower learning rate", (long long)step + 1,
+		    (long long)bad, (long long)tensor_count(t), t->name);
 }
 
 static int take_input(struct loss_input *in, int64_t step, const struct tensor *batch, int count)

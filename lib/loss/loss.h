@@ -32,7 +32,7 @@ struct loss {
 	struct entry entry;
 	const char *needs;             /* names of its inputs, a blank between; their order is that of objective.inputs */
 	const char *symmetric_needs;   /* the same when the parameter sym is 1; NULL: the loss has no such parameter */
-	/* Checks parameters against the shapes, adds state (objective_add_state, filled) and takes room for the work. 0, or -1. */
+	/* Checks parameters against the shapes, adds state (objective_add_state, filled), takes room for the work. 0, or -1. */
 	int (*prepare)(struct objective *o);
 	/* Whether a state that was put back can be gone on with. NULL: any. 0, or -1. */
 	int (*accept)(const struct objective *o);

@@ -157,7 +157,8 @@ static void run_tile(struct softmax *s, int segment, int from, int rows, const f
 	for (int j = first; j < last; j += BLOCK) {
 		int width = MIN(BLOCK, last - j);
 
-		gemm(false, true, rows, width, s->dim, 1, q + (size_t)from * s->dim, s->dim, keys + (size_t)j * s->dim, s->dim, 0, x, BLOCK);
+		gemm(false, true, rows, width, s->dim, 1, q + (size_t)from * s->dim, s->dim, keys + (size_t)j * s->dim, s->dim, 0,
+		     x, BLOCK);
 		for (int i = 0; i < rows; i++) {
 			float *row = x + (size_t)i * BLOCK;
 			float peak = kernel->scan(row, width, s->peak[part + i], own[from + i], &s->count[part + i]);

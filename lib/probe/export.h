@@ -5,8 +5,8 @@
  *
  *	PATH.safetensors   one tensor each: "ON0" f32 [N,dim] (ON1, ON2 when served), "label" i32 [N], "split" i32 [N] (0 train,
  *	                   1 test), "index" i64 [N], "name" u8 [N,L] (padded with NUL)
- *	PATH.npy           the same as fields of one structured array [N] (NumPy format 1.0): numpy.load(PATH)["feature0"] is (N, dim);
- *	                   name has dtype S<L>
+ *	PATH.npy           the same as fields of one structured array [N] (NumPy format 1.0), name of dtype S<L>:
+ *	                   numpy.load(PATH)["feature0"] is (N, dim)
  */
 #ifndef PROBE_EXPORT_H
 #define PROBE_EXPORT_H

@@ -34,8 +34,10 @@ int features_fit(const struct features *f, int64_t samples)
 
 	if (need < 0.75 * have)
 		return 0;
-	return fail_code(EXIT_USAGE, "%lld samples of %lld values need %.1f GB and this machine has %.1f: "
-			 "give augment a smaller --size, or less data", (long long)samples, (long long)f->dim * f->views, need / 1e9, have / 1e9);
+	return fail_code(EXIT_USAGE,
+			 "%lld samples of %lld values need %.1f GB and this machine has %.1f: give augment a smaller --size, or "
+			 "less data",
+			 (long long)samples, (long long)f->dim * f->views, need / 1e9, have / 1e9);
 }
 
 static void grow(const struct features *f, struct samples *set, int64_t count)
@@ -112,8 +114,9 @@ static int check_finite(const struct features *f, const struct tensor *x, const 
 		for (int64_t d = 0; d < f->dim; d++)
 			n += !(fabsf(row[d]) < LARGEST);
 		if (n > 0)
-			return fail("%lld of %lld values of '%s' are not finite, or beyond %g, for image %lld (row %lld of its batch): the network in"
-				    " front is broken there", (long long)n, (long long)f->dim, x->name, LARGEST, (long long)tensor_i64(index)[i],
+			return fail("%lld of %lld values of '%s' are not finite, or beyond %g, for image %lld (row %lld of its "
+				    "batch): the network in front is broken there",
+				    (long long)n, (long long)f->dim, x->name, LARGEST, (long long)tensor_i64(index)[i],
 				    (long long)i);
 	}
 	return 0;
@@ -240,12 +243,16 @@ void features_fold(struct features *f)
 static int check_labels(const struct samples *set, const char *split, const char *probe, int32_t *highest)
 {
 	if (set->count == 0)
-		return fail_code(EXIT_USAGE, "%s fits on split train and reports on split test, and there is no sample of split %s: "
-				 "give augment data that has both, or --holdout", probe, split);
+		return fail_code(EXIT_USAGE,
+				 "%s fits on split train and reports on split test, and there is no sample of split %s: give "
+				 "augment data that has both, or --holdout",
+				 probe, split);
 	for (int64_t i = 0; i < set->count; i++) {
 		if (set->label[i] < 0)
-			return fail_code(EXIT_USAGE, "%s needs labels, and a sample of split %s has none: give augment class folders, or --labels FILE", probe,
-					 split);
+			return fail_code(EXIT_USAGE,
+					 "%s needs labels, and a sample of split %s has none: give augment class folders, or "
+					 "--labels FILE",
+					 probe, split);
 		*highest = MAX(*highest, set->label[i]);
 	}
 	return 0;
@@ -281,6 +288,7 @@ int features_labelled(const struct features *f, const char *probe, struct labell
 		note("%s: all training samples are of class %d: nothing is told apart", probe, train->label[0]);
 	if (train->count > 1 && all_equal(train, f->dim))
 		note("%s: all training samples have the same %s: the network has collapsed", probe, f->on);
-	*sets = (struct labelled){ train->x[0], train->count, train->label, test->x[0], test->count, test->label, f->dim, highest + 1 };
+	*sets = (struct labelled){ train->x[0], train->count, train->label, test->x[0], test->count, test->label, f->dim,
+				   highest + 1 };
 	return 0;
 }

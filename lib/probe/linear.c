@@ -98,7 +98,8 @@ static void covariance(struct fit *f)
 	for (int64_t b = 0; b < dim; b += 128) {
 		int rows = (int)MIN(128, dim - b);
 
-		gemm(true, false, rows, (int)b + rows, (int)m, 1.0f / m, z + b, (int)dim, z, (int)dim, 0, f->cov + b * dim, (int)dim);
+		gemm(true, false, rows, (int)b + rows, (int)m, 1.0f / m, z + b, (int)dim, z, (int)dim, 0, f->cov + b * dim,
+		     (int)dim);
 	}
 	free(z);
 }
@@ -158,7 +159,8 @@ static void run_chunk(struct fit *f, int chunk)
 	const struct labelled *sets = f->sets;
 	int classes = sets->classes, dim = (int)sets->dim;
 	int64_t first = chunk * sets->train_count / CHUNKS, last = (chunk + 1) * sets->train_count / CHUNKS;
-	float *z = xaligned((size_t)ROWS * classes * sizeof(float)), *gradient = f->partial + chunk * f->params; /* z (ROWS, classes) */
+	float *z = xaligned((size_t)ROWS * classes * sizeof(float)); /* (ROWS, classes) */
+	float *gradient = f->partial + chunk * f->params;
 
 	memset(gradient, 0, f->params * sizeof(float));
 	f->loss[chunk] = f->curvature[chunk] = 0;

@@ -9,8 +9,8 @@
  * Strength of the penalty: a keyed draw deals the training samples into five parts. A path of lambdas from strong to weak, each
  * fit starting from the one before, is fitted to all parts but one and scored on that one; it ends when neither accuracy nor
  * likelihood there has improved for three lambdas. Of a small set every part is held out in turn, of others only the first; of
- * more than 10,000 samples, 10,000 drawn by key walk the path. The best lambda (times the number of samples, which is 1/C) is then
- * fitted to all training samples. No test sample is looked at before that.
+ * more than 10,000 samples, 10,000 drawn by key walk the path. The best lambda (times the number of samples, which is 1/C) is
+ * then fitted to all training samples. No test sample is looked at before that.
  *
  * The solver is L-BFGS preconditioned by (cov/2 + ridge)^-1, Boehning's bound of the Hessian (1992, "Multinomial logistic
  * regression algorithm"). Results do not depend on the number of threads.

@@ -161,7 +161,9 @@ static int run_metrics(const struct choice *c, const struct features *f, FILE *o
 		free(x[v]);
 	free(label);
 	free(pick);
-	return n >= 2 ? 0 : fail_code(EXIT_USAGE, "metrics needs two samples of split %s and there are %lld", split, (long long)n);
+	if (n < 2)
+		return fail_code(EXIT_USAGE, "metrics needs two samples of split %s and there are %lld", split, (long long)n);
+	return 0;
 }
 
 /* --- export --- */
@@ -188,8 +190,8 @@ static int run_export(const struct choice *c, const struct features *f, FILE *ou
 {
 	const char *path = choice_text(c, "file");
 
-	fprintf(out, ", \"train\": %lld, \"test\": %lld, \"dim\": %lld, \"views\": %d, \"file\": \"", (long long)f->set[TRAIN].count,
-		(long long)f->set[TEST].count, (long long)f->dim, f->views);
+	fprintf(out, ", \"train\": %lld, \"test\": %lld, \"dim\": %lld, \"views\": %d, \"file\": \"",
+		(long long)f->set[TRAIN].count, (long long)f->set[TEST].count, (long long)f->dim, f->views);
 	for (const char *s = path; *s; s++)
 		fprintf(out, (unsigned char)*s < ' ' || *s == '"' || *s == '\\' ? "\\u%04x" : "%c", (unsigned char)*s);
 	fputc('"', out);
@@ -199,7 +201,8 @@ static int run_export(const struct choice *c, const struct features *f, FILE *ou
 /* --- the table --- */
 
 static const struct probe probes[] = {
-	{ { "knn", "nearest neighbours: weighted vote by cosine, plain vote by distance", knn_params }, 1, false, run_knn, check_knn },
+	{ { "knn", "nearest neighbours: weighted vote by cosine, plain vote by distance", knn_params }, 1, false, run_knn,
+	  check_knn },
 	{ { "linear", "logistic regression", linear_params }, 1, false, run_linear, NULL },
 	{ { "metrics", "alignment, uniformity, instance discrimination", metrics_params }, FEATURE_VIEWS, false, run_metrics,
 	  check_metrics },

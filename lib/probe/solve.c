@@ -49,8 +49,8 @@ int cholesky(float *a, int n)
 		for (int i = below; i < n; i += BLOCK) { /* the lower triangle of what is left, a row of blocks each */
 			int rows = MIN(BLOCK, n - i);
 
-			gemm(false, true, rows, i + rows - below, size, -1, a + (size_t)i * n + b, n, a + (size_t)below * n + b, n, 1,
-			     a + (size_t)i * n + below, n);
+			gemm(false, true, rows, i + rows - below, size, -1, a + (size_t)i * n + b, n, a + (size_t)below * n + b,
+			     n, 1, a + (size_t)i * n + below, n);
 		}
 	}
 	return 0;
@@ -85,7 +85,8 @@ void cholesky_solve(const float *l, int n, float *b, int m)
 	for (int i = (n - 1) / BLOCK * BLOCK; i >= 0; i -= BLOCK) {
 		int end = MIN(n, i + BLOCK);
 
-		gemm(true, false, end - i, m, n - end, -1, l + (size_t)end * n + i, n, b + (size_t)end * m, m, 1, b + (size_t)i * m, m);
+		gemm(true, false, end - i, m, n - end, -1, l + (size_t)end * n + i, n, b + (size_t)end * m, m, 1,
+		     b + (size_t)i * m, m);
 		for (int r = end - 1; r >= i; r--) {
 			for (int k = r + 1; k < end; k++)
 				take_off(b + (size_t)r * m, b + (size_t)k * m, m, l[(size_t)k * n + r]);

@@ -1,10 +1,11 @@
 /*
  * answers.c - one server, several clients that ask the same: each answer is made once
  *
- * What an untrained server answers is a pure function of the want, so a tensor that was made for one client serves the others. It is
- * kept until every client has passed its step. Clients that run ahead are held back, so that what is kept stays bounded: the first
- * one's wants wait while another client is more than a window of steps behind, but none for longer than the patience; a client
- * that held the others up for so long is not waited for again before it has caught up (what it asks is then made for it alone).
+ * What an untrained server answers is a pure function of the want, so a tensor that was made for one client serves the others. It
+ * is kept until every client has passed its step. Clients that run ahead are held back, so that what is kept stays bounded: the
+ * first one's wants wait while another client is more than a window of steps behind, but none for longer than the patience; a
+ * client that held the others up for so long is not waited for again before it has caught up (what it asks is then made for it
+ * alone).
  *
  * With a single client nothing is kept.
  */
@@ -210,7 +211,8 @@ bool stage_recall(struct stage *s, const struct record *want, struct record *ans
 void answers_release(struct answers *a)
 {
 	if (verbosity > 0 && a->sent > 0)
-		note("sent %lld tensors; %lld of them had been made for another client", (long long)a->sent, (long long)a->recalled);
+		note("sent %lld tensors; %lld of them had been made for another client", (long long)a->sent,
+		     (long long)a->recalled);
 	while (a->count > 0)
 		drop(a, a->count - 1);
 }

@@ -7,7 +7,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { LATE_SECONDS = 2, SIGNAL_SECONDS = 5 }; /* between clients that read the same ticket; from a signal to a client's first word */
+enum {
+	LATE_SECONDS = 2,   /* between clients that read the same ticket */
+	SIGNAL_SECONDS = 5, /* from a signal to a client's first word */
+};
 
 /* --- the ticket --- */
 
@@ -123,7 +126,8 @@ int downstream_refuse(struct stage *s, int client)
 static int check_open(const struct stage *s, int client, const struct record *r)
 {
 	if (record_int(r, "version", 0) != WIRE_VERSION)
-		return fail("refused the '%s' stage, which speaks another version of the wire than %d: use programs of one release",
+		return fail("refused the '%s' stage, which speaks another version of the wire than %d: "
+			    "use programs of one release",
 			    downstream_name(s, client), WIRE_VERSION);
 	return record_check_facts(r, RECORD_CLIENT_FACTS, downstream_name(s, client));
 }
@@ -161,9 +165,11 @@ static int check_request(const struct stage *s, int client, const struct record 
 		const struct scalar *x = record_scalar(r, names[i]);
 
 		if (x ? x->type != SCALAR_INT : i == 0)
-			return fail("the '%s' stage sent '%s' without '%s' as an integer", downstream_name(s, client), kind_name(r->kind), names[i]);
+			return fail("the '%s' stage sent '%s' without '%s' as an integer", downstream_name(s, client),
+				    kind_name(r->kind), names[i]);
 		if (x && i > 0 && (x->integer < 0 || x->integer > INT32_MAX))
-			return fail("the '%s' stage asked for %s = %lld, which cannot be", downstream_name(s, client), names[i], (long long)x->integer);
+			return fail("the '%s' stage asked for %s = %lld, which cannot be", downstream_name(s, client), names[i],
+				    (long long)x->integer);
 	}
 	return 0;
 }
@@ -173,7 +179,8 @@ static int take_request(struct stage *s, int client, struct record *r)
 	if (check_request(s, client, r) < 0)
 		return -1;
 	if (s->inbox_count == INBOX_MAX)
-		return fail("more than %d requests are waiting: the '%s' stage ignores its credit", INBOX_MAX, downstream_name(s, client));
+		return fail("more than %d requests are waiting: the '%s' stage ignores its credit", INBOX_MAX,
+			    downstream_name(s, client));
 	if (r->kind == KIND_WANT)
 		answers_asked(s, client, record_int(r, "step", 0));
 	*inbox_at(s, s->inbox_count++) = (struct request){ .record = r, .client = client };
@@ -233,12 +240,13 @@ void downstream_gone(struct stage *s)
 	}
 }
 
-/* The end of a line cannot be missed by anybody but us, so we speak of its death; a death in the middle the stage behind reports. */
+/* The end of a line is missed by nobody but us, so we speak of its death; a death in the middle the stage behind reports. */
 static int lost(struct stage *s)
 {
 	char text[200];
 
-	snprintf(text, sizeof(text), "the '%s' stage vanished without a word: run the same line again to resume", s->vanished_role);
+	snprintf(text, sizeof(text), "the '%s' stage vanished without a word: run the same line again to resume",
+		 s->vanished_role);
 	return stage_gone(s, strcmp(s->vanished_role, "encode") == 0, text);
 }
 
@@ -261,7 +269,8 @@ int downstream_tend(struct stage *s, int *timeout)
 		return stage_gone(s, true, "the next stage ended before it connected");
 	if (!s->had_client && stage_signal(s) && !s->stdout_pipe)
 		return fail_code(128 + stage_signal(s), "ended by a signal before any stage connected");
-	if (!s->had_client && stage_overdue(s, MIN(s->patience, SIGNAL_SECONDS), timeout)) /* on a pipe somebody may be about to connect */
+	/* on a pipe somebody may be about to connect */
+	if (!s->had_client && stage_overdue(s, MIN(s->patience, SIGNAL_SECONDS), timeout))
 		return stage_gone(s, true, "ended by a signal before any stage connected");
 	if (!s->had_client && waited >= s->patience)
 		return stage_gone(s, false, "no stage connected in time: give the ticket to one, or a longer --patience");

@@ -32,7 +32,8 @@ static bool is_dead(const char *folder)
 {
 	struct stat st;
 	int fd = open(folder, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	bool dead = fd >= 0 && fstat(fd, &st) == 0 && st.st_uid == geteuid() && time(NULL) - st.st_mtime > YOUNG && flock(fd, LOCK_EX | LOCK_NB) == 0;
+	bool dead = fd >= 0 && fstat(fd, &st) == 0 && st.st_uid == geteuid() && time(NULL) - st.st_mtime > YOUNG &&
+		    flock(fd, LOCK_EX | LOCK_NB) == 0;
 
 	if (fd >= 0)
 		close(fd);
@@ -46,8 +47,8 @@ static void remove_dead(const char *parent)
 	char folder[100];
 
 	while (dir && (entry = readdir(dir)))
-		if (strncmp(entry->d_name, FOLDER, strlen(FOLDER)) == 0 && format(folder, sizeof(folder), "%s/%s", parent, entry->d_name) == 0 &&
-		    is_dead(folder))
+		if (strncmp(entry->d_name, FOLDER, strlen(FOLDER)) == 0 &&
+		    format(folder, sizeof(folder), "%s/%s", parent, entry->d_name) == 0 && is_dead(folder))
 			remove_folder(folder);
 	if (dir)
 		closedir(dir);
@@ -59,7 +60,8 @@ static int choose_folder(struct endpoint *e)
 	const char *parents[] = { getenv("XDG_RUNTIME_DIR"), getenv("TMPDIR"), "/tmp" };
 
 	for (size_t i = 0; i < ARRAY_SIZE(parents); i++) {
-		if (!parents[i] || parents[i][0] != '/' || format(e->folder, sizeof(e->folder), "%s/" FOLDER "XXXXXX", parents[i]) < 0)
+		if (!parents[i] || parents[i][0] != '/' ||
+		    format(e->folder, sizeof(e->folder), "%s/" FOLDER "XXXXXX", parents[i]) < 0)
 			continue;
 		remove_dead(parents[i]);
 		if (!mkdtemp(e->folder))
@@ -143,9 +145,14 @@ int endpoint_publish(char endpoint[ENDPOINT_MAX])
 		return 0;
 	snprintf(port, sizeof(port), "%s", strrchr(endpoint, ':') + 1);
 	if (find_address(six, address, sizeof(address)) < 0)
-		return fail_code(EXIT_USAGE, "unable to tell by which address other hosts reach this one: give it, as in --bind tcp://ADDRESS:%s", port);
+		return fail_code(EXIT_USAGE,
+				 "unable to tell by which address other hosts reach this one: give it, as in --bind "
+				 "tcp://ADDRESS:%s",
+				 port);
 	put_address(endpoint, address, port);
-	note("serving at all addresses of this host; the ticket names %s: where that is not the right one, give --bind tcp://ADDRESS:%s", address, port);
+	note("serving at all addresses of this host; the ticket names %s: where that is not the right one, give --bind "
+	     "tcp://ADDRESS:%s",
+	     address, port);
 	return 0;
 }
 

@@ -12,7 +12,7 @@
 enum {
 	PEERS_MAX = 256,
 	CONNECTIONS_MAX = 512,
-	HIGH_WATER = 1024,        /* messages; credit allows a few, but ZeroMQ learns late which have left, and refuses to send beyond this */
+	HIGH_WATER = 1024,        /* messages; credit allows few, but ZeroMQ learns late which have left, and sends no more */
 	GRACE_MS = 200,           /* between a link's end and our word for it: its last messages may still be on their way up */
 	HEARTBEAT_LEAST = 5,      /* seconds of silence on tcp: a large frame delays the answer to a ping (libzmq 2709) */
 	HEARTBEAT_MOST = 60,
@@ -111,6 +111,7 @@ static void set_int(void *socket, int option, int value)
 
 /* A host name that cannot be resolved only shows in ZeroMQ's decision to try again. */
 enum {
+	BEGINNINGS = ZMQ_EVENT_ACCEPTED | ZMQ_EVENT_CONNECTED | ZMQ_EVENT_HANDSHAKE_SUCCEEDED,
 	ENDINGS = ZMQ_EVENT_CLOSED | ZMQ_EVENT_DISCONNECTED | ZMQ_EVENT_CONNECT_RETRIED | ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL |
 		  ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL | ZMQ_EVENT_HANDSHAKE_FAILED_AUTH,
 };
@@ -121,7 +122,7 @@ static void *monitor(struct links *l, void *socket, int number)
 	void *m;
 
 	snprintf(name, sizeof(name), "inproc://monitor-%d", number);
-	if (zmq_socket_monitor(socket, name, ENDINGS | ZMQ_EVENT_ACCEPTED | ZMQ_EVENT_CONNECTED | ZMQ_EVENT_HANDSHAKE_SUCCEEDED) < 0)
+	if (zmq_socket_monitor(socket, name, ENDINGS | BEGINNINGS) < 0)
 		return NULL;
 	m = zmq_socket(l->context, ZMQ_PAIR);
 	if (m && zmq_connect(m, name) < 0)
@@ -141,7 +142,8 @@ static void *open_socket(struct links *l, int type, const char *endpoint)
 	set_int(s, ZMQ_RECONNECT_IVL, NEVER_MS); /* -1 would drop messages that are received but not yet read */
 	set_int(s, ZMQ_CONNECT_TIMEOUT, CONNECT_TIMEOUT_MS);
 	zmq_setsockopt(s, ZMQ_MAXMSGSIZE, &frame_max, sizeof(frame_max));
-	if (strncmp(endpoint, "tcp:", 4) == 0) { /* a lost host is only seen by its silence; the other side need not ask for heartbeats itself */
+	/* a lost host is only seen by its silence; the other side need not ask for heartbeats itself */
+	if (strncmp(endpoint, "tcp:", 4) == 0) {
 		set_int(s, ZMQ_HEARTBEAT_IVL, MIN(l->heartbeat_ms / 4, 5000));
 		set_int(s, ZMQ_HEARTBEAT_TIMEOUT, l->heartbeat_ms);
 		set_int(s, ZMQ_HEARTBEAT_TTL, l->heartbeat_ms);
@@ -167,9 +169,13 @@ static int bind_router(struct links *l, const char *where, char *endpoint)
 	size_t size = ENDPOINT_MAX;
 
 	l->router_monitor = monitor(l, l->router, -1);
-	if (!l->router_monitor || zmq_bind(l->router, where) < 0 || zmq_getsockopt(l->router, ZMQ_LAST_ENDPOINT, endpoint, &size) < 0)
-		return fail_code(errno == EINVAL || errno == ENODEV ? EXIT_USAGE : EXIT_FAIL, "unable to bind '%s': %s%s", where, zmq_strerror(errno),
-				 errno == EINVAL || errno == ENODEV ? ": write tcp://HOST:PORT, HOST an address of this host" : "");
+	if (!l->router_monitor || zmq_bind(l->router, where) < 0 ||
+	    zmq_getsockopt(l->router, ZMQ_LAST_ENDPOINT, endpoint, &size) < 0) {
+		bool misspelt = errno == EINVAL || errno == ENODEV;
+
+		return fail_code(misspelt ? EXIT_USAGE : EXIT_FAIL, "unable to bind '%s': %s%s", where, zmq_strerror(errno),
+				 misspelt ? ": write tcp://HOST:PORT, HOST an address of this host" : "");
+	}
 	return endpoint_publish(endpoint);
 }
 
@@ -224,8 +230,8 @@ int links_connect(struct links *l, const char *endpoint, const char *curve)
 		int error = errno;
 
 		close_peer(p, 0);
-		return fail_code(EXIT_USAGE, "unable to connect to '%s': %s: a ticket names tcp://HOST:PORT or ipc://PATH", endpoint,
-				 zmq_strerror(error));
+		return fail_code(EXIT_USAGE, "unable to connect to '%s': %s: a ticket names tcp://HOST:PORT or ipc://PATH",
+				 endpoint, zmq_strerror(error));
 	}
 	return number;
 }
@@ -291,10 +297,12 @@ static int send_record(void *socket, const struct client *to, const struct recor
 	if (result == 0)
 		result = send_frame(socket, header->data, header->size, NULL, r->tensor_count > 0);
 	for (int i = 0; result == 0 && i < r->tensor_count; i++)
-		result = send_frame(socket, r->tensors[i].data, tensor_bytes(&r->tensors[i]), r->tensors[i].owner, i + 1 < r->tensor_count);
+		result = send_frame(socket, r->tensors[i].data, tensor_bytes(&r->tensors[i]), r->tensors[i].owner,
+				    i + 1 < r->tensor_count);
 	buffer_unref(header);
 	if (result < 0)
-		fail_code(errno == EAGAIN ? EXIT_FAIL : EXIT_GONE, "unable to send '%s': %s", kind_name(r->kind), zmq_strerror(errno));
+		fail_code(errno == EAGAIN ? EXIT_FAIL : EXIT_GONE, "unable to send '%s': %s", kind_name(r->kind),
+			  zmq_strerror(errno));
 	return result;
 }
 
@@ -366,7 +374,8 @@ static void receive_record(void *socket, struct buffer *header, bool more, struc
 		result = frame ? wire_attach(r, attached++, frame) : -1;
 	}
 	if (result == 0 && (more || attached < r->tensor_count))
-		result = fail("refused a message: it announces %d tensors but carries %s", r->tensor_count, more ? "more" : "fewer");
+		result = fail("refused a message: it announces %d tensors but carries %s", r->tensor_count,
+			      more ? "more" : "fewer");
 	drop_rest(socket, more);
 	e->type = result < 0 ? LINK_REFUSED : LINK_RECORD;
 	if (result < 0)
@@ -380,7 +389,7 @@ void links_release_client(struct links *l, int client)
 	l->clients[client].released = ++l->releases;
 }
 
-/* A number for a newcomer: a new one, else that of whoever has been gone the longest; its last records, if any, have come by now. */
+/* A number for a newcomer: a new one, else that of whoever has been gone the longest; its last records have come by now. */
 static int free_number(struct links *l)
 {
 	int best = CLIENTS_MAX;
@@ -402,7 +411,8 @@ static int client_number(struct links *l, const struct buffer *id, bool *fresh)
 			return i;
 	*fresh = true;
 	n = free_number(l);
-	l->clients[n] = (struct client){ .size = MIN(id->size, sizeof(l->clients[n].id)) }; /* ZeroMQ's ids have at most 255 bytes */
+	/* ZeroMQ's ids have at most 255 bytes */
+	l->clients[n] = (struct client){ .size = MIN(id->size, sizeof(l->clients[n].id)) };
 	memcpy(l->clients[n].id, id->data, l->clients[n].size);
 	return n;
 }

@@ -1,8 +1,8 @@
 /*
  * link.h - records over ZeroMQ sockets, and everything else a stage waits for, behind one call
  *
- * A server binds one ROUTER and numbers its clients; a client opens one DEALER a ticket and numbers its peers. links_wait() sleeps
- * until something happens and returns one event at a time: a record, a peer or client that is gone without a word, text on
+ * A server binds one ROUTER and numbers its clients; a client opens one DEALER a ticket and numbers its peers. links_wait()
+ * sleeps until something happens and returns one event at a time: a record, a peer or client that is gone without a word, text on
  * stdin, a reader that closed stdout, a signal, or the time-out. Tensor frames are neither copied when sent (the socket holds a
  * reference of the tensor's buffer until the bytes are out) nor when received.
  *
@@ -39,11 +39,12 @@ struct link_event {
 	struct record *record;
 };
 
-/* How far the last try to reach a server came. */
-enum link_reach { LINK_NOWHERE, LINK_REACHED, LINK_GREETED }; /* not at all, to an open port, to a socket that took the handshake */
+/* How far the last try to reach a server came: not at all, to an open port, to a socket that took the handshake. */
+enum link_reach { LINK_NOWHERE, LINK_REACHED, LINK_GREETED };
 
 struct links;
-/* patience: a tcp neighbour that is silent for so many seconds (5 to 60) is taken for dead: a lost host or cable shows in nothing else. */
+/* patience: a tcp neighbour that is silent for so many seconds (5 to 60) is taken for dead: a lost host or cable shows in
+ * nothing else. */
 struct links *links_new(double patience);
 /* Sends what is queued for at most linger milliseconds, closes everything, removes the socket file. */
 void links_free(struct links *l, int linger);

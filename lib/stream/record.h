@@ -2,7 +2,7 @@
  * record.h - one message between stages: a kind, named scalars, named tensors, and names
  *
  * A record owns its tensors (tensor.h); record_release() gives them back. Everything is bounded by the wire's limits
- * (wire.5), so a record needs no memory of its own and can be reused for ever, after a reset: texts that are replaced stay until then.
+ * (wire.5), so a record needs no memory of its own and can be reused for ever, after a reset: till then replaced texts stay.
  *
  *	struct record *r = record_new(KIND_BATCH);
  *	record_set_int(r, "step", 12);

@@ -9,8 +9,8 @@
 #include <unistd.h>
 
 enum {
-	LINGER_MS = 3000,      /* for last words, to neighbours that are alive */
-	HINT_SECONDS = 1,      /* from a signal to the hint that another one would help; later where the trained stage has spoken */
+	LINGER_MS = 3000, /* for last words, to neighbours that are alive */
+	HINT_SECONDS = 1, /* from a signal to the hint that another one would help; later where the trained stage has spoken */
 	LATE_HINT_SECONDS = 5,
 };
 
@@ -68,7 +68,8 @@ static int local_words(char **argv, int i)
 
 		if (strcmp(argv[i], local_options[k].word) == 0)
 			return 1 + local_options[k].takes_value;
-		if (local_options[k].takes_value && strncmp(argv[i], local_options[k].word, n) == 0 && (!is_long || argv[i][n] == '='))
+		if (local_options[k].takes_value && strncmp(argv[i], local_options[k].word, n) == 0 &&
+		    (!is_long || argv[i][n] == '='))
 			return 1;
 	}
 	return 0;
@@ -222,7 +223,8 @@ static void hint_at_second_signal(struct stage *s, int *timeout)
 		return;
 	s->hinted = true;
 	progress_close();
-	note(s->trained ? "ends after this step; once more: at once, without saving it" : "ends with its neighbours; once more: at once");
+	note(s->trained ? "ends after this step; once more: at once, without saving it"
+			: "ends with its neighbours; once more: at once");
 }
 
 int stage_pump(struct stage *s, int timeout)

@@ -44,7 +44,8 @@ struct stage_options {
 	{ 0, "bind", OPT_TEXT, offsetof(type, m.bind), 0, 0, "ADDR", "serve at tcp://HOST:PORT, not at a unix socket", NULL }, \
 	{ 0, "insecure", OPT_FLAG, offsetof(type, m.insecure), 0, 0, NULL, "no encryption on tcp", NULL }
 #define STAGE_CLIENT_ROWS(type, m) \
-	{ 0, "from", OPT_LIST, offsetof(type, m.from), 0, 0, "TICKET", "connect to this ticket, not to those on stdin; repeatable", NULL }
+	{ 0, "from", OPT_LIST, offsetof(type, m.from), 0, 0, "TICKET", \
+	  "connect to this ticket, not to those on stdin; repeatable", NULL }
 
 struct stage;
 
@@ -67,8 +68,8 @@ const struct record *stage_schema(const struct stage *s);
 int stage_room(const struct stage *s);
 /* Asks for part of parts of a step; names: a record whose names are asked for. Answers come in the order of the wants. */
 void stage_want(struct stage *s, int64_t step, int part, int parts, const struct record *names);
-/* The next answer: 1 and a record (the caller frees it), 0 when upstream has ended, -1; also -1 soon after a signal, where no trained
- * stage's step depends on the answer. */
+/* The next answer: 1 and a record (the caller frees it), 0 when upstream has ended, -1; also -1 soon after a signal, where no
+ * trained stage's step depends on the answer. */
 int stage_take(struct stage *s, struct record **answer);
 /* Sends the gradient of the step just taken. */
 void stage_reply(struct stage *s, const struct record *grad);
@@ -87,13 +88,14 @@ int stage_serve(struct stage *s, bool trained);
 int stage_next(struct stage *s, struct request *q);
 /* Whether a request is waiting, without blocking: 1, 0, -1. */
 int stage_pending(struct stage *s);
-/* Adds to an answer that has its want's step, part and parts what is still there of the wanted names because another client was given
- * it, and its epoch. Whether that is all: else the caller makes the names that it lacks. */
+/* Adds to an answer that has its want's step, part and parts what is still there of the wanted names because another client was
+ * given it, and its epoch. Whether that is all: else the caller makes the names that it lacks. */
 bool stage_recall(struct stage *s, const struct record *want, struct record *answer);
-/* Answers a request; a client that is gone is no failure. Where there are several clients the tensors, which must not change after
- * this, are kept for those who will ask for them, too. */
+/* Answers a request; a client that is gone is no failure. Where there are several clients the tensors, which must not change
+ * after this, are kept for those who will ask for them, too. */
 int stage_answer(struct stage *s, const struct request *q, const struct record *answer);
-/* A request that cannot be answered, after fail(): where there are other clients its client alone is told, and 0 returned; else -1. */
+/* A request that cannot be answered, after fail(): where there are other clients its client alone is told, and 0 returned;
+ * else -1. */
 int stage_decline(struct stage *s, const struct request *q);
 /* Says that nothing more will come, after the last checkpoint is on disk. code: what the client should exit with. */
 void stage_end(struct stage *s, int code);

@@ -18,7 +18,8 @@ void ticket_print(const struct ticket *t, char dst[TICKET_MAX])
 
 static int no_ticket(const char *line)
 {
-	return fail_code(EXIT_USAGE, "'%.60s' is no ticket: pipe a stage such as 'augment DATA |' in front, or give --from TICKET", line);
+	return fail_code(EXIT_USAGE,
+			 "'%.60s' is no ticket: pipe a stage such as 'augment DATA |' in front, or give --from TICKET", line);
 }
 
 static int parse_fault(struct ticket *t, const char *line)

@@ -155,7 +155,8 @@ static int check_types(const struct server *v, const struct record *r)
 		const struct scalar *x = record_scalar(r, known[i].name);
 
 		if (x && x->type != known[i].type)
-			return fail("the '%s' stage gives '%s' as something else than %s", v->ticket.stage, known[i].name, known[i].kind);
+			return fail("the '%s' stage gives '%s' as something else than %s", v->ticket.stage, known[i].name,
+				    known[i].kind);
 	}
 	return 0;
 }
@@ -166,7 +167,8 @@ static int check_schema(const struct stage *s, const struct server *v, const str
 	const char *stage = v->ticket.stage, *differs;
 
 	if (record_int(r, "version", 0) != WIRE_VERSION)
-		return fail("the '%s' stage speaks another version of the wire than %d: use programs of one release", stage, WIRE_VERSION);
+		return fail("the '%s' stage speaks another version of the wire than %d: use programs of one release", stage,
+			    WIRE_VERSION);
 	if (check_types(v, r) < 0 || record_check_facts(r, RECORD_FACTS, stage) < 0)
 		return -1;
 	if (trained && s->options.serves)
@@ -175,7 +177,8 @@ static int check_schema(const struct stage *s, const struct server *v, const str
 		return fail("the '%s' stage claims to be trained, but gives no 'incarnation' or no 'first_step'", stage);
 	differs = s->schema ? record_facts_differ(s->schema, r) : NULL;
 	if (differs)
-		return fail("refused the '%s' stage at '%s': its %s differs from the first one's", stage, v->ticket.endpoint, differs);
+		return fail("refused the '%s' stage at '%s': its %s differs from the first one's", stage, v->ticket.endpoint,
+			    differs);
 	return 0;
 }
 
@@ -197,6 +200,7 @@ static int take_schema(struct stage *s, struct server *v, struct record *r)
 int upstream_record(struct stage *s, int peer, struct record *r)
 {
 	struct server *v = server_of(s, peer);
+	int64_t code;
 
 	if (v && r->kind == KIND_SCHEMA && v->state == SERVER_CONNECTING)
 		return take_schema(s, v, r);
@@ -205,7 +209,8 @@ int upstream_record(struct stage *s, int peer, struct record *r)
 	if (v && r->kind == KIND_END) {
 		upstream_silence(s, peer);
 		s->ended = true;
-		s->end_code = record_int(r, "code", 0) >= 0 && record_int(r, "code", 0) <= 255 ? (int)record_int(r, "code", 0) : EXIT_FAIL;
+		code = record_int(r, "code", 0);
+		s->end_code = code >= 0 && code <= 255 ? (int)code : EXIT_FAIL;
 	} else if (v && r->kind == KIND_CLOSE) {
 		upstream_broken(s, peer);
 		v->state = SERVER_CLOSED; /* and is not tried again */
@@ -236,16 +241,22 @@ static void describe_loss(const struct stage *s, const struct server *v, char *t
 	if (v->served && strncmp(where, "ipc:", 4) == 0)
 		snprintf(text, size, "the '%s' stage vanished without a word: run the same line again to resume", stage);
 	else if (v->served)
-		snprintf(text, size, "the '%s' stage at '%s' vanished without a word: run the same line again to resume", stage, where);
+		snprintf(text, size, "the '%s' stage at '%s' vanished without a word: run the same line again to resume", stage,
+			 where);
 	else if (v->reach == LINK_NOWHERE)
-		snprintf(text, size, "nobody answers at '%s', where the '%s' stage's ticket points: does it still run, and is that its address as "
-			 "seen from this host?", where, stage);
+		snprintf(text, size,
+			 "nobody answers at '%s', where the '%s' stage's ticket points: does it still run, and is that its "
+			 "address as seen from this host?",
+			 where, stage);
 	else if (v->reach == LINK_REACHED)
-		snprintf(text, size, "'%s' answers, but not as the '%s' stage's ticket says: is the ticket whole, with its curve= key, and of the "
-			 "run that is there now?", where, stage);
+		snprintf(text, size,
+			 "'%s' answers, but not as the '%s' stage's ticket says: is the ticket whole, with its curve= key, and "
+			 "of the run that is there now?",
+			 where, stage);
 	else
-		snprintf(text, size, "the '%s' stage at '%s' sent no schema within %g seconds: does it hang, or need a longer --patience?", stage,
-			 where, s->patience);
+		snprintf(text, size,
+			 "the '%s' stage at '%s' sent no schema within %g seconds: does it hang, or need a longer --patience?",
+			 stage, where, s->patience);
 }
 
 static struct server *last_server(struct stage *s)
@@ -259,7 +270,8 @@ static int give_up(struct stage *s)
 	char text[512];
 
 	if (v == NULL)
-		return stage_gone(s, false, "no ticket came on stdin: no stage is in front, as in 'augment DATA | ...', or it ended before it served");
+		return stage_gone(s, false, "no ticket came on stdin: no stage is in front, as in 'augment DATA | ...', "
+				  "or it ended before it served");
 	if (is_live(v))
 		v->reach = MAX(v->reach, links_reach(s->links, v->peer));
 	describe_loss(s, v, text, sizeof(text));
@@ -277,7 +289,8 @@ static int interrupted(struct stage *s)
 	const struct server *v = last_server(s);
 
 	if (v != NULL)
-		return fail_code(128 + stage_signal(s), "interrupted while it waited for the '%s' stage at '%s'", v->ticket.stage, v->ticket.endpoint);
+		return fail_code(128 + stage_signal(s), "interrupted while it waited for the '%s' stage at '%s'", v->ticket.stage,
+				 v->ticket.endpoint);
 	note("interrupted while it waited for a ticket");
 	return stage_pass(s, 128 + stage_signal(s), "interrupted while it waited for a ticket");
 }
@@ -300,7 +313,8 @@ int upstream_tend(struct stage *s, int *timeout)
 	double left;
 
 	wants_assign(s);
-	if (may_leave(s) && stage_overdue(s, s->options.serves ? 2 : 1, timeout)) /* in turn: what the stage behind says is enough */
+	/* in turn: what the stage behind says is enough */
+	if (may_leave(s) && stage_overdue(s, s->options.serves ? 2 : 1, timeout))
 		return interrupted(s);
 	if (count_ready(s) > 0)
 		s->alone_since = 0;
@@ -366,7 +380,8 @@ int stage_connect(struct stage *s, const struct record *open)
 			return -1;
 	if (s->options.from.count == 0) {
 		if (isatty(STDIN_FILENO))
-			return fail_code(EXIT_USAGE, "stdin is a terminal: pipe a stage such as 'augment DATA |' in front, or give --from TICKET");
+			return fail_code(EXIT_USAGE, "stdin is a terminal: pipe a stage such as 'augment DATA |' in front, or "
+						     "give --from TICKET");
 		s->stdin_open = true;
 		links_watch_stdin(s->links, true);
 	}

@@ -1,8 +1,8 @@
 /*
  * wants.c - what a stage has asked for and not yet taken: a ring in the order of the calls, each want at one server
  *
- * A server answers in the order in which it was sent its wants. That is not the ring's order once it has been given those of a worker
- * that died.
+ * A server answers in the order in which it was sent its wants. That is not the ring's order once it has been given those of a
+ * worker that died.
  */
 #include "lib/stream/stage_internal.h"
 
@@ -97,20 +97,21 @@ static int check_answer(const struct stage *s, const struct server *v, const str
 		if (t->rank > 0 && like.rank > 0 && t->shape[0] >= 1 && t->shape[0] <= like.shape[0])
 			like.shape[0] = t->shape[0];
 		if (!tensor_same_spec(t, &like))
-			return fail("the '%s' stage sent '%s' as %s, but offered %s", v->ticket.stage, name, tensor_spec(t, a, sizeof(a)),
-				    tensor_spec(offer, b, sizeof(b)));
+			return fail("the '%s' stage sent '%s' as %s, but offered %s", v->ticket.stage, name,
+				    tensor_spec(t, a, sizeof(a)), tensor_spec(offer, b, sizeof(b)));
 		if (t->shape[0] != record_find(r, w->request->names[0])->shape[0])
 			return fail("the '%s' stage sent %lld rows of '%s', but %lld of '%s' in step %lld", v->ticket.stage,
-				    (long long)record_find(r, w->request->names[0])->shape[0], w->request->names[0], (long long)t->shape[0], name,
-				    (long long)w->step + 1);
+				    (long long)record_find(r, w->request->names[0])->shape[0], w->request->names[0],
+				    (long long)t->shape[0], name, (long long)w->step + 1);
 	}
 	if (r->tensor_count > w->request->name_count)
-		return fail("the '%s' stage sent %d tensors in step %lld, and was asked for %d", v->ticket.stage, r->tensor_count, (long long)w->step + 1,
-			    w->request->name_count);
+		return fail("the '%s' stage sent %d tensors in step %lld, and was asked for %d", v->ticket.stage, r->tensor_count,
+			    (long long)w->step + 1, w->request->name_count);
 	return 0;
 }
 
-/* What a server has to answer next: the want that was sent to it first, which a dead worker's need not be, however early its step. */
+/* What a server has to answer next: the want that was sent to it first, which a dead worker's need not be, however early its
+ * step. */
 static struct want *due_want(struct stage *s, const struct server *v)
 {
 	struct want *due = NULL;
@@ -134,9 +135,11 @@ static int check_place(const struct server *v, const struct want *w, const struc
 	if (!w)
 		return fail("the '%s' stage answered step %lld, but no want was open: each is answered once", v->ticket.stage, n);
 	if (record_int(r, "step", -1) != w->step)
-		return fail("the '%s' stage answered step %lld, but step %lld was its next want", v->ticket.stage, n, (long long)w->step + 1);
+		return fail("the '%s' stage answered step %lld, but step %lld was its next want", v->ticket.stage, n,
+			    (long long)w->step + 1);
 	if (record_int(r, "part", 0) != w->part || record_int(r, "parts", 1) != w->parts)
-		return fail("the '%s' stage answered another part of step %lld than %d of %d, its next want", v->ticket.stage, n, w->part, w->parts);
+		return fail("the '%s' stage answered another part of step %lld than %d of %d, its next want", v->ticket.stage, n,
+			    w->part, w->parts);
 	return 0;
 }
 

@@ -216,7 +216,8 @@ static int unpack_scalar(struct record *r, const char *name, const msgpack_objec
 		return 0;
 	case MSGPACK_OBJECT_STR:
 		if (copy_text(text, sizeof(text), v) < 0)
-			return fail("refused a message: the text of '%s' is longer than %d bytes, or holds NUL", name, SCALAR_TEXT - 1);
+			return fail("refused a message: the text of '%s' is longer than %d bytes, or holds NUL", name,
+				    SCALAR_TEXT - 1);
 		if (r->texts_used + strlen(text) + 1 > sizeof(r->texts))
 			return fail("refused a message: all its texts are longer than %zu bytes", sizeof(r->texts));
 		record_set_text(r, name, text);
@@ -281,7 +282,8 @@ static int unpack_specs(struct tensor *list, int *count, const msgpack_object *s
 			if (strcmp(list[k].name, t.name) == 0)
 				return fail("refused a message: '%s' stands twice in a list of tensors", t.name);
 		if (dtype_find(dtype) < 0 || dtype_find(dtype) > F32)
-			return fail("refused a message: '%s' has the dtype '%s', which is none of u8, i32, i64, f32", t.name, dtype);
+			return fail("refused a message: '%s' has the dtype '%s', which is none of u8, i32, i64, f32", t.name,
+				    dtype);
 		t.dtype = dtype_find(dtype);
 		if (unpack_shape(&t, &spec->via.array.ptr[2]) < 0)
 			return -1;
@@ -356,7 +358,8 @@ int wire_unpack(struct record *r, const void *data, size_t size)
 	if (size > WIRE_HEADER_MAX)
 		return refuse("its header is over 64 KiB");
 	if (!scan_value(&s, 0))
-		return s.wrong ? fail("refused a message: its header holds %s", s.wrong) : refuse("its header is cut short, or nests too deep");
+		return s.wrong ? fail("refused a message: its header holds %s", s.wrong)
+			       : refuse("its header is cut short, or nests too deep");
 	if (s.at != s.end)
 		return fail("refused a message: %td bytes follow the map in its header", s.end - s.at);
 	msgpack_unpacked_init(&u);
@@ -376,7 +379,8 @@ int wire_attach(struct record *r, int i, struct buffer *owner)
 	char spec[128];
 
 	if (owner->size != tensor_bytes(t)) {
-		fail("refused a message: frame %d has %zu bytes, but '%s' is %s", i + 1, owner->size, t->name, tensor_spec(t, spec, sizeof(spec)));
+		fail("refused a message: frame %d has %zu bytes, but '%s' is %s", i + 1, owner->size, t->name,
+		     tensor_spec(t, spec, sizeof(spec)));
 		buffer_unref(owner);
 		return -1;
 	}

@@ -1,4 +1,4 @@
-/* fuzz_tensors.h - what the targets for files of tensors share: a file in memory of its own, parsed, every tensor's bytes touched */
+/* fuzz_tensors.h - what the targets for files of tensors share: a file in memory of its own, parsed, all bytes touched */
 #ifndef FUZZ_TENSORS_H
 #define FUZZ_TENSORS_H
 

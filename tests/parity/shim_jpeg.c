@@ -5,10 +5,12 @@
 #include <string.h>
 #include <jpeglib.h>
 
-long make_jpeg(const uint8_t *pixels, int w, int h, int channels, const int sampling[8], const int how[5], uint8_t *out, size_t room);
+long make_jpeg(const uint8_t *pixels, int w, int h, int channels, const int sampling[8], const int how[5], uint8_t *out,
+	       size_t room);
 
 /* sampling: across, down, of each channel; how: quality, progressive, restart interval in rows, arithmetic, YCCK. Its size. */
-long make_jpeg(const uint8_t *pixels, int w, int h, int channels, const int sampling[8], const int how[5], uint8_t *out, size_t room)
+long make_jpeg(const uint8_t *pixels, int w, int h, int channels, const int sampling[8], const int how[5], uint8_t *out,
+	       size_t room)
 {
 	struct jpeg_compress_struct c;
 	struct jpeg_error_mgr errors;

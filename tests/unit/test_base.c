@@ -307,13 +307,14 @@ static void test_special(const char *path)
 	snprintf(link, sizeof(link), "%s/link", folder);
 	symlink("file", link);
 	r = write_letter(link, 'e', 100);
-	check("a link is followed", r == 0 && lstat(link, &st) == 0 && S_ISLNK(st.st_mode) && letter_of(path, 100) == 'e', "%d \"%s\"", r,
-	      why());
+	check("a link is followed", r == 0 && lstat(link, &st) == 0 && S_ISLNK(st.st_mode) && letter_of(path, 100) == 'e',
+	      "%d \"%s\"", r, why());
 	snprintf(pipe_path, sizeof(pipe_path), "%s/pipe", folder);
 	mkfifo(pipe_path, 0600);
 	fd = open(pipe_path, O_RDWR);
 	r = write_letter(pipe_path, 'f', 100);
-	check("a pipe is written to", r == 0 && read(fd, &byte, 1) == 1 && byte == 'f' && stat(pipe_path, &st) == 0 && S_ISFIFO(st.st_mode),
+	check("a pipe is written to",
+	      r == 0 && read(fd, &byte, 1) == 1 && byte == 'f' && stat(pipe_path, &st) == 0 && S_ISFIFO(st.st_mode),
 	      "%d \"%s\" '%c'", r, why(), byte);
 	close(fd);
 }
@@ -327,13 +328,17 @@ static void test_keeping(const char *path)
 	snprintf(kept, sizeof(kept), "%s/kept", folder);
 	unlink(path);
 	r = write_keeping(path, kept, emit_content, &(struct content){ .fill = 'g', .size = 100 });
-	check("where nothing was, nothing is kept", r == 0 && letter_of(path, 100) == 'g' && letter_of(kept, 100) == 0, "%d \"%s\"", r, why());
+	check("where nothing was, nothing is kept", r == 0 && letter_of(path, 100) == 'g' && letter_of(kept, 100) == 0,
+	      "%d \"%s\"", r, why());
 	r = write_keeping(path, kept, emit_content, &(struct content){ .fill = 'h', .size = 100 });
-	check("the old file is kept", r == 0 && letter_of(path, 100) == 'h' && letter_of(kept, 100) == 'g', "%d \"%s\"", r, why());
+	check("the old file is kept", r == 0 && letter_of(path, 100) == 'h' && letter_of(kept, 100) == 'g', "%d \"%s\"", r,
+	      why());
 	r = write_keeping(path, kept, emit_content, &(struct content){ .fill = 'i', .size = 100, .failing = true });
-	check("a writer that gives up leaves both", r == -1 && letter_of(path, 100) == 'h' && letter_of(kept, 100) == 'g', "%d", r);
+	check("a writer that gives up leaves both", r == -1 && letter_of(path, 100) == 'h' && letter_of(kept, 100) == 'g', "%d",
+	      r);
 	r = write_keeping(path, kept, emit_content, &(struct content){ .fill = 'j', .size = 100 });
-	check("what was kept before makes room", r == 0 && letter_of(path, 100) == 'j' && letter_of(kept, 100) == 'h', "%d \"%s\"", r, why());
+	check("what was kept before makes room", r == 0 && letter_of(path, 100) == 'j' && letter_of(kept, 100) == 'h',
+	      "%d \"%s\"", r, why());
 	write_letter(path, 'a', 50000);
 }
 

@@ -1,7 +1,7 @@
 /*
- * Convolutions of whole images by the backend's own kernels, where it has such: each way against sums in double, for every number of
- * images that one order of filters serves, whatever lay in the arrays before. Threads that make the same kernels at the same moment get
- * the bytes that one thread gets: a library's first steps are tried in many processes.
+ * Convolutions of whole images by the backend's own kernels, where it has such: each way against sums in double, for every number
+ * of images that one order of filters serves, whatever lay in the arrays before. Threads that make the same kernels at the same
+ * moment get the bytes that one thread gets: a library's first steps are tried in many processes.
  */
 #include "lib/base/base.h"
 #include "lib/base/rng.h"
@@ -35,7 +35,8 @@ static float *draw(struct rng *r, int64_t n)
 static struct trial trial_new(const struct conv *c)
 {
 	struct rng r = rng_at(5, 0, (uint32_t)c->in_c, 0, RNG_INIT);
-	struct trial t = { .c = *c, .in = (int64_t)c->images * c->in_h * c->in_w * c->in_c, .weight = (int64_t)c->k * c->k * c->in_c * c->out_c,
+	struct trial t = { .c = *c, .in = (int64_t)c->images * c->in_h * c->in_w * c->in_c,
+			   .weight = (int64_t)c->k * c->k * c->in_c * c->out_c,
 			   .out = (int64_t)c->images * c->out_h * c->out_w * c->out_c };
 
 	t.x = draw(&r, t.in);
@@ -82,16 +83,19 @@ static void sum_up(const struct trial *t, double *sum, double *size)
 	const struct conv *c = &t->c;
 
 	for (int64_t o = 0; o < t->out; o++) {
-		int oc = (int)(o % c->out_c), col = (int)(o / c->out_c % c->out_w), row = (int)(o / c->out_c / c->out_w % c->out_h);
+		int oc = (int)(o % c->out_c), col = (int)(o / c->out_c % c->out_w);
+		int row = (int)(o / c->out_c / c->out_w % c->out_h);
 		int64_t image = o / c->out_c / c->out_w / c->out_h;
 
 		for (int tap = 0; tap < c->k * c->k; tap++) {
 			int y = row * c->stride - c->pad + tap / c->k, x = col * c->stride - c->pad + tap % c->k;
 
 			for (int ic = 0; ic < c->in_c && y >= 0 && x >= 0 && y < c->in_h && x < c->in_w; ic++) {
-				int64_t i = ((image * c->in_h + y) * c->in_w + x) * c->in_c + ic, w = ((int64_t)tap * c->in_c + ic) * c->out_c + oc;
+				int64_t i = ((image * c->in_h + y) * c->in_w + x) * c->in_c + ic;
+				int64_t w = ((int64_t)tap * c->in_c + ic) * c->out_c + oc;
 				int64_t at = c->way == CONV_OUTPUT ? o : c->way == CONV_INPUT ? i : w;
-				double v = (double)(c->way == CONV_INPUT ? t->y[o] : t->x[i]) * (c->way == CONV_WEIGHT ? t->y[o] : t->w[w]);
+				double first = c->way == CONV_INPUT ? t->y[o] : t->x[i];
+				double v = first * (c->way == CONV_WEIGHT ? t->y[o] : t->w[w]);
 
 				sum[at] += v;
 				size[at] += fabs(v);
@@ -144,8 +148,8 @@ static void test_against_double(const struct backend *b)
 
 			for (; bytes && c.images; c.images /= 2)
 				worst = fmax(worst, error_of(b, room, &c, bytes));
-			format(name, sizeof(name), "%s of a %dx%d convolution, %d to %d channels, %d pixels, stride %d%s", way_names[way], s[3], s[3], s[0],
-			       s[1], s[2], s[4], bytes ? "" : ": left to products");
+			format(name, sizeof(name), "%s of a %dx%d convolution, %d to %d channels, %d pixels, stride %d%s",
+			       way_names[way], s[3], s[3], s[0], s[1], s[2], s[4], bytes ? "" : ": left to products");
 			check(name, worst < 8, "%.1f roundings away", worst);
 		}
 	b->close(room);

@@ -1,6 +1,7 @@
 /*
- * Products in f32 against sums in double, by either library: random shapes, transposed factors, gaps between rows, alpha and beta. What
- * lies in the gaps stays as it is; with beta 0 so does nothing of C, whatever was there. The number of threads changes no byte.
+ * Products in f32 against sums in double, by either library: random shapes, transposed factors, gaps between rows, alpha and
+ * beta. What lies in the gaps stays as it is; with beta 0 so does nothing of C, whatever was there. The number of threads changes
+ * no byte.
  */
 #include "lib/base/base.h"
 #include "lib/base/rng.h"
@@ -33,8 +34,9 @@ static struct product draw_product(int i)
 	struct rng r = rng_at(5, 0, (uint32_t)i, 0, RNG_INIT);
 	const float factors[] = { 0, 1, -0.5f };
 	int most = i % 10 == 0 ? 600 : 70;
-	struct product p = { i & 1, i & 2, 1 + (int)rng_below(&r, most), 1 + (int)rng_below(&r, most), 1 + (int)rng_below(&r, most), 0, 0, 0,
-			     factors[1 + rng_below(&r, 2)], factors[rng_below(&r, 3)], NULL, NULL, NULL };
+	int m = 1 + (int)rng_below(&r, most), n = 1 + (int)rng_below(&r, most), k = 1 + (int)rng_below(&r, most);
+	struct product p = { i & 1, i & 2, m, n, k, 0, 0, 0, factors[1 + rng_below(&r, 2)], factors[rng_below(&r, 3)],
+			     NULL, NULL, NULL };
 
 	p.lda = (p.trans_a ? p.m : p.k) + GAP;
 	p.ldb = (p.trans_b ? p.k : p.n) + GAP;
@@ -57,7 +59,7 @@ static float *result(const struct product *p, multiply *by)
 	return c;
 }
 
-/* The largest error, in float's roundings of the sum of the terms' sizes: random ones come to 1 at k terms in a row, five deviations
+/* The largest error, in float's roundings of the sum of terms' sizes: random ones come to 1 at k terms in a row, 5 deviations
  * to 6. Infinite where a gap has changed. */
 static double error_of(const struct product *p, const float *c)
 {

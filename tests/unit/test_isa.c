@@ -13,8 +13,8 @@ static void test_names(enum isa most)
 		if (i <= most)
 			check(name, taken && isa() == i, "%s", taken ? isa_name(isa()) : why());
 		else
-			check(name, !taken && why_code() == EXIT_USAGE && strstr(why(), isa_name(i)) && strstr(why(), isa_name(most)) &&
-			      isa() == most, "%s", taken ? "taken" : why());
+			check(name, !taken && why_code() == EXIT_USAGE && strstr(why(), isa_name(i)) &&
+			      strstr(why(), isa_name(most)) && isa() == most, "%s", taken ? "taken" : why());
 	}
 	if (most == ISAS - 1)
 		check_skip("a level that the machine lacks", "it has them all");
@@ -41,8 +41,8 @@ static void test_rows(enum isa most)
 
 	for (int i = 0; i <= most; i++) {
 		isa_choose(isa_name(i));
-		check("a table's row is the level's, or its last", ISA_ROW(all) == i && ISA_ROW(two) == MIN(i, 1), "%d and %d of level %d",
-		      ISA_ROW(all), ISA_ROW(two), i);
+		check("a table's row is the level's, or its last", ISA_ROW(all) == i && ISA_ROW(two) == MIN(i, 1),
+		      "%d and %d of level %d", ISA_ROW(all), ISA_ROW(two), i);
 	}
 }
 

@@ -77,10 +77,12 @@ static void test_refusals(void)
 	check("a missing input is named", objective_step(o, 3, &wrong, 0) < 0 && strstr(why(), "'q0'"), "%s", why());
 	check("another shape is named", objective_step(o, 3, &wrong, 1) < 0 && strstr(why(), "f32[8,5]"), "%s", why());
 	tensor_i64(&state[1])[0] = 3;
-	check("a pointer between batches is refused", objective_restore(o, state, 2) < 0 && strstr(why(), "pointer"), "%s", why());
+	check("a pointer between batches is refused", objective_restore(o, state, 2) < 0 && strstr(why(), "pointer"), "%s",
+	      why());
 	tensor_i64(&state[1])[0] = ROWS;
 	check("a pointer at a batch is taken", objective_restore(o, state, 2) == 0 && *pointer == ROWS, "%s", why());
-	check("a state that lacks a tensor is refused", objective_restore(o, state, 1) < 0 && strstr(why(), "loss.pointer"), "%s", why());
+	check("a state that lacks a tensor is refused", objective_restore(o, state, 1) < 0 && strstr(why(), "loss.pointer"), "%s",
+	      why());
 	tensor_release(&state[1]);
 	objective_free(o);
 }
@@ -128,7 +130,8 @@ static void test_spread(void)
 	float x[] = { 3, 0, 0, 4, -5, 0, 0, -6 }, norm[4];
 
 	unit_rows(x, 4, 2, x, norm);
-	check("feature std of four ways in the plane", fabs(column_std(x, 4, 2) - sqrt(2.0 / 3)) < 1e-7, "%g", column_std(x, 4, 2));
+	check("feature std of four ways in the plane", fabs(column_std(x, 4, 2) - sqrt(2.0 / 3)) < 1e-7, "%g",
+	      column_std(x, 4, 2));
 	check("norms", norm[0] == 3 && norm[3] == 6, "%g %g", norm[0], norm[3]);
 }
 

@@ -17,7 +17,8 @@ static int descending(const void *a, const void *b)
 {
 	const struct scored *x = a, *y = b;
 
-	return x->score != y->score ? (x->score < y->score) - (x->score > y->score) : (x->index > y->index) - (x->index < y->index);
+	return x->score != y->score ? (x->score < y->score) - (x->score > y->score)
+				    : (x->index > y->index) - (x->index < y->index);
 }
 
 /* Many equal scores, of both signs, several offers, against a sort. */
@@ -162,16 +163,16 @@ static void test_fold(void)
 	a = f.set[TRAIN].x[0];
 	b = f.set[TEST].x[0];
 	check("equal columns become one", f.dim == 2, "%d are left", (int)f.dim);
-	check("and products stay", fabsf(a[2] * b[0] + a[3] * b[1] - -27) < 1e-5f && fabsf(a[0] * a[2] + a[1] * a[3] - 1) < 1e-5f, "%g %g",
-	      a[2] * b[0] + a[3] * b[1], a[0] * a[2] + a[1] * a[3]);
+	check("and products stay", fabsf(a[2] * b[0] + a[3] * b[1] - -27) < 1e-5f && fabsf(a[0] * a[2] + a[1] * a[3] - 1) < 1e-5f,
+	      "%g %g", a[2] * b[0] + a[3] * b[1], a[0] * a[2] + a[1] * a[3]);
 	features_fold(&f);
 	check("what has no equal stays as it is", f.dim == 2 && a[1] == 5, "%d", (int)f.dim);
 	x[9] = NAN;
 	index[2] = 4711;
 	features_release(&f);
 	features_init(&f, "feature", 4, 1, 0);
-	check("what is not finite is refused by the image's number", features_add(&f, batch, 4) < 0 && strstr(why(), "'feature0'") &&
-	      strstr(why(), "image 4711 (row 2"), "%s", why());
+	check("what is not finite is refused by the image's number",
+	      features_add(&f, batch, 4) < 0 && strstr(why(), "'feature0'") && strstr(why(), "image 4711 (row 2"), "%s", why());
 	features_release(&f);
 }
 

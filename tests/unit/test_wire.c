@@ -187,8 +187,8 @@ static void test_round_trips(void)
 
 static void test_example(void)
 {
-	const struct bytes *b = compile("83 a4 6b696e64 a4 77616e74 a7 7363616c617273 83 a4 73746570 07 a4 70617274 00 a5 7061727473 01"
-					"a5 6e616d6573 92 a5 7669657730 a5 7669657731");
+	const struct bytes *b = compile("83 a4 6b696e64 a4 77616e74 a7 7363616c617273 83 a4 73746570 07 a4 70617274 00"
+					"a5 7061727473 01a5 6e616d6573 92 a5 7669657730 a5 7669657731");
 	struct record *r = record_new(KIND_WANT);
 	struct buffer *header;
 
@@ -198,16 +198,17 @@ static void test_example(void)
 	record_name(r, "view0");
 	record_name(r, "view1");
 	header = wire_pack(r);
-	check("the manual's example, byte for byte", b->used == 58 && header->size == b->used && memcmp(header->data, b->at, b->used) == 0,
-	      "%zu bytes", header->size);
+	check("the manual's example, byte for byte",
+	      b->used == 58 && header->size == b->used && memcmp(header->data, b->at, b->used) == 0, "%zu bytes", header->size);
 	buffer_unref(header);
 	record_free(r);
 }
 
 static void test_widths(void)
 {
-	static const char *const sevens[] = { "07", "cc07", "cd0007", "ce00000007", "cf0000000000000007", "d007", "d10007", "d200000007",
-					      "d30000000000000007" };
+	static const char *const sevens[] = {
+		"07", "cc07", "cd0007", "ce00000007", "cf0000000000000007", "d007", "d10007", "d200000007", "d30000000000000007",
+	};
 	char text[128], name[48];
 
 	for (size_t i = 0; i < ARRAY_SIZE(sevens); i++) {
@@ -216,13 +217,17 @@ static void test_widths(void)
 		check(name, unpack(text) == 0 && record_int(rec, "step", 0) == 7, "it reads as %lld: %s",
 		      (long long)record_int(rec, "step", 0), why());
 	}
-	check("float 32", unpack("82 'kind' 'batch' 'scalars' 81 'lr' ca3f800000") == 0 && record_real(rec, "lr", 0) == 1, "%s", why());
-	check("an integer serves as a float", unpack("82 'kind' 'batch' 'scalars' 81 'lr' 02") == 0 && record_real(rec, "lr", 0) == 2, "%s",
+	check("float 32", unpack("82 'kind' 'batch' 'scalars' 81 'lr' ca3f800000") == 0 && record_real(rec, "lr", 0) == 1, "%s",
 	      why());
-	check("unknown keys are ignored", unpack("84 'later' 82 'a' 91 01 'b' c3 'kind' 'close' 'x' 92 01 cb3ff0000000000000 'y' 'z'") == 0 &&
-	      rec->kind == KIND_CLOSE, "%s", why());
-	check("long forms of map, array and text", unpack("df00000002 d9046b696e64 da0004 77616e74 'names' dd00000001 db0000000161") == 0 &&
-	      record_named(rec, "a"), "%s", why());
+	check("an integer serves as a float",
+	      unpack("82 'kind' 'batch' 'scalars' 81 'lr' 02") == 0 && record_real(rec, "lr", 0) == 2, "%s", why());
+	check("unknown keys are ignored",
+	      unpack("84 'later' 82 'a' 91 01 'b' c3 'kind' 'close' 'x' 92 01 cb3ff0000000000000 'y' 'z'") == 0 &&
+		      rec->kind == KIND_CLOSE,
+	      "%s", why());
+	check("long forms of map, array and text",
+	      unpack("df00000002 d9046b696e64 da0004 77616e74 'names' dd00000001 db0000000161") == 0 && record_named(rec, "a"),
+	      "%s", why());
 	check("six levels are read", unpack("82 'kind' 'close' 'x' 91 91 91 91 91 01") == 0, "%s", why());
 }
 
@@ -296,7 +301,8 @@ static void test_refusals(void)
 	for (size_t i = 0; i < ARRAY_SIZE(refusals); i++)
 		check(refusals[i].name, unpack(refusals[i].header) < 0 && strncmp(why(), "refused a message: ", 19) == 0,
 		      "not refused, or said as '%s'", why());
-	check("a refused record is empty", rec->tensor_count + rec->scalar_count + rec->name_count + rec->offer_count == 0, "something is left");
+	check("a refused record is empty", rec->tensor_count + rec->scalar_count + rec->name_count + rec->offer_count == 0,
+	      "something is left");
 }
 
 static void test_too_large_to_send(void)
@@ -338,8 +344,10 @@ static void test_frames(void)
 	unpack(spec);
 	odd->data = (char *)odd->data + 1; /* as a small frame inside a larger message lies */
 	odd->size = 24;
-	check("a misaligned frame is moved", wire_attach(rec, 0, buffer_ref(odd)) == 0 && (uintptr_t)rec->tensors[0].data % 4 == 0 &&
-	      rec->tensors[0].data != odd->data, "%s", why());
+	check("a misaligned frame is moved",
+	      wire_attach(rec, 0, buffer_ref(odd)) == 0 && (uintptr_t)rec->tensors[0].data % 4 == 0 &&
+		      rec->tensors[0].data != odd->data,
+	      "%s", why());
 	odd->data = (char *)odd->data - 1;
 	buffer_unref(odd);
 	unpack("82 'kind' 'batch' 'tensors' 91 93 'x' 'f32' 93 02 00 03");
@@ -362,18 +370,18 @@ static uint32_t noise(uint32_t n) /* xorshift64*: 0 .. n-1 */
 
 static const char *const seeds[] = {
 	"83 'kind' 'want' 'scalars' 83 'step' 07 'part' 00 'parts' 01 'names' 92 'view0' 'view1'",
-	"84 'kind' 'schema' 'scalars' 84 'version' 01 'stage' 'augment' 'trained' c2 'fact.mean' '0.5,0.5,0.5' 'offers' 92 93 'view0' 'u8' 94 "
-	"08 20 20 03 93 'index' 'i64' 91 08 'tensors' 91 93 'lineage' 'u8' 91 10",
-	"83 'kind' 'grad' 'scalars' 83 'step' 05 'incarnation' cf0123456789abcdef 'loss' cb401921fb54442d18 'tensors' 93 93 'd:q0' 'f32' 92 cc80 "
-	"cc80 93 'loss.queue' 'f32' 92 cd1000 cc80 93 'loss.pointer' 'i64' 91 01",
+	"84 'kind' 'schema' 'scalars' 84 'version' 01 'stage' 'augment' 'trained' c2 'fact.mean' '0.5,0.5,0.5' 'offers' 92 93 "
+	"'view0' 'u8' 94 08 20 20 03 93 'index' 'i64' 91 08 'tensors' 91 93 'lineage' 'u8' 91 10",
+	"83 'kind' 'grad' 'scalars' 83 'step' 05 'incarnation' cf0123456789abcdef 'loss' cb401921fb54442d18 'tensors' 93 93 "
+	"'d:q0' 'f32' 92 cc80 cc80 93 'loss.queue' 'f32' 92 cd1000 cc80 93 'loss.pointer' 'i64' 91 01",
 	"82 'kind' 'fault' 'scalars' 82 'code' 01 'sentence' 'unable to open: no such file'",
 	"82 'kind' 'close' 'later' 92 81 'a' ca3f800000 93 01 c3 d90162",
 };
 
 static void mutate_once(struct bytes *b)
 {
-	static const uint8_t telling[] = { 0x00, 0x7f, 0x80, 0x8f, 0x90, 0x9f, 0xa0, 0xbf, 0xc0, 0xc1, 0xc4, 0xc7, 0xcf, 0xd3, 0xd9, 0xda,
-					   0xdb, 0xdc, 0xdd, 0xde, 0xdf, 0xff };
+	static const uint8_t telling[] = { 0x00, 0x7f, 0x80, 0x8f, 0x90, 0x9f, 0xa0, 0xbf, 0xc0, 0xc1, 0xc4,
+					   0xc7, 0xcf, 0xd3, 0xd9, 0xda, 0xdb, 0xdc, 0xdd, 0xde, 0xdf, 0xff };
 	uint32_t at = noise((uint32_t)b->used + 1), n = 1 + noise(8);
 
 	switch (noise(6)) {
@@ -454,7 +462,8 @@ static void test_noise(void)
 	check("200000 damaged headers", unsound == 0, "%d of the %d that were taken are not sound", unsound, taken);
 	check("damage reaches both ends", taken > MUTATIONS / 100 && taken < MUTATIONS / 2, "%d taken", taken);
 #ifndef __SANITIZE_ADDRESS__
-	check("damaged counts allocate nothing", after.ru_maxrss - before.ru_maxrss < 16384, "%ld KiB more", after.ru_maxrss - before.ru_maxrss);
+	check("damaged counts allocate nothing", after.ru_maxrss - before.ru_maxrss < 16384, "%ld KiB more",
+	      after.ru_maxrss - before.ru_maxrss);
 #endif
 }
 
