@@ -27,10 +27,12 @@ class Case:
     drop_path: float = 0.0
     precision: str = "f32"
     draw: int = 0           # of weights and pictures
+    sides: tuple = ()       # of training steps: moco_steps
 
     def __str__(self):
         return (f"{self.arch}{' --small' if self.small else ''} {self.size}{f'x{self.width}' if self.width else ''} {self.head}"
-                f"{f' {self.parts} parts' if self.parts > 1 else ''}{' bf16' if self.precision == 'bf16' else ''}")
+                f"{f' {self.parts} parts' if self.parts > 1 else ''}{' both sides' if len(self.sides) > 1 else ''}"
+                f"{' bf16' if self.precision == 'bf16' else ''}")
 
     @property
     def extent(self):

@@ -85,6 +85,10 @@ class Net:
                                    ptr(MEAN), ptr(STD), self.texts[2], precision == "bf16")
         if not self.handle:
             raise RuntimeError(why())
+        self.adopt(self.handle)
+
+    def adopt(self, handle):
+        self.handle = handle
         self.tensors = [Tensor(self.handle, i) for i in range(lib.shim_net_tensor(self.handle, -1, None, None))]
         self.feature_dim = lib.net_feature_dim(self.handle)
 
@@ -172,7 +176,12 @@ class Pass:
 
     @staticmethod
     def _rows(address, rows, width):
-        return np.ctypeslib.as_array(ctypes.cast(address, ctypes.POINTER(ctypes.c_float)), (rows, width)).copy()
+        return floats(address, (rows, width)).copy()
+
+
+def floats(address, shape):
+    """What lies there, as long as its owner keeps it."""
+    return np.ctypeslib.as_array(ctypes.cast(address, ctypes.POINTER(ctypes.c_float)), shape)
 
 
 class Optimiser:

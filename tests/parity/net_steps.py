@@ -1,14 +1,9 @@
-"""net_steps - what networks are made to do, by sprat and by PyTorch: a step forward and backward, five steps of MoCo, evaluation
+"""net_steps - what networks are made to do, by sprat and by PyTorch: a step forward and backward, evaluation
 
 Results are {kind: {tensor: array}}; what is too far from the truth is for a judge to say, of whom there are two (test_net, test_net_bf16):
 
     judge(kind, ours, theirs, double)      rows (times the allowed error, our error, PyTorch's, tensor), worst first
-
-The five steps take the same way through weights and pictures in every precision, and no kink lies near it: before each step the
-float64 run moves biases as moving_biases() does, and all others repeat these moves. Without them one ReLU input within rounding of
-zero parts the ways, and after five steps PyTorch's own f32 is parts in a hundred away from float64: a comparison would say nothing.
 """
-import copy
 import functools
 import os
 import tempfile
@@ -113,137 +108,6 @@ def our_step(case, backend, **options):
     out = net.step(params, buffers, views, d_feature, d_head, **options)
     return {"outputs": {n: out[n] for n in ("feature", "head") if out[n] is not None},
             "gradients": net.export(out["grads"]), "statistics": net.export(None, buffers)}
-
-
-# --- five steps of MoCo ---
-
-RECIPE = dict(lr=0.1, momentum=0.9, wd=3e-5, ema=0.9, t=1.0)
-STEPS = 5
-
-
-def moco_case(case):
-    return replace(case, batch=18 if FULL else 9)
-
-
-def queue_size(case):
-    return 3 * case.batch
-
-
-def moco_loss(case):
-    return Loss(f"moco:t={RECIPE['t']},k={queue_size(case)}", case.batch, DIM, queue_size(case), 3)
-
-
-@dataclass
-class Way:
-    """What five steps start from and are given: moves are what is added to biases before each step, {name: array}."""
-    weights: dict
-    views: list
-    queue: np.ndarray
-    moves: list
-
-    @property
-    def unmoved(self):
-        """The weights that there would be without an optimiser."""
-        return {n: a + sum(m[n] for m in self.moves if n in m) for n, a in self.weights.items()}
-
-
-def starting_point(case):
-    """Classifier and head pass on what tells images apart, so that there are gradients to see; as drawn most of their output is their
-    biases."""
-    draw = np.random.default_rng(2)
-    weights = starting_weights(case, draw)
-    for name, w in weights.items():
-        if w.ndim == 2 and name.startswith(("classifier", "head")):
-            w *= (2 * len(w)) ** 0.5 / np.linalg.norm(w)
-    views = [[pictures(draw, case) for _ in range(2)] for _ in range(STEPS)]
-    return Way(weights, views, moco_loss(case).queue, [])
-
-
-def move(way, step, model, views):
-    """Takes the float64 model away from kinks, and keeps how; others are moved the same way. Gives its queries."""
-    named = {n.replace("body.", "", 1): p for n, p in model.named_parameters()}
-    if step < len(way.moves):
-        for n, by in way.moves[step].items():
-            named[n].data += torch.from_numpy(by)
-        return outputs(model, views, model.dtype)[1]
-    clear_ties(copy.deepcopy(model), views)
-    before = {n: p.detach().clone() for n, p in named.items()}
-    with moving_biases(model):
-        q = outputs(model, views, F64)[1]
-    way.moves.append({n: (p.detach() - before[n]).numpy() for n, p in named.items() if not torch.equal(p, before[n])})
-    return q
-
-
-def moco_steps(case, dtype, way, recipe=RECIPE, spoil=lambda model: None):
-    """spoil: done to the model after every step."""
-    query, key = case.reference(way.weights, dtype), case.reference(way.weights, dtype)
-    query.dtype = dtype
-    optim = torch.optim.SGD(query.parameters(), recipe["lr"], recipe["momentum"], weight_decay=recipe["wd"])
-    queue, losses, unit = torch.from_numpy(way.queue).to(storage(dtype)), [], torch.nn.functional.normalize
-    for step, (a, b) in enumerate(way.views):
-        q = unit(move(way, step, query, a))
-        with torch.no_grad():
-            for p, w in zip(key.parameters(), query.parameters()):
-                p.mul_(recipe["ema"]).add_(w, alpha=1 - recipe["ema"])
-            k = unit(outputs(key, b, dtype)[1])
-        logits = torch.cat([(q * k).sum(1, keepdim=True), q @ queue.T], 1) / recipe["t"]
-        loss = torch.nn.functional.cross_entropy(logits, torch.zeros(case.batch, dtype=torch.long))
-        optim.zero_grad()
-        loss.backward()
-        optim.step()
-        spoil(query)
-        at = step * case.batch % queue_size(case)
-        queue = torch.cat([queue[:at], k, queue[at + case.batch:]])
-        losses.append(loss.item())
-    named = {f"{who} {n}": a for who, m in (("query", query), ("key", key)) for kind in ("parameters", "statistics")
-             for n, a in m.named(kind).items()}
-    momentum = {n.replace("body.", "", 1): optim.state[p]["momentum_buffer"].double().numpy() for n, p in query.named_parameters()}
-    return after(way, dict(named, queue=queue.double().numpy(), losses=np.array(losses)), momentum)
-
-
-def after(way, named, momentum):
-    """All that a run keeps; by themselves momentum, where wrong gradients show, and how far the weights have come, where a wrong optimiser
-    does: against the weights both are small."""
-    start = way.unmoved
-    return {"after 5 steps": named, "momentum": momentum, "movement": {n[6:]: named[n].astype(np.float64) - start[n[6:]] for n in named
-                                                 if n.startswith("query ") and "running_" not in n}}
-
-
-@functools.lru_cache(maxsize=1)
-def moco_truth(case):
-    """(way, what float64 comes to)."""
-    way = starting_point(case)
-    return way, moco_steps(case, F64, way)
-
-
-def moco_torch(case, dtype, **change):
-    """change: of the recipe, or spoil."""
-    spoil = {"spoil": change.pop("spoil")} if "spoil" in change else {}
-    return moco_steps(case, dtype, moco_truth(case)[0], dict(RECIPE, **change), **spoil)
-
-
-def moco_ours(case, backend):
-    """(what moco_torch gives, the net, its weights)."""
-    way, net, loss, r = moco_truth(case)[0], case.net(backend), moco_loss(case), RECIPE
-    params, buffers = net.load(way.weights)
-    key_params, key_buffers = net.load(way.weights)
-    q_pass, k_pass = Pass(net, case.batch, True), Pass(net, case.batch, False)
-    grads, losses = net.zeros(), []
-    optim = Optimiser(f"sgd:momentum={r['momentum']},wd={r['wd']}", [params.shape])
-    for step, (a, b) in enumerate(way.views):
-        net.add(params, way.moves[step])
-        q = q_pass.forward(params, buffers, a)[1]
-        lib.ema_update(len(params), r["ema"], ptr(params), ptr(key_params))
-        k = k_pass.forward(key_params, key_buffers, b, KEY)[1]
-        value, d_q = loss.step(q, k)
-        grads[:] = 0
-        q_pass.backward(params, None, d_q, grads)
-        optim.step(r["lr"], step, params, grads)
-        losses.append(value)
-    named = {"query " + n: a for n, a in net.export(params, buffers).items()}
-    named.update({"key " + n: a for n, a in net.export(key_params, key_buffers).items()})
-    state = dict(named, queue=loss.queue, losses=np.array(losses))
-    return after(way, state, net.export(optim.slots["momentum"])), (net, params, buffers)
 
 
 # --- evaluation ---

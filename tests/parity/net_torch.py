@@ -28,20 +28,24 @@ ctypes.CDLL(None).mallopt(-4, 0), ctypes.CDLL(None).mallopt(-1, 1 << 30)  # memo
 
 
 class PartsBN(nn.BatchNorm2d):
-    """Batch statistics over contiguous parts of the rows, floor(iB/n) to floor((i+1)B/n); the running statistics move by the
-    mean over the parts of batch mean and unbiased variance."""
-    parts = 1
+    """Batch statistics over contiguous parts of the rows, floor(iB/n) to floor((i+1)B/n), or for each view between the cuts that it is
+    given; the running statistics move, once for each view, by the mean over its parts of batch mean and unbiased variance."""
+    parts, views, alone = 1, None, False
 
     def forward(self, x):
-        if not self.training or self.parts == 1:
+        views = self.views or [[i * len(x) // self.parts for i in range(self.parts + 1)]]
+        if not self.training or views == [[0, len(x)]]:
             return super().forward(x)
-        cuts = [i * len(x) // self.parts for i in range(self.parts + 1)]
-        batches = [x[a:b] for a, b in zip(cuts, cuts[1:])]
-        with torch.no_grad():
-            wide = [p.to(self.running_mean.dtype) for p in batches]
-            for running, now in ((self.running_mean, [p.mean((0, 2, 3)) for p in wide]),
-                                 (self.running_var, [p.var((0, 2, 3), unbiased=True) for p in wide])):
-                running.lerp_(torch.stack(now).mean(0), self.momentum)
+        batches = []
+        for cuts in views:
+            part = [x[a:b] for a, b in zip(cuts, cuts[1:])]
+            batches += part
+            part = part[-1:] if self.alone else part
+            with torch.no_grad():
+                wide = [p.to(self.running_mean.dtype) for p in part]
+                for running, now in ((self.running_mean, [p.mean((0, 2, 3)) for p in wide]),
+                                     (self.running_var, [p.var((0, 2, 3), unbiased=True) for p in wide])):
+                    running.lerp_(torch.stack(now).mean(0), self.momentum)
         return torch.cat([nn.functional.batch_norm(p, None, None, self.weight, self.bias, True, 0.0, self.eps) for p in batches])
 
 
@@ -163,6 +167,26 @@ def reference(arch, small, kind, dim, weights, dtype, parts=1, momentum=1.0):
         if isinstance(m, nn.Conv2d) and m.groups == m.in_channels:
             m.__class__ = Depthwise
     return model.train().to(storage(dtype))
+
+
+def set_views(model, views):
+    """The cuts of each view into batches of their own, among the rows that the model gets next."""
+    for m in model.modules():
+        if isinstance(m, PartsBN):
+            m.views = views
+
+
+def reset_statistics(model):
+    for m in model.modules():
+        if isinstance(m, PartsBN):
+            m.reset_running_stats()
+
+
+def set_alone(model, alone):
+    """Whether running statistics move by the last part alone: wrong, to see that a comparison notices."""
+    for m in model.modules():
+        if isinstance(m, PartsBN):
+            m.alone = alone
 
 
 def storage(dtype):

@@ -1,7 +1,7 @@
 """test_net_bf16 - whole networks in bf16 against torchvision in float64: at most 1.5 times the error of PyTorch's own autocast
 
-Compared are, over several draws of weights and pictures, outputs, gradients, BN statistics, what a backward pass rounds, all that a run
-keeps after five MoCo steps, how far they lead, and outputs in evaluation mode, by judges.judge_bf16.
+Compared are, over several draws of weights and pictures, outputs, gradients, BN statistics, and what a backward
+pass rounds, by judges.judge_bf16.
 
 Most of a gradient's error comes from the values of the forward pass, and would hide what the backward pass adds. But a backward pass
 is linear in what it is given: of a gradient d = a + b, what d gives less what a and b give is rounding of the backward passes alone,
@@ -20,8 +20,7 @@ import net_steps as steps
 from judges import judge_bf16
 from net_case import Case, situation
 from net_ct import ARCHS, lib
-from net_steps import (BACKENDS, BF16, F64, FULL, evaluate, moco_case, moco_ours, moco_torch, moco_truth, our_step, print_table,
-                       torch_forward, torch_step)
+from net_steps import BACKENDS, BF16, F64, FULL, our_step, print_table, torch_forward, torch_step
 from sprat_ct import check, done, relative
 
 import torch
@@ -88,7 +87,7 @@ def with_rounding(step, rounding, gradients):
     return dict(step, **{ROUNDING: {n: gradients[n] + r for n, r in rounding.items()}})
 
 
-# --- forward and backward, five steps of MoCo, evaluation ---
+# --- forward and backward ---
 
 def truth(case):
     double = torch_step(case, F64)
@@ -117,14 +116,6 @@ def test_step(case):
             break
     for backend in BACKENDS:
         report(case, backend, verdicts[backend])
-
-
-def test_moco(case):
-    double, theirs = moco_truth(case)[1], moco_torch(case, BF16)
-    for backend in BACKENDS:
-        ours, trained = moco_ours(case, backend)
-        compare(case, backend, ours, theirs, double)
-        compare(case, backend, *evaluate(case, *trained, BF16))
 
 
 # --- the comparison must be able to fail: PyTorch's autocast as ours, spoilt ---
@@ -196,20 +187,11 @@ def test_comparison(case, spoilt):
     steps.notices_broken(judge_draws, "gradients", theirs, double)
 
 
-def test_moco_comparison(case):
-    double, theirs = moco_truth(case)[1], moco_torch(case, BF16)
-    for kind in ("after 5 steps", "movement"):
-        steps.notices(judge, "master weights in bf16", kind, moco_torch(case, BF16, spoil=narrow_weights), theirs, double)
-
-
 # --- all of it ---
 
 def test_arch(arch):
-    """A short run takes five steps of one network with batch norm and one without."""
     for small, size in steps.sizes(arch):
         test_step(Case(arch, small, size, "simple", batch=6, precision="bf16"))
-    if FULL or arch in ("mobilenet_v3_small", "deit_tiny"):
-        test_moco(moco_case(Case(arch, *((True, 32) if FULL else steps.sizes(arch)[0]), precision="bf16")))
 
 
 def main():
@@ -217,7 +199,6 @@ def main():
     tiny = Case("mobilenet_v3_small", True, 32, batch=8, precision="bf16")
     test_comparison(tiny, SPOILT)
     test_comparison(Case("deit_tiny", True, 16, batch=4, precision="bf16"), SPOILT_TRANSFORMER)
-    test_moco_comparison(moco_case(tiny))
     for arch in ARCHS:
         test_arch(arch)
     print_table()

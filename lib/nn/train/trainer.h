@@ -67,7 +67,7 @@ void trainer_begin(struct trainer *t, int64_t step);
  * view and part, else for the same). After the last part running statistics move by the mean over the parts. */
 const float *trainer_query(struct trainer *t, int view, int part, const uint8_t *views, int rows);
 const float *trainer_feature(struct trainer *t, int view, int part);
-/* The momentum encoder starts as a copy of the network when first moved. */
+/* The momentum encoder starts as a copy of the parameters when first moved, its running statistics at 0 and 1, as in MoCo's code. */
 void trainer_move_key(struct trainer *t);
 /* Head of the momentum encoder on a key group of one view; valid until the next call. */
 const float *trainer_key(struct trainer *t, int view, int group, const uint8_t *views, int rows);

@@ -1,0 +1,211 @@
+"""moco_steps - five steps of MoCo by sprat's trainer, which encode trains with, and by PyTorch
+
+BN statistics are those of parts, keys are grouped by cells (lib/nn/train/parts.h), running statistics move once a step and view by the
+mean over the parts, the momentum encoder moves before it computes keys and starts as the network is at its first step, the rate falls
+by half a cosine. One side has view 0's queries and view 1's keys; the symmetric loss both sides.
+
+The steps take the same way through weights and pictures in every precision, and no kink lies near it: before each step the float64 run
+moves biases as moving_biases() does, and all others repeat these moves. Without them one ReLU input within rounding of zero parts the
+ways, and after five steps PyTorch's own f32 is parts in a hundred away from float64: a comparison would say nothing.
+"""
+import copy
+import functools
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from net_case import DIM, pictures, starting_weights
+from net_ct import Loss
+from net_steps import F64, FULL
+from net_torch import clear_ties, moving_biases, outputs, reset_statistics, set_alone, set_views, storage
+from trainer_ct import Trainer, key_groups, query_parts
+
+import torch
+
+ONE, BOTH = ((0, 1),), ((0, 1), (1, 0))     # (view of the query, view of its key)
+RECIPE = dict(optim="sgd", lr=0.1, momentum=0.9, wd=3e-5, ema=0.9, t=1.0, schedule=True, cells=True, ema_first=True, mean=True)
+STEPS, RUN = 5, 10       # taken, of a run that is longer
+
+
+def moco_case(case, parts=0, sides=ONE):
+    """Parts of four and five rows."""
+    return replace(case, **(dict(parts=parts or 4, batch=18) if FULL or parts > 2 else dict(parts=parts or 2, batch=9)), momentum=0.5,
+                   sides=sides)
+
+
+def queue_size(case):
+    return 3 * case.batch
+
+
+def losses_of(case):
+    return [Loss(f"moco:t={RECIPE['t']},k={queue_size(case)}", case.batch, DIM, queue_size(case), 3 + i) for i in range(len(case.sides))]
+
+
+@dataclass
+class Way:
+    """What the steps start from and are given: moves are what is added to biases before each step, {name: array}."""
+    weights: dict
+    views: list
+    queues: list
+    moves: list
+
+    @property
+    def unmoved(self):
+        """The weights that there would be without an optimiser."""
+        return {n: a + sum(m[n] for m in self.moves if n in m) for n, a in self.weights.items()}
+
+
+def starting_point(case):
+    """Classifier and head pass on what tells images apart, so that there are gradients to see; as drawn most of their output is their
+    biases."""
+    draw = np.random.default_rng(2)
+    weights = starting_weights(case, draw)
+    for name, w in weights.items():
+        if w.ndim == 2 and name.startswith(("classifier", "head")):
+            w *= (2 * len(w)) ** 0.5 / np.linalg.norm(w)
+    views = [[pictures(draw, case) for _ in range(2)] for _ in range(STEPS)]
+    return Way(weights, views, [loss.queue.copy() for loss in losses_of(case)], [])
+
+
+def move(way, step, model, views):
+    """Takes the float64 model away from kinks, and keeps how; others are moved the same way. Gives its queries."""
+    named = {n.replace("body.", "", 1): p for n, p in model.named_parameters()}
+    if step < len(way.moves):
+        for n, by in way.moves[step].items():
+            named[n].data += torch.from_numpy(by)
+        return outputs(model, views, model.dtype)[1]
+    clear_ties(copy.deepcopy(model), views)
+    before = {n: p.detach().clone() for n, p in named.items()}
+    with moving_biases(model):
+        q = outputs(model, views, F64)[1]
+    way.moves.append({n: (p.detach() - before[n]).numpy() for n, p in named.items() if not torch.equal(p, before[n])})
+    return q
+
+
+# --- PyTorch ---
+
+def cuts(groups, start=0):
+    return [start + sum(map(len, groups[:i])) for i in range(len(groups) + 1)]
+
+
+def torch_queries(case, way, step, model, views):
+    """[q] of the sides: all views in one forward pass, each part of each a batch of its own."""
+    parts, of = query_parts(case.batch, case.parts), [v for v, _ in case.sides]
+    set_views(model, [cuts(parts, i * case.batch) for i in range(len(of))])
+    rows = views[of[0]] if len(of) == 1 else np.concatenate([views[v] for v in of])     # of one view the pixels may be moved
+    return move(way, step, model, rows).split(case.batch)
+
+
+def torch_keys(case, model, views, dtype, cells):
+    groups = key_groups(case.batch, case.parts) if cells else query_parts(case.batch, case.parts)
+    order = sum(groups, [])
+    set_views(model, [cuts(groups)])
+    with torch.no_grad():
+        return [outputs(model, views[v][order], dtype)[1][np.argsort(order)] for _, v in case.sides]
+
+
+def torch_optimiser(model, r):
+    if r["optim"] == "adamw":
+        return torch.optim.AdamW(model.parameters(), r["lr"], weight_decay=r["wd"])
+    return torch.optim.SGD(model.parameters(), r["lr"], r["momentum"], weight_decay=r["wd"])
+
+
+def move_key(query, key, m):
+    with torch.no_grad():
+        for p, w in zip(key.parameters(), query.parameters()):
+            p.mul_(m).add_(w, alpha=1 - m)
+
+
+def moco_steps(case, dtype, way, recipe, spoil=lambda model: None):
+    """spoil: done to the model after every step."""
+    query, key = case.reference(way.weights, dtype), case.reference(way.weights, dtype)
+    query.dtype = dtype
+    for m in (query, key):
+        set_alone(m, not recipe["mean"])
+    optim = torch_optimiser(query, recipe)
+    queues, losses, unit = [torch.from_numpy(q).to(storage(dtype)) for q in way.queues], [], torch.nn.functional.normalize
+    for step, views in enumerate(way.views):
+        for group in optim.param_groups:
+            group["lr"] = recipe["lr"] * (0.5 * (1 + math.cos(math.pi * step / RUN)) if recipe["schedule"] else 1)
+        q = [unit(a) for a in torch_queries(case, way, step, query, views)]
+        if step == 0:   # it starts as the network is now, its running statistics at 0 and 1
+            key.load_state_dict(query.state_dict())
+            reset_statistics(key)
+        elif recipe["ema_first"]:
+            move_key(query, key, recipe["ema"])
+        k = [unit(a) for a in torch_keys(case, key, views, dtype, recipe["cells"])]
+        if step and not recipe["ema_first"]:
+            move_key(query, key, recipe["ema"])
+        loss = 0
+        for a, b, queue in zip(q, k, queues):
+            logits = torch.cat([(a * b).sum(1, keepdim=True), a @ queue.T], 1) / recipe["t"]
+            loss = loss + torch.nn.functional.cross_entropy(logits, torch.zeros(case.batch, dtype=torch.long))
+        optim.zero_grad()
+        loss.backward()
+        optim.step()
+        spoil(query)
+        at = step * case.batch % queue_size(case)
+        queues = [torch.cat([queue[:at], b, queue[at + case.batch:]]) for queue, b in zip(queues, k)]
+        losses.append(loss.item())
+    named = {f"{who} {n}": a for who, m in (("query", query), ("key", key)) for kind in ("parameters", "statistics")
+             for n, a in m.named(kind).items()}
+    named.update({f"queue {i}": queue.double().numpy() for i, queue in enumerate(queues)})
+    slots = {"sgd": ("momentum_buffer",), "adamw": ("exp_avg", "exp_avg_sq")}[recipe["optim"]]
+    state = {f"{s} {n.replace('body.', '', 1)}": optim.state[p][s].double().numpy() for s in slots for n, p in query.named_parameters()}
+    return after(way, dict(named, losses=np.array(losses)), state)
+
+
+def after(way, named, state):
+    """All that a run keeps; by themselves the optimiser's state, where wrong gradients show, and how far the weights have come, where a
+    wrong optimiser does: against the weights both are small."""
+    start = way.unmoved
+    return {"after 5 steps": named, "momentum": state, "movement": {n[6:]: named[n].astype(np.float64) - start[n[6:]] for n in named
+                                              if n.startswith("query ") and "running_" not in n}}
+
+
+def recipe_of(case):
+    """AdamW for what has no batch norm."""
+    return dict(RECIPE, optim="adamw", lr=1e-3, wd=0.05) if case.arch == "deit_tiny" else RECIPE
+
+
+@functools.lru_cache(maxsize=1)
+def moco_truth(case):
+    """(way, what float64 comes to)."""
+    way = starting_point(case)
+    return way, moco_steps(case, F64, way, recipe_of(case))
+
+
+def moco_torch(case, dtype, **change):
+    """change: of the recipe, or spoil."""
+    spoil = {"spoil": change.pop("spoil")} if "spoil" in change else {}
+    return moco_steps(case, dtype, moco_truth(case)[0], dict(recipe_of(case), **change), **spoil)
+
+
+# --- sprat ---
+
+def spelling(r):
+    return f"adamw:lr={r['lr']},wd={r['wd']}" if r["optim"] == "adamw" else f"sgd:lr={r['lr']},momentum={r['momentum']},wd={r['wd']}"
+
+
+def moco_ours(case, backend, stream=False):
+    """(what moco_torch gives, the trainer)."""
+    way, losses, r, values = moco_truth(case)[0], losses_of(case), recipe_of(case), []
+    t = Trainer(case.arch, case.small, case.head, DIM, case.extent, case.batch, case.parts, spelling(r), "cosine:by=step", r["ema"],
+                case.momentum, stream, RUN, backend, case.precision)
+    t.load(way.weights)
+
+    def gradients(q, k):
+        found = [loss.step(a, b) for loss, a, b in zip(losses, q, k)]
+        values.append(sum(value for value, _ in found))
+        return [d for _, d in found]
+
+    for step, views in enumerate(way.views):
+        t.net.add(t.params, way.moves[step])
+        t.step(step, case.sides, views, gradients)
+    named = {"query " + n: a for n, a in t.net.export(t.params, t.buffers).items()}
+    named.update({"key " + n: a for n, a in t.net.export(t.key_params, t.key_buffers).items()})
+    named.update({f"queue {i}": loss.queue for i, loss in enumerate(losses)})
+    slots = ("exp_avg", "exp_avg_sq") if r["optim"] == "adamw" else ("momentum_buffer",)
+    state = {f"{s} {n}": a for i, s in enumerate(slots) for n, a in t.net.export(t.vector(5 + i)).items()}
+    return after(way, dict(named, losses=np.array(values)), state), t

@@ -1,0 +1,52 @@
+/* shim_trainer.c - plain-argument doors to the trainer for tests in Python */
+#include "lib/nn/train/trainer.h"
+
+struct trainer *shim_trainer(const char *arch, int small, const char *head, int dim, int height, int width, const float *mean,
+			     const float *std, const char *backend, int bf16, const char *optim, const char *schedule, double ema,
+			     double bn_momentum, int batch, int parts, int stream, int steps);
+void shim_trainer_free(struct trainer *t);
+struct net *shim_trainer_net(struct trainer *t);
+float *shim_trainer_vector(struct trainer *t, int which, int64_t *count);
+
+/* A run of one epoch of so many steps. NULL after fail(). The texts are borrowed. */
+struct trainer *shim_trainer(const char *arch, int small, const char *head, int dim, int height, int width, const float *mean,
+			     const float *std, const char *backend, int bf16, const char *optim, const char *schedule, double ema,
+			     double bn_momentum, int batch, int parts, int stream, int steps)
+{
+	struct trainer *t = xcalloc(1, sizeof(*t));
+	struct trainer_config c = {
+		.net = { .arch = arch_find(arch), .small = small, .head = head, .dim = dim, .height = height, .width = width,
+			 .backend = backend, .bf16 = bf16 },
+		.parts = parts, .bn_momentum = bn_momentum, .stream = stream, .ema = ema, .batch = batch, .steps_per_epoch = steps,
+		.epochs = 1,
+	};
+
+	memcpy(c.net.mean, mean, sizeof(c.net.mean));
+	memcpy(c.net.std, std, sizeof(c.net.std));
+	if (choice_parse(&c.optim, &optimiser_table, optim) < 0 || choice_parse(&c.schedule, &schedule_table, schedule) < 0 ||
+	    trainer_init(t, &c) < 0) {
+		free(t);
+		return NULL;
+	}
+	return t;
+}
+
+void shim_trainer_free(struct trainer *t)
+{
+	trainer_release(t);
+	free(t);
+}
+
+struct net *shim_trainer_net(struct trainer *t)
+{
+	return t->net;
+}
+
+/* Parameters, buffers, gradients (0 to 2), the key's parameters and buffers (3, 4), the optimiser's slots (5, 6); NULL: none. */
+float *shim_trainer_vector(struct trainer *t, int which, int64_t *count)
+{
+	float *all[] = { t->params, t->buffers, t->grads, t->key_params, t->key_buffers, t->optim.slots[0], t->optim.slots[1] };
+
+	*count = which == 1 || which == 4 ? net_buffers(t->net) : net_params(t->net);
+	return all[which];
+}

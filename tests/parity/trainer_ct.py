@@ -1,0 +1,104 @@
+"""trainer_ct - lib/nn's trainer from Python: what encode makes of the wants of a loss, by the same calls
+
+    t = Trainer("resnet18", True, "linear", 32, (35, 35), batch=18, parts=4, optim="sgd:lr=0.1", ema=0.9)
+    t.load(weights)
+    keys = t.step(0, [(0, 1)], [view0, view1], lambda q, k: [gradient of q])
+
+Parts and groups of cells are cut here as lib/nn/train/parts.h words it.
+"""
+import ctypes
+from ctypes import c_char_p, c_double, c_int, c_int64
+
+import numpy as np
+
+from net_ct import MEAN, STD, Net, P, declare, floats, lib, ptr
+from sprat_ct import why
+
+declare("shim_trainer", P, c_char_p, c_int, c_char_p, c_int, c_int, c_int, P, P, c_char_p, c_int, c_char_p, c_char_p, c_double, c_double,
+        c_int, c_int, c_int, c_int)
+declare("shim_trainer_free", None, P)
+declare("shim_trainer_net", P, P)
+declare("shim_trainer_vector", P, P, c_int, P)
+declare("trainer_begin", None, P, c_int64)
+declare("trainer_query", P, P, c_int, c_int, P, c_int)
+declare("trainer_move_key", None, P)
+declare("trainer_key", P, P, c_int, c_int, P, c_int)
+declare("trainer_query_again", P, P, c_int, c_int, P, c_int)
+declare("trainer_backward", None, P, c_int, c_int, P)
+declare("trainer_update", c_int, P, c_int64)
+
+CELLS = 8   # at most, of a part
+
+
+def query_parts(batch, parts):
+    """Rows of each part."""
+    return [list(range(i * batch // parts, (i + 1) * batch // parts)) for i in range(parts)]
+
+
+def key_groups(batch, parts):
+    """Rows of each key group: cell 0 of part g, cell 1 of part g - 1, ..."""
+    count = min(parts, CELLS, batch // parts)
+    cells = query_parts(batch, parts * count)
+    return [sum((cells[(g - c) % parts * count + c] for c in range(count)), []) for g in range(parts)]
+
+
+class Trained(Net):
+    """The network of a trainer, which owns it."""
+
+    def __init__(self, handle, kind, dim):
+        self.kind, self.dim = kind, dim
+        self.adopt(handle)
+
+    def __del__(self):
+        pass
+
+
+class Trainer:
+    def __init__(self, arch, small, head, dim, size, batch, parts, optim, schedule="constant", ema=0.9, bn_momentum=0.5, stream=False,
+                 steps=5, backend="blas", precision="f32"):
+        self.batch, self.parts, self.dim = batch, parts, dim
+        self.texts = [t.encode() for t in (arch, head, backend, optim, schedule)]
+        self.handle = lib.shim_trainer(self.texts[0], small, self.texts[1], dim, *size, ptr(MEAN), ptr(STD), self.texts[2],
+                                       precision == "bf16", self.texts[3], self.texts[4], ema, bn_momentum, batch, parts, stream, steps)
+        if not self.handle:
+            raise RuntimeError(why())
+        self.net = Trained(lib.shim_trainer_net(self.handle), head, dim)
+
+    def __del__(self):
+        if getattr(self, "handle", None):
+            lib.shim_trainer_free(self.handle)
+
+    def vector(self, which):
+        """A view of what the trainer holds: params, buffers, grads, key params, key buffers, slots; None where there is none."""
+        count = c_int64()
+        address = lib.shim_trainer_vector(self.handle, which, ctypes.byref(count))
+        return address and floats(address, (count.value,))
+
+    params, buffers, key_params, key_buffers = (property(lambda self, i=i: self.vector(i)) for i in (0, 1, 3, 4))
+
+    def load(self, named):
+        self.params[:], self.buffers[:] = self.net.load(named)
+
+    def step(self, number, sides, views, gradients):
+        """One step. sides: (view of the query, view of its key) each; views: (batch, h, w, 3) each; gradients: from [q], [k] to [d_q], in the
+        order of sides. The q and k."""
+        lib.trainer_begin(self.handle, number)
+        parts, groups = query_parts(self.batch, self.parts), key_groups(self.batch, self.parts)
+        held = {v: [np.ascontiguousarray(views[v][rows]) for rows in parts] for v, _ in sides}
+        q, k = ([np.zeros((self.batch, self.dim), np.float32) for _ in sides] for _ in range(2))
+        for i, (v, _) in enumerate(sides):
+            for part, rows in enumerate(parts):
+                q[i][rows] = floats(lib.trainer_query(self.handle, v, part, ptr(held[v][part]), len(rows)), (len(rows), self.dim))
+        lib.trainer_move_key(self.handle)
+        for i, (_, v) in enumerate(sides):
+            for group, rows in enumerate(groups):
+                given = np.ascontiguousarray(views[v][rows])
+                k[i][rows] = floats(lib.trainer_key(self.handle, v, group, ptr(given), len(rows)), (len(rows), self.dim))
+        for (v, _), d in zip(sides, gradients(q, k)):
+            for part, rows in enumerate(parts):
+                lib.trainer_query_again(self.handle, v, part, ptr(held[v][part]), len(rows))
+                given = np.ascontiguousarray(d[rows])
+                lib.trainer_backward(self.handle, v, part, ptr(given))
+        if lib.trainer_update(self.handle, number) < 0:
+            raise RuntimeError(why())
+        return q, k
