@@ -4,6 +4,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "lib/base/files.h"
+
 enum { RECENT = 2, INDEX_MOST = 1 << 30, TAIL = sizeof(uint64_t) };
 
 static const char magic[] = "sprat folders 2";

@@ -1,5 +1,7 @@
 #include "lib/image/lines.h"
 
+#include "lib/base/files.h"
+
 static int compare_keys(const void *a, const void *b)
 {
 	return strcmp(*(char *const *)a, *(char *const *)b);

@@ -4,6 +4,7 @@
 #include <omp.h>
 #include <sys/stat.h>
 
+#include "lib/base/files.h"
 #include "lib/image/codec.h"
 #include "lib/image/exif.h"
 #include "lib/image/tar_write.h"

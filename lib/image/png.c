@@ -4,6 +4,8 @@
 #include <setjmp.h>
 #include <png.h>
 
+#include "lib/base/files.h"
+
 struct reader {
 	png_structp png;
 	png_infop info;

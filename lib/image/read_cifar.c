@@ -6,6 +6,8 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include "lib/base/files.h"
+
 enum { SIDE = 32, PIXELS = 3 * SIDE * SIDE };
 
 /* To add a layout: its files' names begin so, and end in .bin. */

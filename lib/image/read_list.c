@@ -3,6 +3,8 @@
 
 #include <fcntl.h>
 
+#include "lib/base/files.h"
+
 static bool list_claims(const char *path, const struct stat *st, const uint8_t *head)
 {
 	(void)path;

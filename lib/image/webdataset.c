@@ -2,6 +2,8 @@
 
 #include <jansson.h>
 
+#include "lib/base/files.h"
+
 enum { LINE_MOST = 64 };
 
 /* The first word. */

@@ -1,4 +1,5 @@
 #include "lib/probe/export.h"
+#include "lib/base/files.h"
 #include "lib/tensor/safetensors.h"
 
 static bool ends_with(const char *path, const char *ending)

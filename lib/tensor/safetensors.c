@@ -3,6 +3,8 @@
 #include <jansson.h>
 #include <zlib.h>
 
+#include "lib/base/files.h"
+
 enum { HEADER_MAX = 100000000 }; /* the format's limit */
 
 static const char *const spellings[DTYPES] = {

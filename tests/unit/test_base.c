@@ -1,5 +1,5 @@
 /* The ground floor: sentences and exit codes, number parsers, files that appear whole or not at all. */
-#include "lib/base/base.h"
+#include "lib/base/files.h"
 #include "tests/check.h"
 
 #include <errno.h>
