@@ -1,5 +1,4 @@
 #include "lib/loss/loss.h"
-#include "lib/loss/losses.h"
 #include "lib/loss/unit.h"
 
 #include <math.h>

@@ -15,7 +15,7 @@
  *	... objective_scalar(o, "loss"), o->inputs[0].gradient ("d:q0"), o->state[0] ("loss.queue")
  *	objective_free(o);
  *
- * To add a loss: write NAME.c with its functions, declare them in losses.h, add a row to losses[] in loss.c. Help, gradient
+ * To add a loss: write NAME.c with its functions, declare them below, add a row to losses[] in loss.c. Help, gradient
  * tests and state tests read the table.
  */
 #ifndef LOSS_LOSS_H
@@ -93,5 +93,16 @@ int objective_restore(struct objective *o, const struct tensor *tensors, int cou
 /* For the losses: */
 struct tensor *objective_add_state(struct objective *o, const char *name, enum dtype d, int rank, const int64_t *shape);
 void objective_set(struct objective *o, const char *scalar, double value);
+
+/* What the file of each gives to losses[]. */
+#define LOSS_FUNCTIONS(name)                               \
+	extern const struct param name##_params[];         \
+	int name##_prepare(struct objective *o);           \
+	int name##_accept(const struct objective *o);      \
+	double name##_expected(const struct objective *o); \
+	void name##_evaluate(struct objective *o);         \
+	void name##_release(struct objective *o)
+
+LOSS_FUNCTIONS(moco);
 
 #endif

@@ -8,7 +8,7 @@
  * expect: to repeat its symmetric runs, double the learning rate and halve the weight decay.
  * top1 and top5: per cent of queries whose own key ranks first, or among the first five, of all K+1.
  */
-#include "lib/loss/losses.h"
+#include "lib/loss/loss.h"
 #include "lib/loss/queue.h"
 #include "lib/loss/softmax.h"
 #include "lib/loss/unit.h"
