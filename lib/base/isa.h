@@ -3,8 +3,8 @@
  *
  * Programs are built for plain x86-64 (or any other machine); hot loops are written once as an inline body and compiled
  * again for wider registers. The choice is made once, when a program starts: the most that the machine has, or what
- * SPRAT_ISA=base|avx2|avx512|avx512bf16|amx in the environment names, no more and no less. Levels are in order: each has what those
- * before it have, and a table of loops may end before the last.
+ * SPRAT_ISA=base|avx2|avx512|avx512bf16|amx in the environment names, no more and no less. Levels are in order: each has what
+ * those before it have, and a table of loops may end before the last.
  *
  *	static inline __attribute__((always_inline)) float sum_body(const float *x, int n) { ... }
  *	WIDE_AVX512 static float sum_avx512(const float *x, int n) { return sum_body(x, n); }
@@ -14,8 +14,8 @@
  *	...
  *	total = ISA_ROW(sums)(x, n);
  *
- * A wing with many such loops keeps them in files of their own (kernels_*.c, pixels_*.c), which the Makefile compiles once for each
- * set, with KERNELS_ISA naming it: ISA(sum) is then sum_base, sum_avx2 or sum_avx512; kernels.c and pixels.c choose among tables.
+ * A wing with many such loops keeps them in files of their own (kernels_*.c, pixels_*.c), which the Makefile compiles once for
+ * each set, with KERNELS_ISA naming it: ISA(sum) is then sum_base, sum_avx2 or sum_avx512; kernels.c and pixels.c choose.
  * A build with -DPLAIN has the base alone, as processors of another kind have.
  */
 #ifndef BASE_ISA_H

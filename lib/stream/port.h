@@ -31,7 +31,7 @@ struct port {
 #define PORT_INIT { NULL, NULL }
 
 /* Opens the server side (a ROUTER: the first frame of every message says whose it is) at an address for zmq_bind(). endpoint:
- * where a client finds it (size bytes); curve: NULL for no encryption, else 41 bytes for its public key. 0, or -1 after fail(). */
+ * where a client finds it (size bytes); curve: NULL to go unencrypted, else 41 bytes for its public key. 0, or -1 after fail(). */
 int port_bind(struct port *p, struct ports *all, const char *where, char *endpoint, size_t size, char *curve);
 /* Opens a client's side (a DEALER); curve: the server's key, "" where it has none. 0, or -1 after fail(): then it is closed. */
 int port_connect(struct port *p, struct ports *all, const char *endpoint, const char *curve);
@@ -39,7 +39,7 @@ int port_connect(struct port *p, struct ports *all, const char *endpoint, const 
 void port_close(struct port *p, int linger);
 
 /* A frame of a message, the last one unless more follow; owner: of its memory, NULL: to be copied. 0, or -1 with errno set, which
- * port_error() knows: EAGAIN where the other side takes nothing more. */
+ * port_error() puts in words: EAGAIN where the other side takes nothing more. */
 int port_send(struct port *p, void *data, size_t size, struct buffer *owner, bool more);
 const char *port_error(void);
 /* One frame; NULL when none is waiting. */
@@ -61,8 +61,8 @@ struct port_item {
 enum { PORT_ITEMS = 600 };
 /* Two items, for messages and for events. */
 void port_items(const struct port *p, struct port_item items[2]);
-/* Waits for any of at most PORT_ITEMS, at most so many milliseconds (-1: for ever). How many happened (0 also when a signal came), or
- * -1 after fail(). */
+/* Waits for any of at most PORT_ITEMS, at most so many milliseconds (-1: for ever). How many happened, 0 also when a signal came,
+ * or -1 after fail(). */
 int ports_wait(struct port_item *items, int n, long timeout);
 
 #endif

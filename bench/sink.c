@@ -1,7 +1,7 @@
 /*
- * reader - stands behind augment (or the feeder): wants all views, drops them, and prints what arrives
+ * sink - stands behind augment (or the feeder): wants all views, drops them, and prints what arrives
  *
- *	augment -j1 photos.tar | reader --every 0.5
+ *	augment -j1 photos.tar | sink --every 0.5
  *
  * A JSON line every so many seconds: images_s, samples a second, and gb_s, bytes out of the socket. --skip E is silent about
  * the first E epochs, in which a cache fills.
@@ -24,7 +24,7 @@ static const struct option_row rows[] = {
 };
 
 static const struct manual manual = {
-	"reader", "[OPTION]...", "Read a stream of views and say how fast it comes.", NULL, rows
+	"sink", "[OPTION]...", "Read a stream of views and say how fast it comes.", NULL, rows
 };
 
 /* What arrived since the last line. */

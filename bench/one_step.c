@@ -1,7 +1,7 @@
 /*
- * net.c - milliseconds of one contrastive training step: query forward and backward, key forward, SGD, EMA
+ * one_step - milliseconds of one contrastive training step: query forward and backward, key forward, SGD, EMA
  *
- *	build/release/bench/net ARCH SIZE BATCH small|full [BACKEND [STEPS [f32|bf16]]]
+ *	build/release/bench/one_step ARCH SIZE BATCH small|full [BACKEND [STEPS [f32|bf16]]]
  *
  * One JSON object: medians over the steps, and the rate of the products (forward once for query and once
  * for key, backward twice a forward).
@@ -124,11 +124,11 @@ int main(int argc, char **argv)
 	struct bench b = { 0 };
 	int steps = argc > 6 ? MIN(atoi(argv[6]), STEPS_MAX) : 5;
 
-	argv0 = "bench/net";
+	argv0 = "one_step";
 	threads_passive(argv);
 	threads_set(0);
 	if (argc < 5)
-		die(EXIT_USAGE, "usage: net ARCH SIZE BATCH small|full [BACKEND [STEPS [f32|bf16]]]");
+		die(EXIT_USAGE, "usage: one_step ARCH SIZE BATCH small|full [BACKEND [STEPS [f32|bf16]]]");
 	if (prepare(&b, argv, argc > 5 ? argv[5] : NULL, argc > 7 && !strcmp(argv[7], "bf16")) < 0)
 		die(why_code(), "%s", why());
 	for (int i = -1; i < steps; i++) {

@@ -1,7 +1,7 @@
 /*
- * knn - times the nearest-neighbour probe on random features
+ * neighbours - times the nearest-neighbour probe on random features
  *
- *	knn 50000 10000 512 10
+ *	neighbours 50000 10000 512 10
  *
  * A JSON line a run: ms for training samples, test samples, width, classes; mb, by how much the peak resident set has grown.
  */
@@ -58,12 +58,12 @@ int main(int argc, char **argv)
 {
 	int64_t n[4];
 
-	argv0 = "knn";
+	argv0 = "neighbours";
 	threads_passive(argv);
 	threads_set(0);
 	for (int i = 0; i < 4; i++)
 		if (argc != 5 || parse_int(argv[i + 1], &n[i]) < 0 || n[i] < 1)
-			die(EXIT_USAGE, "usage: knn TRAIN TEST DIM CLASSES");
+			die(EXIT_USAGE, "usage: neighbours TRAIN TEST DIM CLASSES");
 	run(n[0], n[1], n[2], n[3]);
 	return 0;
 }
