@@ -31,7 +31,7 @@ struct port {
 #define PORT_INIT { NULL, NULL }
 
 /* Opens the server side (a ROUTER: the first frame of every message says whose it is) at an address for zmq_bind(). endpoint:
- * where a client finds it (size bytes); curve: NULL to go unencrypted, else 41 bytes for its public key. 0, or -1 after fail(). */
+ * where a client finds it (size bytes); curve: NULL: unencrypted, else 41 bytes for its public key. 0, or -1 after fail(). */
 int port_bind(struct port *p, struct ports *all, const char *where, char *endpoint, size_t size, char *curve);
 /* Opens a client's side (a DEALER); curve: the server's key, "" where it has none. 0, or -1 after fail(): then it is closed. */
 int port_connect(struct port *p, struct ports *all, const char *endpoint, const char *curve);
