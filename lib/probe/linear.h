@@ -12,8 +12,7 @@
  * more than 10,000 samples, 10,000 drawn by key walk the path. The best lambda (times the number of samples, which is 1/C) is
  * then fitted to all training samples. No test sample is looked at before that.
  *
- * The solver is L-BFGS preconditioned by (cov/2 + ridge)^-1, Boehning's bound of the Hessian (1992, "Multinomial logistic
- * regression algorithm"). Results do not depend on the number of threads.
+ * Results do not depend on the number of threads (fit.h).
  *
  *	struct labelled sets = { train, 50000, train_label, test, 10000, test_label, 1024, 10 };
  *	struct linear_result r;
