@@ -2,8 +2,9 @@
 
     augment.py RECIPE DATA [--decoded] [--every S]        a JSON line every S seconds: images_s
 
-DATA is a tar of photos or an IDX file (gz). Files are read into memory first, so nothing waits for a disk. Each picture is decoded once for
-two views, or with --decoded before everything else; views are laid into one u8 array [B, size, size, 3], as augment's are.
+DATA is a tar of photos or an IDX file (gz). Files are read into memory first, so nothing waits for a disk. Each picture is
+decoded once for two views, or with --decoded before everything else; views are laid into one u8 array [B, size, size, 3], as
+augment's are.
 """
 import argparse
 import gzip

@@ -2,11 +2,11 @@
 
     encode.py --theirs 'PREFIX python3 bench' [--archs A,B] [--sizes 224:32,32:256] [--precisions f32,bf16] [--queue K] [--avx2]
 
-Two JSON lines a cell: milliseconds, and the peak resident set of encode beside that of PyTorch in f32. PyTorch is first tried on a
-quarter of the batch: both layouts, f32 and bf16 (torch_step --screen), with and without ATEN_CPU_CAPABILITY=avx512, then the better
-of these on the other flavour of OpenBLAS (--blas: the folder of the OpenMP one). Of each precision the best way, or a second that
-was nearly as good and is better on the whole batch, then runs in turns with ours (pair.py), after three steps of warm-up. Ours in
-bf16 has to beat PyTorch's fastest of any precision. 32 pixels are networks for small images (--small).
+Two JSON lines a cell: milliseconds, and the peak resident set of encode beside that of PyTorch in f32. PyTorch is first tried
+on a quarter of the batch: both layouts, f32 and bf16 (torch_step --screen), with and without ATEN_CPU_CAPABILITY=avx512, then
+the better of these on the other flavour of OpenBLAS (--blas: the folder of the OpenMP one). Of each precision the best way, or
+a second that was nearly as good and is better on the whole batch, then runs in turns with ours (pair.py), after three steps of
+warm-up. Ours in bf16 has to beat PyTorch's fastest of any precision. 32 pixels are networks for small images (--small).
 
 --avx2: f32 where processors end at AVX2, ours and theirs. Floors are the ratios that sprat has to reach.
 """
@@ -129,8 +129,8 @@ def words(text):
 
 
 def architectures(text):
-    known = [line.split()[0] for line in subprocess.run(["encode", "-a", "list"], capture_output=True, text=True).stdout.splitlines()
-             if line[:1].strip()]
+    told = subprocess.run(["encode", "-a", "list"], capture_output=True, text=True).stdout
+    known = [line.split()[0] for line in told.splitlines() if line[:1].strip()]
     unknown = [name for name in words(text) if name not in known]
     if unknown or not words(text):
         raise argparse.ArgumentTypeError(f"'{(unknown or [text])[0]}' names no architecture: give some of {', '.join(known)}")
@@ -153,7 +153,8 @@ def emulated():
         flags = next((set(line.split()) for line in f if line.startswith("flags")), set())
     if not flags.isdisjoint(NATIVE):
         return False
-    print(f"# PyTorch's bf16 is left out: this processor has neither {' nor '.join(NATIVE)}, and without them it takes minutes a step",
+    print(f"# PyTorch's bf16 is left out: this processor has neither {' nor '.join(NATIVE)}, "
+          "and without them it takes minutes a step",
           file=sys.stderr)
     return True
 

@@ -4,8 +4,8 @@
     loss = moco.step(query_views, key_views)          normalised f32 [B, 3, h, w]
 
 Query forward and backward, key forward after the moving average, InfoNCE against the queue, SGD with momentum. Left out are the
-permutation of the key batch and torchvision's dropout and stochastic depth. Parameters move by the fused loops that PyTorch has for
-lists of tensors. bf16 is PyTorch's autocast over networks and loss.
+permutation of the key batch and torchvision's dropout and stochastic depth. Parameters move by the fused loops that PyTorch has
+for lists of tensors. bf16 is PyTorch's autocast over networks and loss.
 """
 import os
 
@@ -26,10 +26,12 @@ def all_cores():
 def network(arch, small, size):
     """torchvision's backbone with one linear head on its feature."""
     if arch == "deit_tiny":
-        model = torchvision.models.VisionTransformer(size, 4 if small else 16, num_layers=12, num_heads=3, hidden_dim=192, mlp_dim=768)
+        model = torchvision.models.VisionTransformer(size, 4 if small else 16, num_layers=12, num_heads=3, hidden_dim=192,
+                                                     mlp_dim=768)
         model.heads = nn.Linear(192, DIM)
         return model
-    model = getattr(torchvision.models, arch)(weights=None, **({"stochastic_depth_prob": 0} if arch.startswith("efficient") else {}))
+    model = getattr(torchvision.models, arch)(weights=None,
+                                              **({"stochastic_depth_prob": 0} if arch.startswith("efficient") else {}))
     if arch.startswith("resnet"):
         model.fc = nn.Linear(model.fc.in_features, DIM)
         if small:

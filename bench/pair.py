@@ -11,8 +11,8 @@ after --turns turns each the medians are compared. A rival whose warm-up is 1.3 
 home, and so, with a word on stderr, is one that cannot start. Medians and ranges of all go to stderr.
 
 --batch gives ms, the time of a step, from images_s; --peak PROGRAM,... gives mb, the peak resident set of these programs of
-the line; --one-core keeps every contender on one core. --floors gives the ratios, in the order of --keys, that sprat has to reach;
-they stand in the lines as "floor".
+the line; --one-core keeps every contender on one core. --floors gives the ratios, in the order of --keys, that sprat has to
+reach; they stand in the lines as "floor".
 """
 import argparse
 import json
@@ -42,7 +42,8 @@ class Contender:
 
     def start(self, cores):
         self.process = subprocess.Popen(["sh", "-c", self.command], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                                        stderr=self.err, start_new_session=True, preexec_fn=lambda: os.sched_setaffinity(0, cores))
+                                        stderr=self.err, start_new_session=True,
+                                        preexec_fn=lambda: os.sched_setaffinity(0, cores))
         self.out = self.process.stdout.fileno()
         os.set_blocking(self.out, False)
 

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """tee.py [TAR] - what a sweep of N students behind one frozen teacher costs in front of them, beside one student
 
-One JSON object as bench/run's: processor seconds of augment and a resnet18 as teacher for N students of mobilenet_v3_small, beside N lines
-of one; the ratio for N is at least N/1.1. Status 1 also where a student's weights are not those of a run of its own. A tar of images
-(without it waves); N=4, STEPS=40, BATCH=64 in the environment change the size.
+One JSON object as bench/run's: processor seconds of augment and a resnet18 as teacher for N students of mobilenet_v3_small,
+beside N lines of one; the ratio for N is at least N/1.1. Status 1 also where a student's weights are not those of a run of its
+own. A tar of images (without it waves); N=4, STEPS=40, BATCH=64 in the environment change the size.
 """
 import json
 import os
@@ -50,12 +50,14 @@ def images(path, count, tar=None):
 
 def line(folder, runs):
     """Processor seconds of augment and teacher in front of these runs."""
-    students = [f"{BIN}/encode -q -j1 -a mobilenet_v3_small --small --dim 64 -o {run} | {sys.executable} loss.py {1 + i / 4} > {run}.jsonl"
-                for i, run in runs]
+    students = [f"{BIN}/encode -q -j1 -a mobilenet_v3_small --small --dim 64 -o {run} | "
+                f"{sys.executable} loss.py {1 + i / 4} > {run}.jsonl" for i, run in runs]
     fan = "tee " + " ".join(f">({s})" for s in students[1:]) + " | " + students[0] if students[1:] else students[0]
-    augment = subprocess.Popen([f"{BIN}/augment", "-q", "-j1", "--size", "32", "--batch", str(BATCH), "--epochs", "1", "images"], cwd=folder,
+    augment = subprocess.Popen([f"{BIN}/augment", "-q", "-j1", "--size", "32", "--batch", str(BATCH), "--epochs", "1", "images"],
+                               cwd=folder,
                                stdout=subprocess.PIPE)
-    teacher = subprocess.Popen([f"{BIN}/encode", "-q", "-j1", "--frozen", "--as", "t", "-w", "teacher/model.safetensors"], cwd=folder,
+    teacher = subprocess.Popen([f"{BIN}/encode", "-q", "-j1", "--frozen", "--as", "t", "-w", "teacher/model.safetensors"],
+                               cwd=folder,
                                stdin=augment.stdout, stdout=subprocess.PIPE)
     augment.stdout.close()
     subprocess.run(["bash", "-c", f"set -o pipefail; {fan}"], cwd=folder, stdin=teacher.stdout, check=True,
@@ -77,13 +79,16 @@ def main():
         images(f"{folder}/few", BATCH)
         with open(f"{folder}/loss.py", "w") as f:
             f.write(LOSS)
-        subprocess.run(["bash", "-c", f"{BIN}/augment -q --size 32 --batch {BATCH} few | {BIN}/encode -q -a resnet18 --small --until 1 -o teacher | "
-                        f"{BIN}/loss -q moco:k={BATCH}"], cwd=folder, check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(["bash", "-c", f"{BIN}/augment -q --size 32 --batch {BATCH} few | "
+                        f"{BIN}/encode -q -a resnet18 --small --until 1 -o teacher | {BIN}/loss -q moco:k={BATCH}"],
+                       cwd=folder, check=True, stdout=subprocess.DEVNULL)
         alone, own = zip(*((line(folder, [(i, f"own{i}")]), weights(folder, f"own{i}")) for i in range(N)))
         swept = line(folder, [(i, f"swept{i}") for i in range(N)])
         equal = [weights(folder, f"swept{i}") == own[i] for i in range(N)]
-        print(json.dumps({"what": "tee", "case": f"{N} students behind a teacher, {STEPS} steps of {BATCH}" + ("" if all(equal) else ", OTHER WEIGHTS"),
-                          "ours": round(swept, 2), "theirs": round(sum(alone), 2), "unit": "s", "ratio": round(sum(alone) / swept, 3),
+        case = f"{N} students behind a teacher, {STEPS} steps of {BATCH}" + ("" if all(equal) else ", OTHER WEIGHTS")
+        print(json.dumps({"what": "tee", "case": case,
+                          "ours": round(swept, 2), "theirs": round(sum(alone), 2), "unit": "s",
+                          "ratio": round(sum(alone) / swept, 3),
                           "floor": round(N / MOST, 3)}))
         return 0 if N * swept <= MOST * sum(alone) and all(equal) else 1
 

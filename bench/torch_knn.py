@@ -1,4 +1,4 @@
-"""torch_knn - times weighted nearest neighbours in PyTorch, as MoCo's CIFAR-10 demo computes them: what probe knn is compared with
+"""torch_knn - times weighted nearest neighbours in PyTorch, as MoCo's CIFAR-10 demo computes them: probe knn's yardstick
 
     torch_knn.py TRAIN TEST DIM CLASSES
 

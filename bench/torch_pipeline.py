@@ -2,8 +2,8 @@
 
     torch_pipeline.py ARCH DATA [--batch N] [--queue K] [--workers 2] [--layout contiguous|channels_last] [--precision f32|bf16]
 
-A JSON line a step: images_s. Recipe moco-cifar at 32x32, network for small images. Pictures are decoded beforehand, as augment's cache
-holds them.
+A JSON line a step: images_s. Recipe moco-cifar at 32x32, network for small images. Pictures are decoded beforehand, as
+augment's cache holds them.
 """
 import argparse
 import json

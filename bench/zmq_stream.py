@@ -1,4 +1,5 @@
-"""zmq_stream - one large record a request over a unix socket through pyzmq, without copies of its own: what the stream is compared with
+"""zmq_stream - one large record a request over a unix socket through pyzmq, without copies of its own: what the stream is
+compared with
 
     zmq_stream.py BYTES        a JSON line every half second: gb_s
 """

@@ -1,7 +1,7 @@
-"""sprat.py - a stage of sprat in Python: what wire.5 asks of one. Needs pyzmq, msgpack, numpy. docs/python.md and examples/ show how.
+"""sprat.py - a stage of sprat in Python: what wire.5 asks of one. Needs pyzmq, msgpack, numpy. How: docs/python.md, examples/.
 
-An exception ends the line with one sentence at every stage; so does Fault(code, sentence). What a stage that serves prints goes to
-standard error: its standard output carries the ticket.
+An exception ends the line with one sentence at every stage; so does Fault(code, sentence). What a stage that serves prints goes
+to standard error: its standard output carries the ticket.
 """
 import fcntl
 import json
@@ -47,7 +47,8 @@ class Record:
         kinds = {n: next((k for k, d in DTYPES.items() if d == a.dtype), None) for n, a in self.tensors.items()}
         for n in (n for n in kinds if not kinds[n]):
             raise Fault(1, f"'{n}' is {self[n].dtype}, but tensors are u8, i32, i64 or f32: try .astype(numpy.float32)")
-        header = {"kind": self.kind, "scalars": self.scalars, "tensors": [[n, kinds[n], list(a.shape)] for n, a in self.tensors.items()],
+        header = {"kind": self.kind, "scalars": self.scalars,
+                  "tensors": [[n, kinds[n], list(a.shape)] for n, a in self.tensors.items()],
                   "offers": [[n, o[0], list(o[1:])] for n, o in self.offers.items()], "names": self.names}
         return [msgpack.packb({key: v for key, v in header.items() if v})] + [a.tobytes() for a in self.tensors.values()]
 
@@ -57,20 +58,25 @@ class Record:
             h = msgpack.unpackb(frames[0])
             for n, d in ((n, d) for n, d, _ in h.get("tensors", ()) if d not in DTYPES):
                 raise Fault(1, f"'{n}' came as '{d}', but tensors are u8, i32, i64 or f32")
-            tensors = {n: numpy.frombuffer(f, DTYPES[d]).reshape(s) for (n, d, s), f in zip(h.get("tensors", ()), frames[1:], strict=True)}
-            return cls(h["kind"], h.get("scalars", ()), tensors, {n: (d, *s) for n, d, s in h.get("offers", ())}, h.get("names", ()))
+            tensors = {n: numpy.frombuffer(f, DTYPES[d]).reshape(s)
+                       for (n, d, s), f in zip(h.get("tensors", ()), frames[1:], strict=True)}
+            return cls(h["kind"], h.get("scalars", ()), tensors, {n: (d, *s) for n, d, s in h.get("offers", ())},
+                       h.get("names", ()))
         except (ValueError, KeyError, TypeError, AttributeError, msgpack.UnpackException) as e:
             raise Fault(1, f"refused a message that breaks wire.5: {type(e).__name__} {e}") from e
 
 
 class Link:
-    """A socket and its monitor; of a client also the server's name, whether it has sent its schema, and how many wants are open there."""
+    """A socket and its monitor; of a client also the server's name, whether it has sent its schema, and how many wants are open
+    there."""
 
     def __init__(self, kind, patience, stage, endpoint, options=()):
-        self.socket, self.stage, self.endpoint, self.ready, self.open = zmq.Context.instance().socket(kind), stage, endpoint, False, 0
+        self.socket, self.stage, self.endpoint = zmq.Context.instance().socket(kind), stage, endpoint
+        self.ready, self.open = False, 0
         ms = int(1000 * min(max(patience, 5), 60))    # a lost host is only noticed by its silence
         beat = ((zmq.HEARTBEAT_IVL, min(ms // 4, 5000)), (zmq.HEARTBEAT_TIMEOUT, ms), (zmq.HEARTBEAT_TTL, ms))
-        for option, value in ((zmq.RECONNECT_IVL, 10**9), (zmq.IPV6, "[" in endpoint), *beat * endpoint.startswith("tcp:"), *options):
+        for option, value in ((zmq.RECONNECT_IVL, 10**9), (zmq.IPV6, "[" in endpoint), *beat * endpoint.startswith("tcp:"),
+                              *options):
             self.socket.set(option, value)
         self.monitor = self.socket.get_monitor_socket(ENDS | zmq.EVENT_ACCEPTED)
         try:
@@ -88,13 +94,16 @@ class Link:
 
 
 class Stage:
-    """facts: of a loss, or of the stage in front; bind: "tcp://HOST:PORT" in place of a unix socket; insecure: no encryption there."""
+    """facts: of a loss, or of the stage in front; bind: "tcp://HOST:PORT" in place of a unix socket; insecure: no encryption
+    there."""
 
     def __init__(self, name, serves=False, facts=(), patience=60, bind="", insecure=False):
         self.name, self.serves, self.patience, self.bind, self.insecure = name, serves, patience, bind, insecure
-        self.facts, self.stop, self.signalled, self.since = {f"fact.{n}": v for n, v in dict(facts).items()}, {}, False, time.time()
+        self.facts = {f"fact.{n}": v for n, v in dict(facts).items()}
+        self.stop, self.signalled, self.since = {}, False, time.time()
         self.servers, self.wants, self.schema, self.stdin, self.asks, self.ended = [], [], None, None, False, False
-        self.router, self.clients, self.lines, self.requests, self.folder, self.reader, self.served = None, {}, set(), [], "", True, False
+        self.router, self.clients, self.lines, self.requests = None, {}, set(), []
+        self.folder, self.reader, self.served = "", True, False
         self.command, self.stdout = shlex.join([name, *sys.argv[1:]]).encode()[:1023].decode(errors="ignore"), os.dup(1)
         os.dup2(2 if serves else 1, 1)
         for n in (signal.SIGINT, signal.SIGTERM):
@@ -169,28 +178,33 @@ class Stage:
             if words[0] != "sprat1" or len(words) < 3 or not all(w.startswith("curve=") and len(w) == 46 for w in words[3:]):
                 raise Fault(2, f"'{line[:80]}' is no ticket for this stage: pipe one such as 'augment DATA |' in front")
             keys = ("".join(words[3:])[6:].encode(), *zmq.curve_keypair()) if words[3:] else ()
-            link = Link(zmq.DEALER, self.patience, *words[1:3], zip((zmq.CURVE_SERVERKEY, zmq.CURVE_PUBLICKEY, zmq.CURVE_SECRETKEY), keys))
-            link.send(Record("open", {"version": 1, "role": self.name, "command": self.command, **({} if self.serves else self.facts)}))
+            link = Link(zmq.DEALER, self.patience, *words[1:3],
+                        zip((zmq.CURVE_SERVERKEY, zmq.CURVE_PUBLICKEY, zmq.CURVE_SECRETKEY), keys))
+            facts = {} if self.serves else self.facts
+            link.send(Record("open", {"version": 1, "role": self.name, "command": self.command, **facts}))
             self.servers.append(link)
 
     def trained(self):
         return bool(self.schema and self.schema.scalars.get("trained"))
 
     def ask_servers(self):
-        """Wants that no living server has go to one with room: two each, one to a trained one. Where none is left the line ends."""
+        """Wants that no living server has go to one with room: two each, one to a trained one. Where none is left the line
+        ends."""
         for want in (w for w in self.wants if not w.answer and (not w.link or w.link.socket.closed)):
-            want.link = min((s for s in self.servers if s.ready and s.open < 2 - self.trained()), key=lambda s: s.open, default=None)
+            want.link = min((s for s in self.servers if s.ready and s.open < 2 - self.trained()), key=lambda s: s.open,
+                            default=None)
             if want.link:
                 want.link.open += 1
                 want.link.send(want)
         if not self.asks or self.ended or any(s.ready for s in self.servers) or self.stdin is not None and not self.servers:
             self.since = time.time()
         elif time.time() - self.since > self.patience or self.stdin is None and all(s.socket.closed for s in self.servers):
-            s, unseen = self.servers[-1] if self.servers else None, "nobody answers at '{}' as the '{}' stage's ticket says: does it still " \
-                "run, is that its address from this host, the key whole?"
-            raise Fault(3, "no ticket came on stdin: no stage is in front, as in 'augment DATA | ...', or it ended before it served" if not s else
+            s = self.servers[-1] if self.servers else None
+            raise Fault(3, "no ticket came on stdin: no stage is in front, as in 'augment DATA | ...', or it ended before it "
+                        "served" if not s else
                         f"the '{s.stage}' stage vanished without a word: run the same line again to resume" if self.schema else
-                        unseen.format(s.endpoint, s.stage), said=self.signalled)
+                        f"nobody answers at '{s.endpoint}' as the '{s.stage}' stage's ticket says: does it still run, is that "
+                        "its address from this host, the key whole?", said=self.signalled)
         if self.signalled and not self.trained() and not self.clients:
             raise Fault(128 + self.stop["stop"], "interrupted")
 
@@ -201,7 +215,8 @@ class Stage:
             if facts[0] != facts[1]:
                 raise Fault(2, f"refused the '{link.stage}' stage at '{link.endpoint}': its facts differ from the first one's")
             link.ready, self.schema = True, self.schema or r
-        elif r.kind == "batch" and want and all(r.scalars.get(n) == v for n, v in want.scalars.items()) and {*r.tensors} == {*want.names}:
+        elif (r.kind == "batch" and want and {*r.tensors} == {*want.names} and
+              all(r.scalars.get(n) == v for n, v in want.scalars.items())):
             want.answer, link.open = r, link.open - 1
         elif r.kind in ("end", "close", "fault"):
             link.ready, self.ended = False, self.ended or r.kind == "end"
@@ -238,8 +253,8 @@ class Stage:
             yield self.take(ahead.pop(0))
 
     def train(self, names, step, state=dict, restore=None):
-        """A loss. step(batch) gives ({name: gradient}, {"loss": number, ...}). restore() gets what state() gave at the last save, {name:
-        array}. Prints a line of JSON a step."""
+        """A loss. step(batch) gives ({name: gradient}, {"loss": number, ...}). restore() gets what state() gave at the last
+        save, {name: array}. Prints a line of JSON a step."""
         schema = self.connect()
         if not self.trained():
             raise Fault(2, "the stage in front is not trained: a loss stands behind 'encode -o DIR'")
@@ -249,7 +264,8 @@ class Stage:
         while batch := self.take(self.want(s, names)):
             gradients, scalars = step(batch)
             scalars = {n: float(v) for n, v in scalars.items()}
-            tensors = {**{f"d:{n}": d for n, d in gradients.items()}, **{f"loss.{n}": a for n, a in (state() if batch["save"] else {}).items()}}
+            tensors = {**{f"d:{n}": d for n, d in gradients.items()},
+                       **{f"loss.{n}": a for n, a in (state() if batch["save"] else {}).items()}}
             grad = Record("grad", {"step": s, "incarnation": schema["incarnation"], **scalars, **self.stop}, tensors)
             for link in (x for x in self.servers if x.ready):
                 link.send(grad)
@@ -259,15 +275,17 @@ class Stage:
     # --- for stages that serve ---
 
     def serve(self, make, offers, needs=None):
-        """make(batch) gives {name: array} for batch.names, of the rows batch.rows of step batch["step"]. needs: names of the stage in front
-        that it reads, batch["view0"]; then all names that are not in offers pass through. Without needs this stage is the front itself."""
+        """make(batch) gives {name: array} for batch.names, of the rows batch.rows of step batch["step"]. needs: names of the
+        stage in front that it reads, batch["view0"]; then all names that are not in offers pass through. Without needs this
+        stage is the front itself."""
         front = Record("schema") if needs is None else self.connect()
         if self.trained():
             raise Fault(2, f"the '{front['stage']}' stage in front is being trained: only a loss can stand behind it")
         lineage = (front["lineage"].tobytes() if "lineage" in front.tensors else b"") + self.command.encode() + b"\n"
         scalars = {**{n: v for n, v in front.scalars.items() if n[:5] in ("fact.", "made.")}, **self.facts, "version": 1,
                    "stage": self.name, "trained": False, "incarnation": time.time_ns()}
-        self.down = Record("schema", scalars, {**front.tensors, "lineage": numpy.frombuffer(lineage, "u1")}, {**front.offers, **offers})
+        self.down = Record("schema", scalars, {**front.tensors, "lineage": numpy.frombuffer(lineage, "u1")},
+                           {**front.offers, **offers})
         self.offers, self.needs = offers, needs
         self.listen()
         began = full = time.time()
@@ -275,17 +293,19 @@ class Stage:
             self.attend()
             full = time.time() if self.lines else full
             if self.clients and time.time() - full > 1:
-                raise Fault(3, f"the '{next(iter(self.clients.values()))}' stage vanished without a word: run the same line again to resume")
+                raise Fault(3, f"the '{next(iter(self.clients.values()))}' stage vanished without a word: "
+                            "run the same line again to resume")
             if not self.served and (not self.reader or time.time() - began > self.patience):
                 raise Fault(3, "no stage connected in time: give the ticket to one, or a longer patience", said=not self.reader)
             while self.requests:
                 self.answer(make, *self.requests.pop(0))
 
     def answer(self, make, who, want, asked):
-        batch, size, own = self.take(asked) if asked else Record("batch", want.scalars), self.down["fact.batch"], {*want.names} & {*self.offers}
+        batch = self.take(asked) if asked else Record("batch", want.scalars)
+        own, size, part, parts = {*want.names} & {*self.offers}, self.down["fact.batch"], want["part"], want["parts"]
         if not batch:
             raise Fault(3, "the stage in front ended before it was asked for everything")
-        batch.names, batch.rows = sorted(own), range(want["part"] * size // want["parts"], (want["part"] + 1) * size // want["parts"])
+        batch.names, batch.rows = sorted(own), range(part * size // parts, (part + 1) * size // parts)
         batch.scalars.setdefault("epoch", want["step"] // self.down.scalars.get("fact.steps_per_epoch", 1))
         made = {**batch.tensors, **(make(batch) if own else {})}
         if who in self.clients:
@@ -299,7 +319,8 @@ class Stage:
             self.clients[who], self.served = r.scalars.get("role", "next"), True
             self.router.send(self.down, who)
         elif r.kind == "want" and not (all(type(n) is int for n in place) and 0 <= step < steps and 0 <= part < parts <= size):
-            self.refuse(who, Fault(1, f"the '{role}' stage asked for part {part} of {parts} of step {step} from 0, of {steps} steps of {size} rows"))
+            self.refuse(who, Fault(1, f"the '{role}' stage asked for part {part} of {parts} of step {step} from 0, "
+                                   f"of {steps} steps of {size} rows"))
         elif r.kind == "want" and who in self.clients and not unknown:
             names = {n for n in r.names if n not in self.offers}
             names |= {*self.needs} if self.needs and len(names) < len(r.names) else set()
@@ -308,9 +329,11 @@ class Stage:
         elif r.kind == "close":
             self.clients.pop(who, None)
         elif r.kind == "fault":
-            self.part(who, Fault(r.scalars.get("code"), f"the '{role}' stage failed: {r.scalars.get('sentence')}", r.scalars.get("said")))
+            self.part(who, Fault(r.scalars.get("code"), f"the '{role}' stage failed: {r.scalars.get('sentence')}",
+                                 r.scalars.get("said")))
         elif who in self.clients or r.kind in ("open", "want"):
-            self.refuse(who, Fault(2, f"unable to give '{unknown[0]}'" if unknown else f"the '{role}' stage sent '{r.kind}' out of turn"))
+            self.refuse(who, Fault(2, f"unable to give '{unknown[0]}'" if unknown
+                                   else f"the '{role}' stage sent '{r.kind}' out of turn"))
 
     def refuse(self, who, fault):
         self.router.send(Record("fault", {"code": fault.code, "sentence": str(fault), "said": True}), who)
@@ -323,16 +346,19 @@ class Stage:
         fault.said or print(f"{self.name}: {fault}", file=sys.stderr)
 
     def listen(self):
-        """At a unix socket in a folder of our own, by ssh at the address by which the session came, or where bind says; then the ticket."""
+        """At a unix socket in a folder of our own, by ssh at the address by which the session came, or where bind says; then
+        the ticket."""
         endpoint, ssh, keys = self.bind, os.environ.get("SSH_CONNECTION", "").split(), zmq.curve_keypair()
         if not endpoint and len(ssh) > 2:
             endpoint = f"tcp://[{ssh[2]}]:*" if ":" in ssh[2] else f"tcp://{ssh[2]}:*"
         elif not endpoint:
             self.folder = tempfile.mkdtemp(prefix="sprat-wire-", dir=os.environ.get("XDG_RUNTIME_DIR"))
-            fcntl.flock(os.open(self.folder, os.O_RDONLY), fcntl.LOCK_EX)     # as long as we live: those of killed servers are swept away
+            # as long as we live: those of killed servers are swept away
+            fcntl.flock(os.open(self.folder, os.O_RDONLY), fcntl.LOCK_EX)
             endpoint = f"ipc://{self.folder}/s"
         secure = endpoint.startswith("tcp:") and not self.insecure
-        self.router = Link(zmq.ROUTER, self.patience, "", endpoint, ((zmq.CURVE_SERVER, 1), (zmq.CURVE_SECRETKEY, keys[1])) if secure else ())
+        self.router = Link(zmq.ROUTER, self.patience, "", endpoint, ((zmq.CURVE_SERVER, 1), (zmq.CURVE_SECRETKEY, keys[1]))
+                           if secure else ())
         endpoint = self.router.socket.get_string(zmq.LAST_ENDPOINT)
         if endpoint.startswith(("tcp://0.0.0.0:", "tcp://[::]:")):
             raise Fault(2, "a ticket names one address: bind tcp://ADDRESS:PORT, ADDRESS as other hosts reach this one by it")

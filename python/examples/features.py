@@ -19,5 +19,6 @@ with Stage("features", serves=True) as stage:
     net, schema = make_net(*sys.argv[1:]), stage.connect()
     size, grad = schema["fact.size"], torch.set_grad_enabled(False)
     width = net(torch.zeros(1, 3, size, size)).shape[1]
-    stage.serve(lambda batch: {"feature0": net(normalised(batch["view0"], schema))}, {"feature0": ("f32", schema["fact.batch"], width)},
+    stage.serve(lambda batch: {"feature0": net(normalised(batch["view0"], schema))},
+                {"feature0": ("f32", schema["fact.batch"], width)},
                 needs=["view0"])

@@ -18,5 +18,6 @@ with Stage("loader") as stage:
         views = [torch.tensor(batch[f"view{i}"]).permute(0, 3, 1, 2) / 255 for i in range(facts["fact.views"])]
         count += len(batch["index"])    # here a step of yours
         if batch["step"] % facts["fact.steps_per_epoch"] == 0:
-            print(f"epoch {batch['epoch'] + 1}: {len(views)} views of {tuple(views[0].shape)}, mean {views[0].mean():.3f}", flush=True)
+            print(f"epoch {batch['epoch'] + 1}: {len(views)} views of {tuple(views[0].shape)}, mean {views[0].mean():.3f}",
+                  flush=True)
     print(f"{count} images in {time.time() - began:.1f} s")

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """teacher.py NAME [WEIGHTS] - a frozen teacher in PyTorch between augment and encode: its embeddings of both views as t0 and t1
 
-    augment D | python/examples/teacher.py resnet50 resnet50.pth | encode -a mobilenet_v3_small -o run | a_loss_that_asks_for_q0_and_t0
+    augment D | python/examples/teacher.py resnet50 resnet50.pth | encode -a mobilenet_v3_small -o run |
+    a_loss_that_asks_for_q0_and_t0
 
 The views pass through to encode, and t0 and t1 through encode to the loss.
 """
@@ -19,5 +20,6 @@ with Stage("teacher", serves=True) as stage:
     net, schema = make_net(*sys.argv[1:]), stage.connect()
     size, grad = schema["fact.size"], torch.set_grad_enabled(False)
     shape = ("f32", schema["fact.batch"], net(torch.zeros(1, 3, size, size)).shape[1])
-    stage.serve(lambda batch: {t: net(normalised(batch["view" + t[1:]], schema)) for t in batch.names}, {"t0": shape, "t1": shape},
+    stage.serve(lambda batch: {t: net(normalised(batch["view" + t[1:]], schema)) for t in batch.names},
+                {"t0": shape, "t1": shape},
                 needs=["view0", "view1"])

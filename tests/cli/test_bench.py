@@ -8,7 +8,8 @@ from lines import BIN, ROOT, check, done
 
 
 def lists(*options):
-    return subprocess.run([sys.executable, f"{ROOT}/bench/encode.py", "--theirs", "x", "--check", *options], capture_output=True, text=True,
+    return subprocess.run([sys.executable, f"{ROOT}/bench/encode.py", "--theirs", "x", "--check", *options], capture_output=True,
+                          text=True,
                           env=dict(os.environ, PATH=f"{BIN}:{os.environ['PATH']}"))
 
 
@@ -20,12 +21,15 @@ def check_lists():
     for text in ("resnet18", "resnet18  deit_tiny ", "resnet18,deit_tiny", " resnet18 , deit_tiny,"):
         r = lists("--archs", text)
         check(f"architectures '{text}' are read", r.returncode == 0, r.stderr)
-    for option, text, word in (("--archs", "resnet18 resnet81", "'resnet81'"), ("--archs", "  ", "resnet18, "), ("--sizes", "32", "32:256"), ("--sizes", " ", "32:256")):
+    for option, text, word in (("--archs", "resnet18 resnet81", "'resnet81'"), ("--archs", "  ", "resnet18, "),
+                               ("--sizes", "32", "32:256"), ("--sizes", " ", "32:256")):
         r = lists(option, text)
-        check(f"{option} '{text}' is refused in a sentence", r.returncode == 2 and word in r.stderr and r.stderr.count("\n") == 1, r.stderr)
+        check(f"{option} '{text}' is refused in a sentence", r.returncode == 2 and word in r.stderr
+              and r.stderr.count("\n") == 1, r.stderr)
     for only, word in (("  ", "chooses nothing"), ("loss, encod", "'encod'")):
         r = run(ONLY=only)
-        check(f"ONLY='{only}' is refused in a sentence", r.returncode == 2 and word in r.stderr and r.stderr.count("\n") == 1 and not r.stdout, r.stderr)
+        check(f"ONLY='{only}' is refused in a sentence", r.returncode == 2 and word in r.stderr and r.stderr.count("\n") == 1
+              and not r.stdout, r.stderr)
 
 
 if __name__ == "__main__":

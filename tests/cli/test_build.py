@@ -29,9 +29,11 @@ def main():
         for major in (2, 3):
             told, said, status = chosen(d, major, "DNNL_RUNTIME_OMP")
             check(f"oneDNN {major} is taken", told and said == [""] and status == 0, f"{told} {said}")
-        for name, major, threads in (("1", 1, "DNNL_RUNTIME_OMP"), ("4", 4, "DNNL_RUNTIME_OMP"), ("3 with other threads", 3, "DNNL_RUNTIME_TBB")):
+        for name, major, threads in (("1", 1, "DNNL_RUNTIME_OMP"), ("4", 4, "DNNL_RUNTIME_OMP"),
+                                     ("3 with other threads", 3, "DNNL_RUNTIME_TBB")):
             told, said, status = chosen(d, major, threads)
-            check(f"oneDNN {name} is left out, with one sentence", not told and len(said) == 1 and "oneDNN" in said[0] and status == 0, f"{told} {said}")
+            check(f"oneDNN {name} is left out, with one sentence", not told and len(said) == 1 and "oneDNN" in said[0]
+                  and status == 0, f"{told} {said}")
     done()
 
 

@@ -33,7 +33,8 @@ def pack(d, name, folder):
 
 
 def files_below(d, folder):
-    return "\0".join(os.path.relpath(os.path.join(a, f), d) for a, _, files in os.walk(f"{d}/{folder}") for f in sorted(files)).encode() + b"\0"
+    return "\0".join(os.path.relpath(os.path.join(a, f), d) for a, _, files in os.walk(f"{d}/{folder}")
+                     for f in sorted(files)).encode() + b"\0"
 
 
 def test_passed_over(d):
@@ -41,11 +42,13 @@ def test_passed_over(d):
     for name in ["a.heic", "b.HEIC", "c.HEIF", "d.gif", "e.mp4", "f.txt", "g.json", "Thumbs.db", "notes.md", "desktop.ini"]:
         write(f"{d}/phone/class0/{name}")
     pack(d, "phone.tar", "phone")
-    for what, words, stdin in (("a folder", ["phone"], None), ("a tar", ["phone.tar"], None), ("a list", ["-0"], files_below(d, "phone")),
+    for what, words, stdin in (("a folder", ["phone"], None), ("a tar", ["phone.tar"], None),
+                               ("a list", ["-0"], files_below(d, "phone")),
                                ("a tar on stdin", ["-"], lines.content(f"{d}/phone.tar"))):
         r = augment(d, "--describe", *words, stdin=stdin)
         text = said(r)
-        check(f"{what}: says once how many of which kind it passes over", r.returncode == 0 and text.startswith("# augment: passed over 3 HEIC, 1 GIF (") and
+        check(f"{what}: says once how many of which kind it passes over",
+              r.returncode == 0 and text.startswith("# augment: passed over 3 HEIC, 1 GIF (") and
               text.count("\n") == 1 and "1 video" in text and "mogrify" in text and "*.heic" in text, text)
         check(f"{what}: serves the pictures", r.stdout.startswith(b"images\t6\n") and b"bad\t0\n" in r.stdout, r.stdout.decode())
     images(f"{d}/clean", 6)
@@ -62,7 +65,8 @@ def test_classes_lost(d):
     for name in os.listdir(f"{d}/unpacked"):
         write(f"{d}/unpacked/{name.replace('.png', '.cls')}", b"1")
     r = augment(d, "--describe", "unpacked")
-    check("classes that are not read are told of", r.returncode == 0 and b"classes\t0\n" in r.stdout and "6 class file" in said(r) and "--labels" in said(r), said(r))
+    check("classes that are not read are told of", r.returncode == 0 and b"classes\t0\n" in r.stdout
+          and "6 class file" in said(r) and "--labels" in said(r), said(r))
     pack(d, "unpacked.tar", "unpacked")
     r = augment(d, "--describe", "unpacked.tar")
     check("the same in a tar has them", not said(r) and b"class\tunpacked\t6\t0\n" in r.stdout, f"{said(r)} {r.stdout}")
@@ -77,34 +81,40 @@ def test_jpeg_names(d):
 
 
 def test_nothing_else(d):
-    for what, names, word in (("a phone's photos", ["a.heic", "b.heic"], "2 HEIC (to be converted"), ("shards", ["a.tar", "b.tar"], "FOLDER/*.tar"),
+    for what, names, word in (("a phone's photos", ["a.heic", "b.heic"], "2 HEIC (to be converted"),
+                              ("shards", ["a.tar", "b.tar"], "FOLDER/*.tar"),
                               ("a download", ["photos.zip"], "to be unpacked"), ("nothing known", ["a.xyz"], "no pictures")):
         name = what.replace(" ", "-")
         for n in names:
             write(f"{d}/{name}/{n}")
         r = augment(d, "--describe", name)
-        check(f"a folder of {what} alone: one sentence", r.returncode == 1 and said(r).count("\n") == 1 and "no pictures" in said(r) and word in said(r), said(r))
+        check(f"a folder of {what} alone: one sentence", r.returncode == 1 and said(r).count("\n") == 1
+              and "no pictures" in said(r) and word in said(r), said(r))
 
 
 def test_true_kind(d):
     """A name says jpg, the bytes say something else."""
-    kinds = {"HEIC": HEIC, "GIF": b"GIF89a\1\0\1\0", "HTML page": b"<!DOCTYPE html><html>", "TIFF": b"II*\0\x08\0\0\0", "Git LFS": b"version https://git-lfs.github.com/spec/v1\n",
+    kinds = {"HEIC": HEIC, "GIF": b"GIF89a\1\0\1\0", "HTML page": b"<!DOCTYPE html><html>", "TIFF": b"II*\0\x08\0\0\0",
+             "Git LFS": b"version https://git-lfs.github.com/spec/v1\n",
              "zip": b"PK\3\4rest", "neither": b"something else", "empty": b""}
     images(f"{d}/named", 6)
     for kind, data in kinds.items():
         write(f"{d}/named/class0/{kind.replace(' ', '-')}.jpg", data)
     r = augment(d, "--describe", "named")
     for kind in kinds:
-        row = [line for line in r.stdout.decode().splitlines() if line.startswith(f"unreadable\tclass0/{kind.replace(' ', '-')}.jpg\t")]
+        row = [line for line in r.stdout.decode().splitlines()
+               if line.startswith(f"unreadable\tclass0/{kind.replace(' ', '-')}.jpg\t")]
         check(f"a bad file is named with its true kind: {kind}", len(row) == 1 and kind in row[0].split("\t")[2], row)
 
 
 def test_no_data_set(d):
-    for name, data, word in (("page.tar", b"<!DOCTYPE html>" * 90, "an HTML page, neither"), ("noise.tar", b"noise" * 300, "it is neither"), ("photos.zip", b"PK\3\4" * 99, "unpacked"),
+    for name, data, word in (("page.tar", b"<!DOCTYPE html>" * 90, "an HTML page, neither"),
+                             ("noise.tar", b"noise" * 300, "it is neither"), ("photos.zip", b"PK\3\4" * 99, "unpacked"),
                              ("one.gif", b"GIF89a" * 99, "1 GIF"), ("one.jpg", HEIC, "its folder")):
         write(f"{d}/single/{name}", data)
         r = augment(d, "--describe", f"single/{name}")
-        check(f"{name} in place of a data set: what it is", r.returncode == 1 and said(r).count("\n") == 1 and word in said(r), said(r))
+        check(f"{name} in place of a data set: what it is", r.returncode == 1 and said(r).count("\n") == 1 and word in said(r),
+              said(r))
 
 
 def test_cifar(d):
@@ -117,20 +127,24 @@ def test_cifar(d):
         write(f"{d}/hundred/cifar-100-python/{n}", PICKLE)
     pack(d, "cifar-10-python.tar", "root/cifar-10-batches-py")
     pack(d, "cifar-100-python.tar", "hundred/cifar-100-python")
-    for data in ("root", "root/cifar-10-batches-py", "root/cifar-10-batches-py/data_batch_1", "root/cifar-10-python.tar.gz", "cifar-10-python.tar", "hundred",
+    for data in ("root", "root/cifar-10-batches-py", "root/cifar-10-batches-py/data_batch_1", "root/cifar-10-python.tar.gz",
+                 "cifar-10-python.tar", "hundred",
                  "hundred/cifar-100-python", "hundred/cifar-100-python/train", "cifar-100-python.tar"):
         r = augment(d, "--describe", data)
-        check(f"{data}: take the binary version", r.returncode == 1 and said(r).count("\n") == 1 and "Python version of CIFAR" in said(r) and "-binary.tar.gz" in said(r), said(r))
+        check(f"{data}: take the binary version", r.returncode == 1 and said(r).count("\n") == 1
+              and "Python version of CIFAR" in said(r) and "-binary.tar.gz" in said(r), said(r))
     write(f"{d}/bin/cifar-10-batches-bin/data_batch_1.bin", bytes(3073))
     write(f"{d}/bin/cifar-10-binary.tar.gz", b"\x1f\x8b\x08")
     pack(d, "bin.tar", "bin/cifar-10-batches-bin")
     for data in ("bin.tar", "bin/cifar-10-binary.tar.gz", "bin"):
         r = augment(d, "--describe", data)
-        check(f"{data}: unpack it, name its folder", r.returncode == 1 and said(r).count("\n") == 1 and "unpack" in said(r) and "folder" in said(r), said(r))
+        check(f"{data}: unpack it, name its folder", r.returncode == 1 and said(r).count("\n") == 1 and "unpack" in said(r)
+              and "folder" in said(r), said(r))
 
 
 if __name__ == "__main__":
     with folder() as d:
-        for test in (test_passed_over, test_classes_lost, test_jpeg_names, test_nothing_else, test_true_kind, test_no_data_set, test_cifar):
+        for test in (test_passed_over, test_classes_lost, test_jpeg_names, test_nothing_else, test_true_kind, test_no_data_set,
+                     test_cifar):
             test(d)
     lines.done()

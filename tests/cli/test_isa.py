@@ -1,4 +1,5 @@
-"""SPRAT_ISA is one law for all four programs: a name of no level, or of one that this machine lacks, is refused when they start."""
+"""SPRAT_ISA is one law for all four programs: a name of no level, or of one that this machine lacks, is refused when they
+start."""
 import os
 import subprocess
 import sys
@@ -13,7 +14,8 @@ COMMANDS = {"augment": ["/nowhere"], "encode": ["--eval", "-w", "/nowhere"], "lo
 
 def said(tool, isa):
     """Status, and the lines on stderr; each command finds another fault when the level is right."""
-    r = subprocess.run([f"{BIN}/{tool}", *COMMANDS[tool]], env=environment(SPRAT_ISA=isa), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+    r = subprocess.run([f"{BIN}/{tool}", *COMMANDS[tool]], env=environment(SPRAT_ISA=isa), stdin=subprocess.DEVNULL,
+                       stdout=subprocess.DEVNULL,
                        stderr=subprocess.PIPE, text=True, timeout=20)
     return r.returncode, r.stderr.splitlines()
 
@@ -25,8 +27,8 @@ def refused(answer):
 def test_all(name, isa, *words):
     answers = {tool: said(tool, isa) for tool in COMMANDS}
     sentences = {line.split(": ", 1)[1] for _, found in answers.values() for line in found}
-    check(name, all(code == 2 and len(found) == 1 and found[0].startswith(f"{tool}: ") for tool, (code, found) in answers.items()) and
-          len(sentences) == 1 and all(word in sentences.copy().pop() for word in words), answers)
+    alone = all(code == 2 and len(found) == 1 and found[0].startswith(f"{tool}: ") for tool, (code, found) in answers.items())
+    check(name, alone and len(sentences) == 1 and all(word in sentences.copy().pop() for word in words), answers)
 
 
 def main():

@@ -8,20 +8,23 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 import lines
 from lines import Line, check, folder, images, safetensors
 
-AUGMENT = ["augment", "-q", "-j1", "--size", "32", "--recipe", "moco-cifar:bicubic=1", "--mean", "0.5,0.4,0.3", "--exif", "--batch", "16", "--epochs", "1"]
+AUGMENT = ["augment", "-q", "-j1", "--size", "32", "--recipe", "moco-cifar:bicubic=1", "--mean", "0.5,0.4,0.3", "--exif",
+           "--batch", "16", "--epochs", "1"]
 LOSS = ["loss", "-q", "-j1", "moco:k=64"]
 EXPLICIT = ["--size", "32", "--recipe", "eval:bicubic=1", "--mean", "0.5,0.4,0.3", "--std", "0.2023,0.1994,0.2010", "--exif"]
 
 
 def train(d, out, *words):
-    line = Line(AUGMENT + list(words) + ["data"], ["encode", "-q", "-j1", "-a", "mobilenet_v3_small", "--small", "--dim", "8", "-o", out], LOSS, cwd=d).wait(60)
+    line = Line(AUGMENT + list(words) + ["data"],
+                ["encode", "-q", "-j1", "-a", "mobilenet_v3_small", "--small", "--dim", "8", "-o", out], LOSS, cwd=d).wait(60)
     check(f"a run with {' '.join(words) or 'nothing'}", line.code == 0, line.stderr)
     return f"{d}/{out}/model.safetensors"
 
 
 def evaluate(cwd, model, data, *words, task="knn:k=5"):
     """(probe's row or None, stderr, status): -q only where notes are not wanted."""
-    line = Line(["augment", "-j1", "--eval", "--batch", "16", *words, data], ["encode", "-q", "-j1", "--eval", "-w", model], ["probe", "-q", "-j1", task], cwd=cwd).wait(30)
+    line = Line(["augment", "-j1", "--eval", "--batch", "16", *words, data], ["encode", "-q", "-j1", "--eval", "-w", model],
+                ["probe", "-q", "-j1", task], cwd=cwd).wait(30)
     rows = lines.json_lines(line.stdout)
     return (rows[0] if rows else None), line.stderr, line.code
 
@@ -37,37 +40,44 @@ def test_same(d, model, spec):
         files.append(f"{other}/f{len(files)}.safetensors")
     a, b = (safetensors(f)[0] for f in files)
     differ = [k for k in a if k not in b or a[k].tobytes() != b[k].tobytes()]
-    check(f"--like after {' '.join(spec[:1])}: features, splits and labels of the line by hand", not differ and set(a) == set(b), differ)
+    check(f"--like after {' '.join(spec[:1])}: features, splits and labels of the line by hand", not differ and set(a) == set(b),
+          differ)
 
 
 def test_data(d, model):
     shutil.copytree(f"{d}/data", f"{d}/grown")
     shutil.copy(f"{d}/grown/class0/0000.png", f"{d}/grown/class0/more.png")
     row, said, code = evaluate(d, model, "grown", "--like", model)
-    check("other data: the hold-out is not taken, and that is said", row is None and "other data" in said and "--holdout" in said and code == 2, f"{code} {said}")
+    check("other data: the hold-out is not taken, and that is said", row is None and "other data" in said and "--holdout" in said
+          and code == 2, f"{code} {said}")
     row, said, code = evaluate(d, model, "grown", "--like", model, "--holdout", "9")
     check("other data: a hold-out given", code == 0 and row["test"] == 9, f"{row} {said}")
     row, said, code = evaluate(d, model, "data", "--like", model, "--holdout", "5")
     check("what is given wins", code == 0 and row["test"] == 5, f"{row} {said}")
     row, said, code = evaluate(d, model, "data", "--like", model, "--size", "40")
-    check("a size that is given wins, and encode names the mismatch", code == 2 and "--size 32" in said and "--mean" not in said, said)
+    check("a size that is given wins, and encode names the mismatch", code == 2 and "--size 32" in said and "--mean" not in said,
+          said)
 
 
 def test_lost(d, model):
     os.rename(f"{d}/held.txt", f"{d}/kept.txt")
     row, said, code = evaluate(d, model, "data", "--like", model)
-    check("the list is gone: one sentence names it", row is None and code == 1 and said.count("\n") == 1 and "held.txt" in said and "give --holdout" in said, said)
+    check("the list is gone: one sentence names it", row is None and code == 1 and said.count("\n") == 1 and "held.txt" in said
+          and "give --holdout" in said, said)
     with open(f"{d}/held.txt", "w") as f:
         f.write("class0/0000.png\n")
     row, said, code = evaluate(d, model, "data", "--like", model)
-    check("the list has changed: one sentence names it", row is None and code == 1 and said.count("\n") == 1 and "held.txt" in said and "give --holdout" in said, said)
+    check("the list has changed: one sentence names it", row is None and code == 1 and said.count("\n") == 1
+          and "held.txt" in said and "give --holdout" in said, said)
     os.rename(f"{d}/kept.txt", f"{d}/held.txt")
 
 
 def test_mismatch(d, model):
     row, said, code = evaluate(d, model, "data")
-    wanted = ["--size 32", "--mean 0.5,0.4,0.3", "--std 0.2023,0.1994,0.201", "--exif", f"--holdout {os.path.realpath(d)}/held.txt", f"--like {model}"]
-    check("a mismatch names all options in one sentence", code == 2 and said.count("\n") == 1 and all(w in said for w in wanted), said)
+    wanted = ["--size 32", "--mean 0.5,0.4,0.3", "--std 0.2023,0.1994,0.201", "--exif",
+              f"--holdout {os.path.realpath(d)}/held.txt", f"--like {model}"]
+    check("a mismatch names all options in one sentence", code == 2 and said.count("\n") == 1 and all(w in said for w in wanted),
+          said)
     row, said, code = evaluate(d, f"{d}/file/checkpoint.safetensors", "data")
     check("a checkpoint tells the same", code == 2 and said.count("\n") == 1 and all(w in said for w in wanted[:-1]), said)
     wanted = [w.split() for w in wanted[:5]]
@@ -80,9 +90,11 @@ def test_wrong(d, model):
     header = json.dumps({"w": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}).encode()
     with open(blank, "wb") as f:
         f.write(len(header).to_bytes(8, "little") + header + bytes(4))
-    for name, like, status, word in (("no file", "nowhere", 1, "No such file"), ("a folder", "file", 1, "model.safetensors"), ("no model", "held.txt", 1, "held.txt"), ("a model that says nothing", blank, 2, "--size")):
+    for name, like, status, word in (("no file", "nowhere", 1, "No such file"), ("a folder", "file", 1, "model.safetensors"),
+                                     ("no model", "held.txt", 1, "held.txt"), ("a model that says nothing", blank, 2, "--size")):
         row, said, code = evaluate(d, model, "data", "--like", like)
-        check(f"--like {name}: one sentence", row is None and code == status and said.startswith("augment: ") and said.count("\n") == 1 and word in said, f"{code} {said}")
+        check(f"--like {name}: one sentence", row is None and code == status and said.startswith("augment: ")
+              and said.count("\n") == 1 and word in said, f"{code} {said}")
 
 
 if __name__ == "__main__":

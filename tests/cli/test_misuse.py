@@ -32,7 +32,8 @@ def spoken(name, line, row, *parts, who=None, code=None):
     speaker, status = documented(row)
     speaker, status = who or speaker, code if code is not None else int(status)
     said = line.words
-    check(name, len(said) == 1 and said[0].startswith(f"{speaker}: ") and line.code == status and all(p in said[0] for p in parts) and
+    check(name, len(said) == 1 and said[0].startswith(f"{speaker}: ") and line.code == status
+          and all(p in said[0] for p in parts) and
           not said[0].endswith("."), f"status {line.code} {line.codes}, said {line.stderr!r}; documented: {speaker} {status}")
 
 
@@ -51,7 +52,8 @@ def test_data():
         os.makedirs(f"{d}/words/a")
         with open(f"{d}/words/a/x.txt", "w") as f:
             f.write("no image")
-        for name, data, row, parts in (("a wrong folder", "nowhere", "no such file", ["nowhere"]), ("an empty folder", "empty", "no such file", ["empty"]),
+        for name, data, row, parts in (("a wrong folder", "nowhere", "no such file", ["nowhere"]),
+                                       ("an empty folder", "empty", "no such file", ["empty"]),
                                        ("a folder without images", "words", "no such file", ["words"]),
                                        ("a file that is no data set", "words/a/x.txt", "no such file", ["x.txt"]),
                                        ("fewer images than a batch", "few", "fewer images", ["5", "8"])):
@@ -70,7 +72,8 @@ def test_words():
         augment = AUGMENT + ["data"]
         swap = lambda command, old, new: [new if w == old else w for w in command]
         cases = [
-            ("an unknown architecture", augment, swap(ENCODE, "mobilenet_v3_small", "mobilenet_v9"), LOSS, "encode", ["mobilenet_v9", "mobilenet_v3_small"]),
+            ("an unknown architecture", augment, swap(ENCODE, "mobilenet_v3_small", "mobilenet_v9"), LOSS, "encode",
+             ["mobilenet_v9", "mobilenet_v3_small"]),
             ("an unknown recipe", swap(augment, "moco-cifar", "moko"), ENCODE, LOSS, "augment", ["moko", "moco-cifar"]),
             ("an unknown loss", augment, ENCODE, ["loss", "mico"], "loss", ["mico", "moco"]),
             ("an unknown key", augment, ENCODE, ["loss", "moco:x=1"], "loss", ["x"]),
@@ -89,7 +92,8 @@ def test_words():
         for name, *commands, who, parts in cases:
             spoken(name, Line(*commands, cwd=d).wait(20), "unknown architecture", *parts, who=who)
             nothing_begun(name, d)
-        spoken("a queue that is no multiple of the batch", Line(augment, ENCODE, ["loss", "moco:k=60"], cwd=d).wait(20), "queue no multiple", "60")
+        spoken("a queue that is no multiple of the batch", Line(augment, ENCODE, ["loss", "moco:k=60"], cwd=d).wait(20),
+               "queue no multiple", "60")
         spoken("an unknown probe", Line(EVAL + ["data"], ENCODE[:-2] + ["--eval"], ["probe", "knm"], cwd=d).wait(20),
                "unknown architecture", "knm", "knn", who="probe")
         missing = Line(EVAL + ["data"], ["encode", "-q", "--eval", "-w", "no.safetensors"], ["probe", "knn"], cwd=d).wait(20)
@@ -102,12 +106,14 @@ def test_alone():
     with folder() as d:
         for command in (ENCODE, LOSS, ["probe", "-q", "knn"]):
             line = Line(command, cwd=d).wait(20)
-            check(f"{command[0]} with no stage in front", line.code == 3 and len(line.words) == 1 and "no stage is in front" in line.words[0], f"{line.codes} {line.stderr}")
+            check(f"{command[0]} with no stage in front", line.code == 3 and len(line.words) == 1
+                  and "no stage is in front" in line.words[0], f"{line.codes} {line.stderr}")
         images(f"{d}/data", 24)
         kept = [w for w in ENCODE if w != "-q"]
         for words, told in ((kept, False), (kept[:-2], True)):
             line = Line(AUGMENT + ["-e1", "data"], words, LOSS, cwd=d).wait(40)
-            check(f"a run with{'out' if told else ''} -o: {'its loss is' if told else 'nothing is'} told of", line.code == 0 and ("nothing of this run is kept" in line.stderr) == told,
+            check(f"a run with{'out' if told else ''} -o: {'its loss is' if told else 'nothing is'} told of",
+                  line.code == 0 and ("nothing of this run is kept" in line.stderr) == told,
                   f"{line.codes} {line.stderr}")
 
 
@@ -168,7 +174,8 @@ def test_interrupt(b):
 
 
 def test_killed(b):
-    for i, (stage, row, code) in enumerate((("augment", "`augment` or `encode` killed", 3), ("encode", "`augment` or `encode` killed", 3),
+    for i, (stage, row, code) in enumerate((("augment", "`augment` or `encode` killed", 3),
+                                            ("encode", "`augment` or `encode` killed", 3),
                                             ("loss", "`loss` killed", 137))):
         b.forget()
         line = b.until_saved()
@@ -176,7 +183,8 @@ def test_killed(b):
         line.kill(i)
         line.wait(20)
         spoken(f"{stage} killed", line, row, "vanished", who=("encode", "loss", "encode")[i], code=code)
-        check(f"{stage} killed: the checkpoint stays", content(f"{b.d}/{CHECKPOINT}") == before or len(content(f"{b.d}/{CHECKPOINT}")) == len(before))
+        check(f"{stage} killed: the checkpoint stays", content(f"{b.d}/{CHECKPOINT}") == before
+              or len(content(f"{b.d}/{CHECKPOINT}")) == len(before))
         b.goes_on(f"{stage} killed")
 
 
@@ -185,7 +193,8 @@ def evaluation(d):
     sockets = f"{d}/sockets"
     subprocess.run(["rm", "-rf", sockets], check=True)
     os.mkdir(sockets)
-    line = Line(EVAL + ["many"], ["encode", "-q", "-j1", "-w", "whole/model.safetensors", "--eval"], ["probe", "-q", "metrics"], cwd=d,
+    line = Line(EVAL + ["many"], ["encode", "-q", "-j1", "-w", "whole/model.safetensors", "--eval"], ["probe", "-q", "metrics"],
+                cwd=d,
                 env=lines.environment(XDG_RUNTIME_DIR=sockets))
     until(lambda: len(glob.glob(f"{sockets}/*/s")) == 2 or line[-1].poll() is not None)
     line.kill(1, sig=signal.SIGSTOP)
@@ -222,7 +231,8 @@ def test_two_runs(b):
     spoken("a second run into the same folder", second, "another run holds", "run")
     check("it waits for about ten seconds first", 8 < took < 16, took)
     first.wait(60)
-    check("the first one goes on", first.codes == [0, 0, 0] and content(f"{b.d}/{CHECKPOINT}") == b.whole, f"{first.codes} {first.stderr}")
+    check("the first one goes on", first.codes == [0, 0, 0] and content(f"{b.d}/{CHECKPOINT}") == b.whole,
+          f"{first.codes} {first.stderr}")
     b.forget()
     first, second = b.until_saved(0), Line(*b.line, cwd=b.d)
     first.wait(60), second.wait(60)
@@ -235,7 +245,8 @@ def test_finished(b):
     b.goes_on("a first time")
     before = os.stat(f"{b.d}/{CHECKPOINT}").st_mtime_ns
     line = b.go()
-    check("a finished run is left alone", line.codes == [0, 0, 0] and not line.words and os.stat(f"{b.d}/{CHECKPOINT}").st_mtime_ns == before,
+    check("a finished run is left alone", line.codes == [0, 0, 0] and not line.words
+          and os.stat(f"{b.d}/{CHECKPOINT}").st_mtime_ns == before,
           f"{line.codes} {line.stderr}")
     spoken("another optimiser than the checkpoint's", b.go("--optim", "sgd:lr=0.5"), "other data", "optim")
     spoken("another kind of optimiser", b.go("--optim", "adamw"), "other data", "adamw")
@@ -248,20 +259,24 @@ def test_finished(b):
     line = Line(AUGMENT + ["--labels", "labels.tsv", "data"], ENCODE, LOSS, cwd=b.d).wait(20)
     spoken("other labels than the checkpoint's", line, "other data", "labels")
     line = Line(AUGMENT + ["data"], ENCODE, ["loss", "-q", "moco:k=128"], cwd=b.d).wait(20)
-    spoken("another loss than the checkpoint's", line, "other data", "loss", who=line.words[0].split(":")[0] if line.words else None)
+    spoken("another loss than the checkpoint's", line, "other data", "loss",
+           who=line.words[0].split(":")[0] if line.words else None)
     check("and the checkpoint is as it was", content(f"{b.d}/{CHECKPOINT}") == b.whole)
 
 
 def test_damaged(b):
-    for name, damage in (("cut short", lambda x: x[:len(x) // 2]), ("empty", lambda x: b""), ("noise", lambda x: bytes(range(256)) * 40)):
+    for name, damage in (("cut short", lambda x: x[:len(x) // 2]), ("empty", lambda x: b""),
+                         ("noise", lambda x: bytes(range(256)) * 40)):
         b.forget()
         os.mkdir(f"{b.d}/run")
         with open(f"{b.d}/{CHECKPOINT}", "wb") as f:
             f.write(damage(b.whole))
         line = b.go()
-        check(f"a checkpoint that is {name}", line.code == 1 and len(line.words) == 1 and "checkpoint" in line.words[0], f"{line.codes} {line.stderr}")
+        check(f"a checkpoint that is {name}", line.code == 1 and len(line.words) == 1 and "checkpoint" in line.words[0],
+              f"{line.codes} {line.stderr}")
     line = b.go("--fresh")
-    check("--fresh starts over", line.code == 0 and content(f"{b.d}/{CHECKPOINT}")[:8] == b.whole[:8], f"{line.codes} {line.stderr}")
+    check("--fresh starts over", line.code == 0 and content(f"{b.d}/{CHECKPOINT}")[:8] == b.whole[:8],
+          f"{line.codes} {line.stderr}")
 
 
 # --- disk and permission: need root ---
@@ -272,7 +287,8 @@ def test_full_disk(b):
         return skip("a full disk", "mounting a small file system needs root")
     os.makedirs(f"{b.d}/small", exist_ok=True)
     room = 4 * len(b.whole)  # two checkpoints, a third on its way, and a model
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={room}", "none", f"{b.d}/small"], stderr=subprocess.DEVNULL).returncode != 0:
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={room}", "none", f"{b.d}/small"],
+                      stderr=subprocess.DEVNULL).returncode != 0:
         return full_disk_by_limit(b)
     try:
         os.symlink("../data", f"{b.d}/small/data")
@@ -289,7 +305,8 @@ def test_full_disk(b):
         spoken("a full disk", line, "disk full", "space")
         safetensors(f"{b.d}/small/{CHECKPOINT}")
         check("a full disk: the checkpoint before is whole, nothing else is left",
-              sorted(f for f in os.listdir(f"{b.d}/small/run") if "lock" not in f and "previous" not in f) == ["checkpoint.safetensors", "model.safetensors"],
+              {f for f in os.listdir(f"{b.d}/small/run") if "lock" not in f and "previous" not in f} ==
+              {"checkpoint.safetensors", "model.safetensors"},
               os.listdir(f"{b.d}/small/run"))
         os.unlink(f"{b.d}/small/filler")
         b.goes_on("a full disk", cwd=f"{b.d}/small")
@@ -324,14 +341,16 @@ def test_permission(b):
     os.chmod(f"{b.d}/run", 0o777)
     line = Line(*(as_nobody(c) for c in b.line), cwd=b.d).wait(30)
     os.chmod(f"{b.d}/data", 0o755)
-    check("no permission to read", line.code == 1 and len(line.words) == 1 and line.words[0].startswith("augment: "), f"{line.codes} {line.stderr}")
+    check("no permission to read", line.code == 1 and len(line.words) == 1 and line.words[0].startswith("augment: "),
+          f"{line.codes} {line.stderr}")
 
 
 def test_loss_cannot_write(b):
     b.forget()
     with open("/dev/full", "w") as full:
         line = Line(*b.line, cwd=b.d, stdout=full).wait(30)
-    check("loss cannot write its lines", line.code == 1 and len(line.words) == 1 and line.words[0].startswith("loss: "), f"{line.codes} {line.stderr}")
+    check("loss cannot write its lines", line.code == 1 and len(line.words) == 1 and line.words[0].startswith("loss: "),
+          f"{line.codes} {line.stderr}")
 
 
 if __name__ == "__main__":
@@ -340,6 +359,7 @@ if __name__ == "__main__":
     test_alone()
     with folder() as d:
         b = Begun(d)
-        for test in (test_interrupt, test_killed, test_killed_evaluation, test_finished, test_damaged, test_full_disk, test_permission, test_loss_cannot_write, test_two_runs):
+        for test in (test_interrupt, test_killed, test_killed_evaluation, test_finished, test_damaged, test_full_disk,
+                     test_permission, test_loss_cannot_write, test_two_runs):
             test(b)
     lines.done()

@@ -53,8 +53,10 @@ def described(d, *words):
 def test_pack(d):
     r = augment(d, "--pack", "p-%03d.tar", "--short", "48", "--shard", "7", "--max-bad", "0.1", "data")
     shards = sorted(glob.glob(f"{d}/p-*.tar"))
-    check("a pack is written", r.returncode == 0 and not r.stdout and [os.path.basename(s) for s in shards] == [f"p-{i:03d}.tar" for i in range(5)], r.stderr)
-    check("it says what it left out and what it saved", "broken.jpg" in r.stderr and "31 images" in r.stderr and "%" in r.stderr, r.stderr)
+    check("a pack is written", r.returncode == 0 and not r.stdout
+          and [os.path.basename(s) for s in shards] == [f"p-{i:03d}.tar" for i in range(5)], r.stderr)
+    check("it says what it left out and what it saved", "broken.jpg" in r.stderr and "31 images" in r.stderr and "%" in r.stderr,
+          r.stderr)
     samples, wrong = group(shards), []
     names = sorted(os.path.relpath(f, f"{d}/data") for f in glob.glob(f"{d}/data/*/*/*") if "broken" not in f)
     keys = {os.path.splitext(n)[0].replace(".x", "_x"): n for n in names}
@@ -69,51 +71,66 @@ def test_pack(d):
             f = io.BytesIO()
             image.convert("RGB").resize(size, Image.BICUBIC).save(f, "JPEG", quality=90)
             before, extension = f.getvalue(), "jpg"
-        if set(parts) != {extension, "cls"} or parts[extension] != before or parts["cls"].decode() != str(["ant", "bee", "cow"].index(key.split("/")[1])):
+        label = str(["ant", "bee", "cow"].index(key.split("/")[1]))
+        if set(parts) != {extension, "cls"} or parts[extension] != before or parts["cls"].decode() != label:
             wrong.append(key)
-    check("small ones are kept, others are Pillow's resize(BICUBIC).save(quality=90) to the byte", not wrong and len(samples) == 31, wrong)
+    check("small ones are kept, others are Pillow's resize(BICUBIC).save(quality=90) to the byte",
+          not wrong and len(samples) == 31, wrong)
     a, b = described(d, "data")[0], described(d, *shards)[0]
-    check("classes, splits and labels are those of the data", a["class"][:2] == b["class"][:2] and a["test"] == b["test"] and b["images"] == [["31"]], f"{a} {b}")
+    check("classes, splits and labels are those of the data", a["class"][:2] == b["class"][:2] and a["test"] == b["test"]
+          and b["images"] == [["31"]], f"{a} {b}")
     digests = [hashlib.sha256(content(s)).hexdigest() for s in shards]
     again = augment(d, "--pack", "p-%03d.tar", "--short", "48", "--shard", "7", "--max-bad", "0.1", "data")
     check("the same line again writes nothing", again.returncode == 0 and again.stderr.count("there already") == 5 and
           digests == [hashlib.sha256(content(s)).hexdigest() for s in shards], again.stderr)
     other = augment(d, "--pack", "p-%03d.tar", "--short", "32", "--shard", "7", "data")
-    check("another pack is not written over", other.returncode == 1 and "remove it" in other.stderr and "broken" not in other.stderr, other.stderr)
+    check("another pack is not written over", other.returncode == 1 and "remove it" in other.stderr
+          and "broken" not in other.stderr, other.stderr)
     os.unlink(shards[2])
     with open(shards[2] + ".tmp", "wb") as f:
         f.write(b"half a shard")
     augment(d, "--pack", "p-%03d.tar", "--short", "48", "--shard", "7", "--max-bad", "0.1", "-j1", "data")
-    check("a missing shard comes back the same", digests == [hashlib.sha256(content(s)).hexdigest() for s in shards] and not os.path.exists(shards[2] + ".tmp"))
+    check("a missing shard comes back the same", digests == [hashlib.sha256(content(s)).hexdigest() for s in shards]
+          and not os.path.exists(shards[2] + ".tmp"))
     whole = [n for n in names if "broken" not in n]
     kept = augment(d, "--pack", "whole.%d.tar", "--max-bad", "1", "data")
     samples = group([f"{d}/whole.0.tar"])
-    check("without --short every file is kept", kept.returncode == 0 and {k: v[next(e for e in v if e != "cls")] for k, v in samples.items()} ==
+    check("without --short every file is kept",
+          kept.returncode == 0 and {k: v[next(e for e in v if e != "cls")] for k, v in samples.items()} ==
           {k: content(f"{d}/data/{n}") for k, n in keys.items()} and len(whole) == 31, kept.stderr)
 
 
 def test_split(d):
-    names = lambda *words: set(group([f"{d}/{words[1].replace('%d', '0')}"])) if augment(d, *words, "--max-bad", "1", "data").returncode == 0 else None
+    def names(*words):
+        done = augment(d, *words, "--max-bad", "1", "data").returncode == 0
+        return set(group([f"{d}/{words[1].replace('%d', '0')}"])) if done else None
+
     every = names("--pack", "every.%d.tar")
-    check("--split: a pack of it", names("--pack", "test.%d.tar", "--split", "test") == {n for n in every if n.startswith("val/")} and
+    check("--split: a pack of it",
+          names("--pack", "test.%d.tar", "--split", "test") == {n for n in every if n.startswith("val/")} and
           names("--pack", "train.%d.tar", "--split", "train") == {n for n in every if n.startswith("train/")})
     check("--split: labels are those of the whole", group([f"{d}/test.0.tar"])["val/cow/26"]["cls"] == b"2")
     other = augment(d, "--pack", "test.%d.tar", "--split", "train", "data")
     check("--split: a pack of another is not written over", other.returncode == 1 and "remove it" in other.stderr, other.stderr)
-    held, rest = names("--pack", "held.%d.tar", "--holdout", "9", "--split", "test"), names("--pack", "rest.%d.tar", "--holdout", "9", "--split", "train")
-    check("--split, --holdout: both halves make the whole", held and rest and held | rest == every and not held & rest, f"{held} {rest}")
+    held, rest = (names("--pack", f"{name}.%d.tar", "--holdout", "9", "--split", split)
+                  for name, split in (("held", "test"), ("rest", "train")))
+    check("--split, --holdout: both halves make the whole", held and rest and held | rest == every and not held & rest,
+          f"{held} {rest}")
     rows, r = described(d, "--split", "test", "data")
-    check("--split: --describe counts it alone", r.returncode == 0 and rows["images"] == rows["test"] == [["6"]] and rows["train"] == [["0"]], rows)
+    check("--split: --describe counts it alone", r.returncode == 0 and rows["images"] == rows["test"] == [["6"]]
+          and rows["train"] == [["0"]], rows)
     for split, word in (("tset", "train, test, all"), ("test", "--split all")):
         r = augment(d, "--pack", "none.%d.tar", "--split", split, "data" if split == "tset" else "data/train")
-        check(f"--split {split} where there is none: one sentence", r.returncode == 2 and word in r.stderr and len(r.stderr.splitlines()) == 1, r.stderr)
+        check(f"--split {split} where there is none: one sentence", r.returncode == 2 and word in r.stderr
+              and len(r.stderr.splitlines()) == 1, r.stderr)
 
 
 def test_shards(d):
     """More shards than the soft limit of open files."""
     few = lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (24, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
     augment(d, "--pack", "one-%d.tar", "--shard", "1", "--max-bad", "1", "data")
-    r = subprocess.run([f"{BIN}/augment", "-q", "--describe", *(os.path.basename(f) for f in glob.glob(f"{d}/one-*.tar"))], cwd=d, preexec_fn=few, capture_output=True, text=True)
+    r = subprocess.run([f"{BIN}/augment", "-q", "--describe", *(os.path.basename(f) for f in glob.glob(f"{d}/one-*.tar"))],
+                       cwd=d, preexec_fn=few, capture_output=True, text=True)
     check("32 shards, where 24 open files are usual", r.returncode == 0 and "images\t31\n" in r.stdout, r.stderr)
 
 
@@ -147,15 +164,21 @@ def test_errors(d):
     for e in ("jpg", "png"):
         save(d, f"twice/a/1.{e}", 20, 20, 1)
     open(f"{d}/nothing.tar", "w").close()
-    for name, words, code, part in (("a pattern without a number", ["--pack", "out.tar", "data"], 2, "%06d"), ("one with two", ["--pack", "%d%d.tar", "data"], 2, "%06d"),
-                                    ("one with words", ["--pack", "%s.tar", "data"], 2, "%06d"), ("two images of one key", ["--pack", "o%d.tar", "twice"], 1, "rename"),
-                                    ("too many unreadable", ["--pack", "b%d.tar", "--max-bad", "0", "data"], 1, "--max-bad"), ("a folder that is not there", ["--pack", "no/b%d.tar", "turned"], 1, "no/b0.tar"),
+    for name, words, code, part in (("a pattern without a number", ["--pack", "out.tar", "data"], 2, "%06d"),
+                                    ("one with two", ["--pack", "%d%d.tar", "data"], 2, "%06d"),
+                                    ("one with words", ["--pack", "%s.tar", "data"], 2, "%06d"),
+                                    ("two images of one key", ["--pack", "o%d.tar", "twice"], 1, "rename"),
+                                    ("too many unreadable", ["--pack", "b%d.tar", "--max-bad", "0", "data"], 1, "--max-bad"),
+                                    ("a folder that is not there", ["--pack", "no/b%d.tar", "turned"], 1, "no/b0.tar"),
                                     ("a list and a folder", ["--describe", "-0", "data"], 2, "stdin"),
-                                    ("two things at once", ["--describe", "--preview", "x.png", "data"], 2, "one at a time"), ("one picture", ["--describe", "turned/a/1.jpg"], 1, "its folder"),
-                                    ("an empty file", ["--describe", "nothing.tar"], 1, "empty"), ("a preview over a folder", ["--preview", "data", "--max-bad", "1", "data"], 1, "directory")):
+                                    ("two things at once", ["--describe", "--preview", "x.png", "data"], 2, "one at a time"),
+                                    ("one picture", ["--describe", "turned/a/1.jpg"], 1, "its folder"),
+                                    ("an empty file", ["--describe", "nothing.tar"], 1, "empty"),
+                                    ("a preview over a folder", ["--preview", "data", "--max-bad", "1", "data"], 1, "directory")):
         r = augment(d, *words)
         said = [line for line in r.stderr.splitlines() if not line.startswith("#")]
-        check(f"{name}: one sentence, status {code}", r.returncode == code and len(said) == 1 and part in said[0] and not r.stdout, f"{r.returncode} {r.stderr} {r.stdout}")
+        check(f"{name}: one sentence, status {code}", r.returncode == code and len(said) == 1 and part in said[0]
+              and not r.stdout, f"{r.returncode} {r.stderr} {r.stdout}")
     check("nothing half-written is left", not glob.glob(f"{d}/*.tmp"), glob.glob(f"{d}/*.tmp"))
 
 
@@ -165,17 +188,23 @@ def test_describe(d):
     shorts = [min(Image.open(f).size) for f in names if "broken" not in f]
     want = {f"{a}-{2 * a - 1}": sum(a <= s < 2 * a for s in shorts) for a in (16, 32, 64)}
     check("--describe ends well", r.returncode == 0 and not r.stderr, r.stderr)
-    check("--describe counts images, bytes, splits", [rows[k] for k in ("images", "bytes", "train", "test")] == [[[str(n)]] for n in (
-        len(names), sum(map(os.path.getsize, names)), sum("/train/" in n for n in names), sum("/val/" in n for n in names))], rows)
-    check("--describe counts classes", rows["class"] == [[c, str(sum(f"train/{c}/" in n for n in names)), str(sum(f"val/{c}/" in n for n in names))] for c in ("ant", "bee", "cow")],
+    check("--describe counts images, bytes, splits",
+          [rows[k] for k in ("images", "bytes", "train", "test")] == [[[str(n)]] for n in (
+        len(names), sum(map(os.path.getsize, names)), sum("/train/" in n for n in names), sum("/val/" in n for n in names))],
+          rows)
+    check("--describe counts classes",
+          rows["class"] == [[c, str(sum(f"train/{c}/" in n for n in names)), str(sum(f"val/{c}/" in n for n in names))]
+                            for c in ("ant", "bee", "cow")],
           rows["class"])
     check("--describe counts short sides", rows["side"] == [[k, str(v)] for k, v in want.items() if v], f"{rows['side']} {want}")
-    check("--describe names what is unreadable, and why", [u[0] for u in rows["unreadable"]] == ["train/cow/broken.jpg"] and "truncated" in rows["unreadable"][0][1], rows["unreadable"])
+    check("--describe names what is unreadable, and why", [u[0] for u in rows["unreadable"]] == ["train/cow/broken.jpg"]
+          and "truncated" in rows["unreadable"][0][1], rows["unreadable"])
     os.makedirs(f"{d}/odd/tab\tor\nline")
     with open(f"{d}/odd/tab\tor\nline/a\nb.jpg", "wb") as f:
         f.write(b"nothing")
     rows, r = described(d, "odd")
-    check("--describe keeps to one fact a line, whatever the names", rows["class"] == [["tab?or?line", "1", "0"]] and rows["unreadable"][0][0] == "tab?or?line/a?b.jpg" and len(rows) == 8, rows)
+    check("--describe keeps to one fact a line, whatever the names", rows["class"] == [["tab?or?line", "1", "0"]]
+          and rows["unreadable"][0][0] == "tab?or?line/a?b.jpg" and len(rows) == 8, rows)
     for label in (0, 7, 7, 1000):
         os.makedirs(f"{d}/gaps", exist_ok=True)
         n = len(os.listdir(f"{d}/gaps"))
@@ -184,7 +213,8 @@ def test_describe(d):
             f.write(f"{n}.png\t{label}\n")
     rows, r = described(d, "--labels", "gaps.tsv", "gaps")
     check("--describe of numbered classes prints those that occur", (rows["classes"], rows["class"], rows["absent"]) ==
-          ([["3"]], [["0", "1", "0"], ["7", "2", "0"], ["1000", "1", "0"]], [["1", "6", "6"], ["8", "999", "992"]]), r.stdout[:300])
+          ([["3"]], [["0", "1", "0"], ["7", "2", "0"], ["1000", "1", "0"]], [["1", "6", "6"], ["8", "999", "992"]]),
+          r.stdout[:300])
     with open("/dev/full", "w") as full:
         r = subprocess.run([f"{BIN}/augment", "--describe", "data"], cwd=d, stdout=full, stderr=subprocess.PIPE, text=True)
     check("--describe into a full disk fails", r.returncode == 1 and "stdout" in r.stderr, r.stderr)
@@ -193,8 +223,10 @@ def test_describe(d):
 def test_dry_run(d):
     r = augment(d, "--dry-run", "--profile", "--recipe", "moco-cifar", "-b", "4", "--max-bad", "0.5", "data")
     number = r.stdout.split(" ")[0]
-    check("--dry-run prints one line of images a second", r.returncode == 0 and r.stdout.count("\n") == 1 and float(number) > 1, f"{r.stdout} {r.stderr}")
-    check("--profile says where the time went", all(f"augment: {w} " in r.stderr for w in ("read", "decode", "resample", "colour", "blur", "send")), r.stderr)
+    check("--dry-run prints one line of images a second", r.returncode == 0 and r.stdout.count("\n") == 1 and float(number) > 1,
+          f"{r.stdout} {r.stderr}")
+    check("--profile says where the time went",
+          all(f"augment: {w} " in r.stderr for w in ("read", "decode", "resample", "colour", "blur", "send")), r.stderr)
 
 
 if __name__ == "__main__":

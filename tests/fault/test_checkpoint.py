@@ -1,7 +1,8 @@
-"""A run's checkpoint damaged, missing, full of nonsense, or given to another loss: it is named, the one before it taken, nothing lost.
+"""A run's checkpoint damaged, missing, full of nonsense, or given to another loss: it is named, the one before it taken,
+nothing lost.
 
-A run of 12 steps with a checkpoint every 4. Cases begin in a copy of the folder as it is after step 8, and those that go on must end in
-the bytes of the run that nobody disturbed. A loss that misbehaves is played by the peer (tests/pipe/peer.py).
+A run of 12 steps with a checkpoint every 4. Cases begin in a copy of the folder as it is after step 8, and those that go on
+must end in the bytes of the run that nobody disturbed. A loss that misbehaves is played by the peer (tests/pipe/peer.py).
 """
 import json
 import os
@@ -75,7 +76,8 @@ DAMAGE = {
     "a flipped byte of the data": lambda p: flip(p, -1),
     "half a file": lambda p: write(p, content(p)[:len(content(p)) // 2]),
     "an empty file": lambda p: write(p, b""),
-    "weights that are not finite": lambda p: rewrite(p, lambda n, a: a * np.float32("nan") if n == "key.conv1.weight" or "features.0.0.weight" in n else a),
+    "weights that are not finite": lambda p: rewrite(
+        p, lambda n, a: a * np.float32("nan") if n == "key.conv1.weight" or "features.0.0.weight" in n else a),
 }
 
 
@@ -89,7 +91,8 @@ class Cases:
         self.whole = files(f"{d}/whole")
         os.rename(f"{d}/whole/run", f"{d}/end")
         half = run(f"{d}/whole", "--until", "2")
-        check("the undisturbed run keeps its last two checkpoints", whole.codes == [0, 0, 0] and None not in self.whole and half.codes == [0, 0, 0] and
+        check("the undisturbed run keeps its last two checkpoints", whole.codes == [0, 0, 0] and None not in self.whole
+              and half.codes == [0, 0, 0] and
               steps(f"{d}/whole") == [8, 4], f"{whole.codes} {half.codes} {whole.stderr} {half.stderr}")
 
     def copy(self):
@@ -102,15 +105,18 @@ class Cases:
     def ends_alike(self, name, path, *parts, **more):
         line = run(path, **more)
         other = [f for f, a, b in zip(FILES, files(path), self.whole) if a != b and f != PREVIOUS]  # that one may know of --until
-        other += [] if steps(path) == [12, 8] and same_tensors(f"{path}/run/{PREVIOUS}", f"{self.d}/end/{PREVIOUS}") else [PREVIOUS]
-        check(f"{name}: the run goes on and ends in the same bytes", line.codes == [0, 0, 0] and not other, f"{other} {line.codes} {line.stderr}")
+        if steps(path) != [12, 8] or not same_tensors(f"{path}/run/{PREVIOUS}", f"{self.d}/end/{PREVIOUS}"):
+            other.append(PREVIOUS)
+        check(f"{name}: the run goes on and ends in the same bytes", line.codes == [0, 0, 0] and not other,
+              f"{other} {line.codes} {line.stderr}")
         check(f"{name}: it is said", all(p in line.stderr for p in parts), line.stderr)
         return line
 
     def refused(self, name, path, code, *parts, **more):
         before = files(path)
         line = run(path, **more)
-        check(f"{name}: refused in one sentence", line.codes[1] == code and len(line.words) == 1 and all(p in line.words[0] for p in parts),
+        check(f"{name}: refused in one sentence", line.codes[1] == code and len(line.words) == 1
+              and all(p in line.words[0] for p in parts),
               f"{line.codes} {line.stderr}")
         check(f"{name}: the files are as they were", files(path) == before)
 
@@ -147,12 +153,15 @@ def test_damage(c):
 def test_other_lines(c):
     path = c.copy()
     line = run(path, "--fresh", "--until", "1", augment=AUGMENT[:-3] + ["-s", "10", "data"])
-    check("a fresh run keeps no other run's checkpoint", line.codes == [0, 0, 0] and steps(path) == [4, None], f"{steps(path)} {line.stderr}")
+    check("a fresh run keeps no other run's checkpoint", line.codes == [0, 0, 0] and steps(path) == [4, None],
+          f"{steps(path)} {line.stderr}")
     longer = [x if x != "3" else "5" for x in AUGMENT]
-    c.refused("more epochs than the checkpoint's", c.copy(), 2, "3 epochs", "5", "-w run/model.safetensors", "another -o", augment=longer)
+    c.refused("more epochs than the checkpoint's", c.copy(), 2, "3 epochs", "5", "-w run/model.safetensors", "another -o",
+              augment=longer)
     path = c.copy()
     line = run(path, "-w", "run/model.safetensors", "-o", "longer", augment=longer)
-    check("the way it names works", line.codes == [0, 0, 0] and step_of(f"{path}/longer/{CURRENT}") == 20, f"{line.codes} {line.stderr}")
+    check("the way it names works", line.codes == [0, 0, 0] and step_of(f"{path}/longer/{CURRENT}") == 20,
+          f"{line.codes} {line.stderr}")
 
 
 def test_full_disk(c):
@@ -160,9 +169,11 @@ def test_full_disk(c):
     before = files(path)
     small = ["sh", "-c", 'trap "" XFSZ; ulimit -f 1000; exec "$@"', "sh", f"{BIN}/encode"] + ENCODE[1:]
     line = run(path, encode=small)
-    check("a full disk: one sentence, and what is saved", line.codes[1] == 1 and len(line.words) == 1 and "File too large" in line.stderr and
+    check("a full disk: one sentence, and what is saved", line.codes[1] == 1 and len(line.words) == 1
+          and "File too large" in line.stderr and
           "saved up to step 8" in line.stderr, f"{line.codes} {line.stderr}")
-    check("a full disk: the files are as they were", files(path) == before and not [f for f in os.listdir(f"{path}/run") if f.endswith(".tmp")],
+    check("a full disk: the files are as they were",
+          files(path) == before and not [f for f in os.listdir(f"{path}/run") if f.endswith(".tmp")],
           os.listdir(f"{path}/run"))
     c.ends_alike("a disk with room again", path)
 
@@ -220,21 +231,24 @@ def test_state(c):
     before = files(d)
     refused("a loss without a name", play(d, state=queue), d, before, 2, "queue:k=3", "--fresh")
     refused("another loss", play(d, state=queue, facts={"loss": "other"}), d, before, 2, "queue:k=3", "other")
-    refused("a loss that forgets its state", play(d, facts={"loss": "queue:k=3"}), d, before, 1, "'loss.", "step 12", "nothing is saved")
+    refused("a loss that forgets its state", play(d, facts={"loss": "queue:k=3"}), d, before, 1, "'loss.", "step 12",
+            "nothing is saved")
     half = lambda step: {"loss.queue": queue(step)["loss.queue"]}
     refused("a loss that forgets half of it", play(d, state=half, facts={"loss": "queue:k=3"}), d, before, 1, "'loss.count'")
     line, _ = play(d, state=queue, facts={"loss": "queue:k=3"})
     check("the same loss goes on", line.codes == [0, 0] and steps(d) == [12, 8], f"{line.codes} {line.stderr}")
     d = place(c, "mute")
     line, _ = play(d, "--until", "2", scalars=())
-    check("a loss that says no value is named once", line.codes == [0, 0] and line.stderr.count("no scalar 'loss'") == 1, line.stderr)
+    check("a loss that says no value is named once", line.codes == [0, 0] and line.stderr.count("no scalar 'loss'") == 1,
+          line.stderr)
     d = place(c, "own-fact")
     play(d, "--until", "1", facts={"loss": "mine", "temperature": 0.5})
     refused("a loss that no longer names a fact of its own", play(d, facts={"loss": "mine"}), d, files(d), 2, "temperature '0.5'")
     d = place(c, "stateless")
     line, _ = play(d, "--until", "1")
     again, _ = play(d)
-    check("a loss without name and state goes on", line.codes == again.codes == [0, 0] and steps(d) == [12, 8], f"{line.stderr} {again.stderr}")
+    check("a loss without name and state goes on", line.codes == again.codes == [0, 0] and steps(d) == [12, 8],
+          f"{line.stderr} {again.stderr}")
     check("a loss that says its value is not asked for it", "scalar 'loss'" not in line.stderr, line.stderr)
     refused("a loss that gets a name", play(d, facts={"loss": "named"}), d, files(d), 2, "loss ''")
 
@@ -252,9 +266,10 @@ def test_absurd(c):
         d = place(c, f"absurd{at}")
         line, fault = play(d, gradient=absurd(at, 1e30))
         kept = 8 if at == 8 else 4
-        check(f"gradients of 1e30 {name}: the loss is named", fault is not None and line.codes[1] == 1 and len(line.words) == 1 and
-              f"the loss sent gradients as large as 1.0e+30 in step {at + 1}" in line.stderr, f"{line.codes} {line.stderr}")
-        check(f"gradients of 1e30 {name}: not saved", steps(d)[0] == kept and all(np.isfinite(a).all() for a in safetensors(f"{d}/run/{CURRENT}")[0].values()),
+        check(f"gradients of 1e30 {name}: the loss is named", fault is not None and line.codes[1] == 1 and len(line.words) == 1
+              and f"the loss sent gradients as large as 1.0e+30 in step {at + 1}" in line.stderr, f"{line.codes} {line.stderr}")
+        check(f"gradients of 1e30 {name}: not saved",
+              steps(d)[0] == kept and all(np.isfinite(a).all() for a in safetensors(f"{d}/run/{CURRENT}")[0].values()),
               steps(d))
         line, _ = play(d)
         check(f"gradients of 1e30 {name}: the same line goes on from step {kept}", line.codes == [0, 0] and files(d) == whole and
@@ -264,7 +279,8 @@ def test_absurd(c):
     whole = files(d)
     d = place(c, "absurd-deep")
     line, _ = play(d, head="deep", gradient=absurd(7, 1e9))
-    check("a saved step of no use is found out in the next", line.codes[1] == 1 and len(line.words) == 1 and "step 9" in line.words[0] and
+    check("a saved step of no use is found out in the next", line.codes[1] == 1 and len(line.words) == 1
+          and "step 9" in line.words[0] and
           "the same line goes on from there" in line.words[0] and steps(d) == [4, None], f"{line.codes} {steps(d)} {line.stderr}")
     line, _ = play(d, head="deep")
     check("and the one before it is gone on from", line.codes == [0, 0] and files(d) == whole, f"{line.codes} {line.stderr}")

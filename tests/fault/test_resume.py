@@ -1,9 +1,10 @@
 """kill -9 anything at any moment, give the same line again until it ends well: the same bytes as without the kill.
 
 A run of 24 steps with a checkpoint every 5. Each stage is killed at 8 moments over the run, two stages at once, and encode at
-each named point of the save (programs of `make points`: SPRAT_STOP_AT, lib/base/base.h). Every case starts in a folder of its own and
-is compared with the run that nobody disturbed: both files, and the step lines of the loss. The run has the optimiser that keeps
-least; one that keeps most, and counts its steps, is killed once, and so are a network without batch norm and one in bf16.
+each named point of the save (programs of `make points`: SPRAT_STOP_AT, lib/base/base.h). Every case starts in a folder of its
+own and is compared with the run that nobody disturbed: both files, and the step lines of the loss. The run has the optimiser
+that keeps least; one that keeps most, and counts its steps, is killed once, and so are a network without batch norm and one in
+bf16.
 """
 import os
 import random
@@ -127,11 +128,14 @@ def point_case(d, whole, point, kind=""):
 
 
 def cases(whole):
-    """Eight moments a stage: two in the start-up, then after steps over the whole run, the last save among them; drawn but fixed waits."""
+    """Eight moments a stage: two in the start-up, then after steps over the whole run, the last save among them; drawn but
+    fixed waits."""
     draw = random.Random(1)
-    moments = [(None, 0.02), (None, 0.6 * whole.start)] + [(s, draw.uniform(0, whole.step)) for s in (1, EVERY, 11, 17, STEPS - 1)] + [(STEPS, 0)]
+    moments = [(None, 0.02), (None, 0.6 * whole.start)]
+    moments += [(s, draw.uniform(0, whole.step)) for s in (1, EVERY, 11, 17, STEPS - 1)] + [(STEPS, 0)]
     yield from ((kill_case, (i,), moment, wait) for i in range(3) for moment, wait in moments)
-    yield from ((kill_case, pair, moment, draw.uniform(0, whole.step)) for pair in ((0, 1), (1, 2), (0, 2)) for moment in (EVERY, 14))
+    yield from ((kill_case, pair, moment, draw.uniform(0, whole.step)) for pair in ((0, 1), (1, 2), (0, 2))
+                for moment in (EVERY, 14))
     saves = 2 * -(-STEPS // EVERY)  # a checkpoint and a model each
     for name in ("before-write", "before-fsync", "before-rename"):
         yield from ((point_case, f"{name}:{k}") for k in (1, 2, saves - 1, saves))
@@ -153,7 +157,8 @@ def main():
                     done.result()
         for name, options in (("adamw", ADAMW), ("deit_tiny", DEIT), ("bf16", BF16)):
             other = Whole(d, name, options)
-            if check(f"the undisturbed run with {name}", other.codes == [0, 0, 0] and None not in other.files, f"{other.codes} {other.stderr}"):
+            if check(f"the undisturbed run with {name}", other.codes == [0, 0, 0] and None not in other.files,
+                     f"{other.codes} {other.stderr}"):
                 point_case(d, other, "before-rename:5", name)
     lines.done()
 

@@ -3,10 +3,10 @@
     with autocast(dtype):              nothing changes unless dtype is torch.bfloat16
         y = model(x)
 
-What PyTorch's own products in bf16 lose depends on the processor: with instructions for bf16 they sum in f32 and round once, without
-them its fallbacks round on the way and lose several times as much. A yardstick must not. So convolutions, linear layers, products of
-matrices and GELU take operands rounded to bf16, are computed in f32 and rounded once; so are their gradients, by the casts between.
-All else in bf16 (sums, norms, activations, pools) PyTorch computes alike everywhere.
+What PyTorch's own products in bf16 lose depends on the processor: with instructions for bf16 they sum in f32 and round once,
+without them its fallbacks round on the way and lose several times as much. A yardstick must not. So convolutions, linear
+layers, products of matrices and GELU take operands rounded to bf16, are computed in f32 and rounded once; so are their
+gradients, by the casts between. All else in bf16 (sums, norms, activations, pools) PyTorch computes alike everywhere.
 """
 import contextlib
 from unittest import mock

@@ -1,6 +1,6 @@
-"""test_adopt - weights as others keep them: torchvision's and timm's names for every architecture, in files of torch.save, under the
-prefixes and in the dictionaries of training codes, give torchvision's features; what is taken and what is left aside is said; a head
-that a file lacks is not made up"""
+"""test_adopt - weights as others keep them: torchvision's and timm's names for every architecture, in files of torch.save,
+under the prefixes and in the dictionaries of training codes, give torchvision's features; what is taken and what is left aside
+is said; a head that a file lacks is not made up"""
 import os
 import subprocess
 import sys
@@ -73,8 +73,10 @@ def other(state):
 
 def moco(state):
     both = dict(under("module.encoder_q.", state), **under("module.encoder_k.", other(state)))
-    both.update({"module.queue": torch.ones(4, 8), "module.queue_ptr": torch.zeros(1, dtype=torch.int64), "module.encoder_q.fc.0.weight": torch.ones(3, 3)})
-    return {"epoch": 200, "arch": "none of ours", "state_dict": both, "optimizer": {"state": {0: {"momentum_buffer": torch.ones(5)}}, "param_groups": [{"lr": 0.03}]}}
+    both.update({"module.queue": torch.ones(4, 8), "module.queue_ptr": torch.zeros(1, dtype=torch.int64),
+                 "module.encoder_q.fc.0.weight": torch.ones(3, 3)})
+    return {"epoch": 200, "arch": "none of ours", "state_dict": both,
+            "optimizer": {"state": {0: {"momentum_buffer": torch.ones(5)}}, "param_groups": [{"lr": 0.03}]}}
 
 
 WRAPPINGS = {
@@ -85,12 +87,14 @@ WRAPPINGS = {
     "a model's": lambda s: {"model": s, "optimizer": {}, "lr_scheduler": {}, "epoch": 3},
     "DINO's": lambda s: {"teacher": under("backbone.", other(s)), "student": under("module.backbone.", s), "args": {"arch": "x"}},
     "a teacher's": lambda s: {"teacher": under("module.backbone.", s)},
-    "solo-learn's": lambda s: {"state_dict": dict(under("backbone.", s), **under("momentum_backbone.", other(s)), **{"projector.0.weight": torch.ones(2, 2)}),
+    "solo-learn's": lambda s: {"state_dict": dict(under("backbone.", s), **under("momentum_backbone.", other(s)),
+                                                  **{"projector.0.weight": torch.ones(2, 2)}),
                                "hyper_parameters": {"method": "byol"}},
     "an average's beside it": lambda s: {"state_dict_ema": other(s), "state_dict": s},
     "model.encoder": lambda s: under("model.encoder.", s),
-    "with projector and predictor": lambda s: dict(s, **{"projector.0.weight": torch.ones(2, 2), "predictor.0.weight": torch.ones(2, 2), "head.0.weight": torch.ones(2, 2),
-                                                         "head.1.running_mean": torch.ones(2)}),
+    "with projector and predictor": lambda s: dict(s, **{
+        "projector.0.weight": torch.ones(2, 2), "predictor.0.weight": torch.ones(2, 2),
+        "head.0.weight": torch.ones(2, 2), "head.1.running_mean": torch.ones(2)}),
 }
 
 
@@ -106,17 +110,22 @@ def test_wrappings(path):
     arch = "mobilenet_v3_small"
     net, state = Net(arch, False, "linear", 16, (64, 64)), torchvisions(arch)
     for name, wrap in WRAPPINGS.items():
-        for kind, save in (("torch.save", lambda: torch.save(wrap(state), path)), ("safetensors", lambda: safetensors_write(path, {n: t.numpy() for n, t in wrap(state).items()}))):
+        for kind, save in (("torch.save", lambda: torch.save(wrap(state), path)),
+                           ("safetensors", lambda: safetensors_write(path, {n: t.numpy() for n, t in wrap(state).items()}))):
             if kind == "safetensors" and any(isinstance(t, dict) for t in wrap(state).values()):
                 continue
             save()
             answer, got = adopted(net, path)
-            same = answer == 0 and all((got[n] == state[n].numpy()).all() if not n.startswith("head.") else np.isnan(got[n]).all() for n in got)
+            same = answer == 0 and all((got[n] == state[n].numpy()).all() if not n.startswith("head.")
+                                       else np.isnan(got[n]).all() for n in got)
             check(f"{name} weights are found, in {kind}", same, f"{answer} {why()}")
-    for label, thing, words in (("two networks alike", dict(under("a.", state), **under("b.", state)), ("two networks", "'a.*'", "'b.*'")),
-                                ("a network without a tensor", {"state_dict": under("module.", {n: t for n, t in state.items() if n != "classifier.0.bias"})},
+    for label, thing, words in (("two networks alike", dict(under("a.", state), **under("b.", state)),
+                                 ("two networks", "'a.*'", "'b.*'")),
+                                ("a network without a tensor",
+                                 {"state_dict": under("module.", {n: t for n, t in state.items() if n != "classifier.0.bias"})},
                                  ("'state_dict.module.classifier.0.bias'",)),
-                                ("more than the network has", {"state_dict": dict(state, extra=torch.ones(1))}, ("'state_dict.extra'",)),
+                                ("more than the network has", {"state_dict": dict(state, extra=torch.ones(1))},
+                                 ("'state_dict.extra'",)),
                                 ("another network", torchvisions("resnet18"), ("'features.0.0.weight'",))):
         torch.save(thing, path)
         answer, _ = adopted(net, path)
@@ -127,7 +136,8 @@ def test_wrappings(path):
 
 def line(d, path, names, *options):
     """({name: array} or None, the names that are offered, what was said, the line's code) of an evaluation by these weights."""
-    stages = Line(AUGMENT + [str(SIZE), "--eval", "data"], ["encode", "-j2", *options] + (["-w", path] if path else []), cwd=d, stdout=subprocess.PIPE)
+    stages = Line(AUGMENT + [str(SIZE), "--eval", "data"], ["encode", "-j2", *options] + (["-w", path] if path else []), cwd=d,
+                  stdout=subprocess.PIPE)
     ticket, got, offers, fault = stages[1].stdout.readline().decode(), None, (), ""
     if ticket.startswith("sprat1 encode"):
         client = Client(ticket, "probe")
@@ -145,7 +155,8 @@ def line(d, path, names, *options):
 def test_features(d, arch, i):
     """In a file of torch.save, torchvision's names and timm's, each in another wrapping."""
     state, wraps = torchvisions(arch), list(WRAPPINGS.items())
-    for j, (label, names, eps) in enumerate((("torchvision", as_torchvision, None), ("timm", as_timm, TIMM_EPS if arch.startswith("mobilenet_v3") else None))):
+    for j, (label, names, eps) in enumerate((("torchvision", as_torchvision, None),
+                                             ("timm", as_timm, TIMM_EPS if arch.startswith("mobilenet_v3") else None))):
         if label == "timm" and arch.startswith("shufflenet"):
             continue        # it has none
         if label == "timm" and arch.startswith("resnet"):
@@ -159,7 +170,8 @@ def test_features(d, arch, i):
             error, allowed = relative(got["feature0"], reference), max(1e-4, 2 * relative(single, reference))
             check(f"{arch}: and gives its features, {label}'s", error < allowed, f"{error:.1e}")
             heads = [n for n in names(arch, state) if n.startswith(("fc.", "classifier.", "head"))]
-            check(f"{arch}: the classifier is left aside by name, {label}'s", any(n.split(".")[0] + ".* (" in said for n in heads), said)
+            check(f"{arch}: the classifier is left aside by name, {label}'s",
+                  any(n.split(".")[0] + ".* (" in said for n in heads), said)
 
 
 def test_said(d):
@@ -168,11 +180,13 @@ def test_said(d):
     torch.save(moco(state), f"{d}/moco.pth")
     _, _, said, _ = line(d, "moco.pth", ["feature0"], "--eval", "-a", "mobilenet_v3_small")
     check("what is taken and what is left aside is said", all(w in said for w in (
-        "'state_dict.module.encoder_q.*'", "state_dict.module.encoder_k.* (210)", "state_dict.module.encoder_q.fc.* (1)", "state_dict.module.encoder_q.classifier.* (2)",
+        "'state_dict.module.encoder_q.*'", "state_dict.module.encoder_k.* (210)", "state_dict.module.encoder_q.fc.* (1)",
+        "state_dict.module.encoder_q.classifier.* (2)",
         "state_dict.module.queue,", "state_dict.module.queue_ptr", "optimizer.* (1)")), said)
     torch.save({"arch": "mobilenetv3_small_100", "state_dict": as_timm("mobilenet_v3_small", state)}, f"{d}/timm.pth")
     got, _, said, _ = line(d, "timm.pth", ["feature0"], "--eval")
-    check("the architecture is read from a training code's file", got is not None and "timm's names" in said and "tf_" in said and "eps" in said, said)
+    check("the architecture is read from a training code's file", got is not None and "timm's names" in said and "tf_" in said
+          and "eps" in said, said)
     got, _, said, code = line(d, "timm.pth", ["feature0"], "--eval", "-a", "resnet18")
     check("and another -a refused", got is None and code == 2 and "mobilenet_v3_small" in said, said)
     torch.save({"arch": "tf_mobilenetv3_small_100", "state_dict": as_timm("mobilenet_v3_small", state)}, f"{d}/tf.pth")
@@ -184,25 +198,34 @@ def test_headless(d):
     """A file without a head: the feature alone is offered, and a name that cannot be had is a fault that says how to get it."""
     torch.save(torchvisions("mobilenet_v3_small"), f"{d}/plain.pth")
     net = ("-a", "mobilenet_v3_small")
-    for name, options in (("q", ("--eval",)), ("t", ("--frozen", "--as", "t")), ("q", ("--eval", "--head", "wide", "--dim", "8"))):
+    for name, options in (("q", ("--eval",)), ("t", ("--frozen", "--as", "t")),
+                          ("q", ("--eval", "--head", "wide", "--dim", "8"))):
         got, offers, said, code = line(d, "plain.pth", [f"{name}0"], *options, *net)
         label = " ".join(options)
-        check(f"{label}, no head: only the feature is offered", "feature0" in offers and f"{name}0" not in offers and "view0" in offers, offers)
-        check(f"{label}, no head: who asks for {name}0 is told", got is None and f"nobody gives '{name}0'" in said and "has a head" in said, said)
+        check(f"{label}, no head: only the feature is offered", "feature0" in offers and f"{name}0" not in offers
+              and "view0" in offers, offers)
+        check(f"{label}, no head: who asks for {name}0 is told", got is None and f"nobody gives '{name}0'" in said
+              and "has a head" in said, said)
         check(f"{label}, no head: it is said", ("'plain.pth' has no head" in said) == (len(options) > 1), said)
-    probe = Line(AUGMENT + [str(SIZE), "--eval", "data"], ["encode", "-q", "--eval", "-w", "plain.pth", *net], ["probe", "-q", "--on", "q", "knn"], cwd=d).wait()
-    check("probe --on q says what is missing", probe.code == 2 and "'q0'" in probe.stderr and "with a head" in probe.stderr, probe.stderr)
+    probe = Line(AUGMENT + [str(SIZE), "--eval", "data"], ["encode", "-q", "--eval", "-w", "plain.pth", *net],
+                 ["probe", "-q", "--on", "q", "knn"], cwd=d).wait()
+    check("probe --on q says what is missing", probe.code == 2 and "'q0'" in probe.stderr and "with a head" in probe.stderr,
+          probe.stderr)
     got, offers, said, _ = line(d, None, ["q0"], "--eval", *net)
     check("without -w the random network is served, and said to be one", got is not None and "random" in said, said)
-    trained = Line(AUGMENT + ["32", "--recipe", "moco-cifar", "--epochs", "1", "data"], ["encode", "-w", "plain.pth", *net, "--dim", "16", "-o", "run"],
+    trained = Line(AUGMENT + ["32", "--recipe", "moco-cifar", "--epochs", "1", "data"],
+                   ["encode", "-w", "plain.pth", *net, "--dim", "16", "-o", "run"],
                    ["loss", "-q", "moco:k=64"], cwd=d).wait()
-    check("a trained head starts at random, with a note", trained.codes == [0] * 3 and "has no head: it starts at random" in trained.stderr, trained.stderr)
+    check("a trained head starts at random, with a note",
+          trained.codes == [0] * 3 and "has no head: it starts at random" in trained.stderr, trained.stderr)
     run = ("--mean", "0.485,0.456,0.406", "--std", "0.229,0.224,0.225")
     for dim, good in ((16, True), (8, False)):
         served = Line(["augment", "-q", "-j1", *run, "--batch", "8", "--size", "32", "--eval", "--holdout", "8", "data"],
-                     ["encode", "-q", "-j1", "--eval", "-w", "run/model.safetensors", "--dim", str(dim)], ["probe", "-q", "--on", "q", "metrics"], cwd=d).wait()
+                      ["encode", "-q", "-j1", "--eval", "-w", "run/model.safetensors", "--dim", str(dim)],
+                      ["probe", "-q", "--on", "q", "metrics"], cwd=d).wait()
         check(f"--dim {dim} {'is that of the file' if good else 'where the file has 16 is refused'}",
-              served.code == 0 if good else served.code == 2 and "16" in served.stderr and "--dim" in served.stderr, f"{served.codes} {served.stderr}")
+              served.code == 0 if good else served.code == 2 and "16" in served.stderr and "--dim" in served.stderr,
+              f"{served.codes} {served.stderr}")
 
 
 def main():

@@ -137,7 +137,8 @@ def test_modes(case):
 
 
 def test_refusals():
-    for arch, change, word in (("resnet18", dict(dropout=0.1), "no dropout"), ("resnet18", dict(drop_path=0.1), "no stochastic depth"),
+    for arch, change, word in (("resnet18", dict(dropout=0.1), "no dropout"),
+                               ("resnet18", dict(drop_path=0.1), "no stochastic depth"),
                                ("mobilenet_v2", dict(drop_path=0.1), "no stochastic depth"),
                                ("mobilenet_v2", dict(dropout=1.0), "below 1")):
         refused(word, arch=arch, **change)

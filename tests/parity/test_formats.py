@@ -1,4 +1,5 @@
-"""Every kind of file against Pillow 9.4, byte for byte: JPEG beyond what Pillow writes, PNG, WebP, all EXIF orientations; whole and windows."""
+"""Every kind of file against Pillow 9.4, byte for byte: JPEG beyond what Pillow writes, PNG, WebP, all EXIF orientations; whole
+and windows."""
 import ctypes as C, io, os, random, struct, sys, warnings, zlib
 import numpy as np
 from PIL import Image, ImageFile, ImageOps, PngImagePlugin
@@ -25,7 +26,8 @@ def decode(data, box=None, exif=False):
         return None
     x, y, w, h = box or (0, 0, wh[0], wh[1])
     out = np.zeros((h, w, 3), np.uint8)
-    return out if lib.image_decode_as(data, C.c_size_t(len(data)), exif, x, y, w, h, out.ctypes.data_as(C.c_void_p)) == 0 else None
+    return out if lib.image_decode_as(data, C.c_size_t(len(data)), exif, x, y, w, h,
+                                      out.ctypes.data_as(C.c_void_p)) == 0 else None
 
 
 def pil(data, exif=False):
@@ -37,7 +39,8 @@ def pil(data, exif=False):
 
 
 def same(ours, theirs):
-    return ours is theirs is None or (ours is not None and theirs is not None and ours.shape == theirs.shape and (ours == theirs).all())
+    return ours is theirs is None or (ours is not None and theirs is not None and ours.shape == theirs.shape
+                                      and (ours == theirs).all())
 
 
 def compare(name, files, exif=False, windows=6):
@@ -60,7 +63,8 @@ def compare(name, files, exif=False, windows=6):
 def picture(w, h, channels=3):
     """Edges and smooth parts, so that upsampling and filters have something to do."""
     y, x = np.mgrid[0:h, 0:w]
-    a = np.stack([127 + 120 * np.sin((x * (k + 1) + y * (3 - k)) / 7 + k) for k in range(channels)], -1) + npr.randint(-30, 30, (h, w, channels))
+    a = np.stack([127 + 120 * np.sin((x * (k + 1) + y * (3 - k)) / 7 + k) for k in range(channels)], -1)
+    a += npr.randint(-30, 30, (h, w, channels))
     a[h // 3:h // 2, w // 4:w // 2] = npr.randint(0, 256, channels)
     return np.clip(a, 0, 255).astype(np.uint8)
 
@@ -69,13 +73,15 @@ def made_jpeg(a, sampling, quality=85, progressive=0, restart=0, arithmetic=0, o
     a = np.ascontiguousarray(a.reshape(a.shape[0], a.shape[1], -1))
     h, w, channels = a.shape
     out = np.zeros(w * h * 8 + 5000, np.uint8)
-    n = lib.make_jpeg(a.ctypes.data_as(C.c_void_p), w, h, channels, (C.c_int * 8)(*sampling), (C.c_int * 5)(quality, progressive, restart, arithmetic, other_colours),
+    n = lib.make_jpeg(a.ctypes.data_as(C.c_void_p), w, h, channels, (C.c_int * 8)(*sampling),
+                      (C.c_int * 5)(quality, progressive, restart, arithmetic, other_colours),
                       out.ctypes.data_as(C.c_void_p), C.c_size_t(out.nbytes))
     return out[:n].tobytes()
 
 
 def jpegs():
-    samplings = {"4:4:4": (1, 1), "4:2:2": (2, 1), "4:2:0": (2, 2), "4:4:0": (1, 2), "4:1:1": (4, 1), "4:1:0": (4, 2), "3:1": (3, 1), "1:4": (1, 4)}
+    samplings = {"4:4:4": (1, 1), "4:2:2": (2, 1), "4:2:0": (2, 2), "4:4:0": (1, 2), "4:1:1": (4, 1), "4:1:0": (4, 2),
+                 "3:1": (3, 1), "1:4": (1, 4)}
     for w, h in SIZES:
         a = picture(w, h)
         for name, (across, down) in samplings.items():
@@ -117,12 +123,15 @@ def odd_jpegs():
 def png(w, h, depth, kind, raw, interlace=0, **chunks):
     chunk = lambda t, d: struct.pack(">I", len(d)) + t + d + struct.pack(">I", zlib.crc32(t + d))
     return (b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", w, h, depth, kind, 0, 0, interlace))
-            + b"".join(chunk(k.encode(), d) for k, d in chunks.items()) + chunk(b"IDAT", zlib.compress(raw)) + chunk(b"IEND", b""))
+            + b"".join(chunk(k.encode(), d) for k, d in chunks.items()) + chunk(b"IDAT", zlib.compress(raw))
+            + chunk(b"IEND", b""))
 
 
 def png_rows(w, h, bits, interlace):
     """Random rows of bits a pixel, each behind a random filter byte; Adam7's passes when interlaced."""
-    passes = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1)) if interlace else ((0, 0, 1, 1),)
+    passes = ((0, 0, 1, 1),)
+    if interlace:
+        passes = (0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1)
     raw = b""
     for y0, x0, dy, dx in passes:
         rows, columns = len(range(y0, h, dy)), len(range(x0, w, dx))
@@ -131,7 +140,8 @@ def png_rows(w, h, bits, interlace):
 
 
 def pngs():
-    kinds = {0: ("grey", 1, (1, 2, 4, 8, 16)), 2: ("RGB", 3, (8, 16)), 3: ("palette", 1, (1, 2, 4, 8)), 4: ("grey alpha", 2, (8, 16)), 6: ("RGBA", 4, (8, 16))}
+    kinds = {0: ("grey", 1, (1, 2, 4, 8, 16)), 2: ("RGB", 3, (8, 16)), 3: ("palette", 1, (1, 2, 4, 8)),
+             4: ("grey alpha", 2, (8, 16)), 6: ("RGBA", 4, (8, 16))}
     for w, h in SIZES[:8]:
         for kind, (name, channels, depths) in kinds.items():
             for depth in depths:
@@ -140,10 +150,13 @@ def pngs():
                     raw = png_rows(w, h, depth * channels, interlace)
                     yield f"{w}x{h} {name} {depth} bits interlace {interlace}", png(w, h, depth, kind, raw, interlace, **extra)
                     if kind == 3:
-                        yield f"{w}x{h} {name} {depth} bits transparent", png(w, h, depth, kind, raw, interlace, **extra, tRNS=npr.bytes(1 << depth))
+                        yield (f"{w}x{h} {name} {depth} bits transparent",
+                               png(w, h, depth, kind, raw, interlace, **extra, tRNS=npr.bytes(1 << depth)))
                     if kind in (0, 2):
-                        yield f"{w}x{h} {name} {depth} bits colour key", png(w, h, depth, kind, raw, interlace, tRNS=b"\0\1" * channels)
-                    yield f"{w}x{h} {name} {depth} bits gamma", png(w, h, depth, kind, raw, interlace, gAMA=struct.pack(">I", 100000), **extra)
+                        yield (f"{w}x{h} {name} {depth} bits colour key",
+                               png(w, h, depth, kind, raw, interlace, tRNS=b"\0\1" * channels))
+                    yield (f"{w}x{h} {name} {depth} bits gamma",
+                           png(w, h, depth, kind, raw, interlace, gAMA=struct.pack(">I", 100000), **extra))
 
 
 def save(image, format, **how):
@@ -171,7 +184,8 @@ def webps():
 
 def orientation(value, big=False, kind=3):
     e = ">" if big else "<"
-    entries = [(0x010f, 2, 4, b"me\0\0"), (0x0112, kind, 1, struct.pack(e + ("I" if kind == 4 else "HH"), *([value] if kind == 4 else [value, 0])))]
+    entries = [(0x010f, 2, 4, b"me\0\0"),
+               (0x0112, kind, 1, struct.pack(e + ("I" if kind == 4 else "HH"), *([value] if kind == 4 else [value, 0])))]
     body = b"".join(struct.pack(e + "HHI", t, k, n) + v for t, k, n, v in entries)
     return b"Exif\0\0" + (b"MM\0*" if big else b"II*\0") + struct.pack(e + "IH", 8, len(entries)) + body + bytes(4)
 
@@ -182,9 +196,12 @@ def oriented():
         for value in range(0, 10):
             for big, kind in ((False, 3), (True, 3), (True, 4)):
                 for format in ("JPEG", "PNG", "WEBP"):
-                    yield f"{format} {w}x{h} orientation {value} big {big} type {kind}", save(a, format, exif=orientation(value, big, kind))
+                    yield (f"{format} {w}x{h} orientation {value} big {big} type {kind}",
+                           save(a, format, exif=orientation(value, big, kind)))
         plain = save(a, "JPEG")
-        yield "after another segment", plain[:2] + b"\xff\xe1\x00\x08http\0\0" + b"\xff\xe1" + struct.pack(">H", 2 + len(orientation(6))) + orientation(6) + plain[2:]
+        size = struct.pack(">H", 2 + len(orientation(6)))
+        yield ("after another segment",
+               plain[:2] + b"\xff\xe1\x00\x08http\0\0" + b"\xff\xe1" + size + orientation(6) + plain[2:])
         yield "none", plain
         yield "an empty segment", plain[:2] + b"\xff\xe1\x00\x08Exif\0\0" + plain[2:]
         cut = orientation(6)[:-14]
@@ -192,14 +209,17 @@ def oriented():
 
 
 def noted(a, *notes):
-    """A PNG with notes (how, key, text): how is text, zipped, itxt, zipped itxt, or the name of a chunk; with "after", behind the pixels."""
+    """A PNG with notes (how, key, text): how is text, zipped, itxt, zipped itxt, or the name of a chunk; with "after", behind
+    the pixels."""
     info = PngImagePlugin.PngInfo()
     for how, key, text in notes:
         behind, kind = "after" in how, how.replace(" after", "")
         if kind.endswith("text"):
-            info.add(b"zTXt" if kind[0] == "z" else b"tEXt", key + b"\0" + (b"\0" + zlib.compress(text) if kind[0] == "z" else text), behind)
+            info.add(b"zTXt" if kind[0] == "z" else b"tEXt",
+                     key + b"\0" + (b"\0" + zlib.compress(text) if kind[0] == "z" else text), behind)
         elif kind.endswith("itxt"):
-            info.add(b"iTXt", key + (b"\0\1\0en\0key\0" + zlib.compress(text) if kind[0] == "z" else b"\0\0\0\0\0" + text), behind)
+            info.add(b"iTXt", key + (b"\0\1\0en\0key\0" + zlib.compress(text) if kind[0] == "z" else b"\0\0\0\0\0" + text),
+                     behind)
         else:
             info.add(kind.encode(), key + text, behind)
     return save(a, "PNG", pnginfo=info)
@@ -209,7 +229,8 @@ def raw_profile(tiff, prefix=b"", upper=False, width=72):
     """As ImageMagick writes EXIF into a PNG's text."""
     digits = (prefix + tiff).hex()
     digits = digits.upper() if upper else digits
-    return b"\nexif\n%8d\n" % (len(digits) // 2) + "\n".join(digits[i:i + width] for i in range(0, len(digits), width)).encode() + b"\n"
+    rows = "\n".join(digits[i:i + width] for i in range(0, len(digits), width))
+    return b"\nexif\n%8d\n" % (len(digits) // 2) + rows.encode() + b"\n"
 
 
 def png_notes():
@@ -222,12 +243,15 @@ def png_notes():
             for prefix, upper in ((b"Exif\0\0", False), (b"", True)):
                 yield f"hex {how} {value} prefix {prefix}", noted(a, (how, hexed, raw_profile(tiff(value), prefix, upper)))
             yield f"XMP attribute {how} {value}", noted(a, (how, xmp, attribute % value))
-            yield f"XMP element {how} {value}", noted(a, (how, xmp, b"tiff:Orientation tiff:Orientation='5' " + element % value + attribute % 3))
+            packet = b"tiff:Orientation tiff:Orientation='5' " + element % value + attribute % 3
+            yield f"XMP element {how} {value}", noted(a, (how, xmp, packet))
         yield f"a text called exif {value}", noted(a, ("text", b"exif", orientation(value)))
         yield f"odd line lengths {value}", noted(a, ("zipped text", hexed, raw_profile(tiff(value), width=31)))
-        yield f"eXIf {value} before hex and XMP", noted(a, ("text", hexed, raw_profile(tiff(3))), ("text", xmp, attribute % 4), ("eXIf", b"", tiff(value)))
+        yield f"eXIf {value} before hex and XMP", noted(a, ("text", hexed, raw_profile(tiff(3))), ("text", xmp, attribute % 4),
+                                                        ("eXIf", b"", tiff(value)))
     yield "hex before XMP", noted(a, ("itxt", xmp, attribute % 4), ("text", hexed, raw_profile(tiff(6))))
-    yield "eXIf that says nothing, then XMP", noted(a, ("eXIf", b"", nothing), ("itxt", xmp, attribute % 5), ("text", hexed, raw_profile(tiff(3))))
+    yield "eXIf that says nothing, then XMP", noted(a, ("eXIf", b"", nothing), ("itxt", xmp, attribute % 5),
+                                                    ("text", hexed, raw_profile(tiff(3))))
     yield "hex that says nothing, then XMP", noted(a, ("text", hexed, raw_profile(nothing)), ("itxt", xmp, attribute % 8))
     yield "the last hex counts", noted(a, ("text", hexed, raw_profile(tiff(6))), ("zipped text", hexed, raw_profile(tiff(8))))
     yield "the last eXIf counts", noted(a, ("eXIf", b"", tiff(6)), ("eXIf", b"", tiff(5)))
@@ -237,7 +261,8 @@ def png_notes():
     yield "too few lines", noted(a, ("text", hexed, b"\nexif\n" + tiff(6).hex().encode()))
     yield "no text", noted(a, ("text", hexed, b""))
     yield "text in the long form's place", noted(a, ("iTXt", hexed + b"\0", b"\0"))
-    yield "another key", noted(a, ("text", hexed + b"2", raw_profile(tiff(6))), ("text", b"raw profile type exif", raw_profile(tiff(6))))
+    yield "another key", noted(a, ("text", hexed + b"2", raw_profile(tiff(6))),
+                               ("text", b"raw profile type exif", raw_profile(tiff(6))))
     packed = zlib.compress(raw_profile(tiff(6)))
     yield "deflate without its checksum", noted(a, ("zTXt", hexed + b"\0\0", packed[:-4]))
     yield "deflate damaged", noted(a, ("zTXt", hexed + b"\0\0", b"\x78\x9c" + bytes(20)))

@@ -1,5 +1,5 @@
-"""lib/image against Pillow 9.4 and torchvision 0.14: every operation byte for byte, every drawn distribution by Kolmogorov-Smirnov.
-FULL=1: on all 200 photos, thousands of draws for each operation."""
+"""lib/image against Pillow 9.4 and torchvision 0.14: every operation byte for byte, every drawn distribution by
+Kolmogorov-Smirnov. FULL=1: on all 200 photos, thousands of draws for each operation."""
 import ctypes as C, io, os, random, sys, tarfile
 import numpy as np
 from PIL import Image, ImageFile, ImageFilter, ImageOps
@@ -43,7 +43,8 @@ def decode_fast(data, least, box=None):
         return None
     x, y, w, h = box or (0, 0, wh[0], wh[1])
     out = np.zeros((h, w, 3), np.uint8)
-    return out if lib.image_decode_fast(data, C.c_size_t(len(data)), least, (C.c_int * 4)(x, y, w, h), wh, pointer(out)) == 0 else None
+    return out if lib.image_decode_fast(data, C.c_size_t(len(data)), least, (C.c_int * 4)(x, y, w, h), wh,
+                                        pointer(out)) == 0 else None
 
 
 def pil(data):
@@ -135,7 +136,8 @@ def encode(image, **how):
 
 def made_jpegs():
     """Every kind that Pillow can write, at sizes around the 8- and 16-pixel blocks."""
-    for w, h in [(1, 1), (1, 17), (17, 1), (7, 9), (8, 8), (16, 16), (31, 33), (64, 48), (97, 101), (2, 300), (300, 2), (150, 200)]:
+    for w, h in [(1, 1), (1, 17), (17, 1), (7, 9), (8, 8), (16, 16), (31, 33), (64, 48), (97, 101), (2, 300), (300, 2),
+                 (150, 200)]:
         rgb = Image.fromarray(synthetic(w, h))
         for subsampling in (0, 1, 2):
             for progressive in (False, True):
@@ -208,7 +210,8 @@ def fast_windows(files):
 
 
 def fast_distances(files):
-    """How far --fast is from Pillow, as the mean difference in levels: at full size, and reduced beside the mean of each square."""
+    """How far --fast is from Pillow, as the mean difference in levels: at full size, and reduced beside the mean of each
+    square."""
     full, reduced = [], []
     for name, data in files:
         image = Image.open(io.BytesIO(data)).convert("RGB")
@@ -217,7 +220,8 @@ def fast_distances(files):
             ours, theirs = decode_fast(data, min(image.size) // factor), np.asarray(image.reduce(factor))
             reduced.append(np.abs(ours.astype(int) - theirs).mean() if ours.shape == theirs.shape else 1e9)
     for what, levels in (("at full size", full), ("reduced", reduced)):
-        check(f"fast: {what} {np.median(levels):.2f} levels off, at most {max(levels):.2f}", "" if max(levels) < 4 else "more than 4")
+        check(f"fast: {what} {np.median(levels):.2f} levels off, at most {max(levels):.2f}", "" if max(levels) < 4
+              else "more than 4")
 
 
 def truncations(files):
@@ -245,11 +249,13 @@ def resizes(pictures):
         for _ in range(6):
             bw, bh = rnd.randint(1, w), rnd.randint(1, h)
             x, y = rnd.randint(0, w - bw), rnd.randint(0, h - bh)
-            size = rnd.choice([(224, 224), (32, 32), (96, 96), (1, 1), (bw, 50), (50, bh), (rnd.randint(1, 300), rnd.randint(1, 300))])
+            size = rnd.choice([(224, 224), (32, 32), (96, 96), (1, 1), (bw, 50), (50, bh),
+                               (rnd.randint(1, 300), rnd.randint(1, 300))])
             px, py = rnd.randint(0, size[0] - 1), rnd.randint(0, size[1] - 1)
             part = (px, py, rnd.randint(1, size[0] - px), rnd.randint(1, size[1] - py))
             for bicubic in (False, True):
-                theirs = Image.fromarray(a).crop((x, y, x + bw, y + bh)).resize(size, Image.BICUBIC if bicubic else Image.BILINEAR)
+                theirs = Image.fromarray(a).crop((x, y, x + bw, y + bh))
+                theirs = theirs.resize(size, Image.BICUBIC if bicubic else Image.BILINEAR)
                 theirs = np.asarray(theirs)[py:py + part[3], px:px + part[2]]
                 yield f"{name} {bw}x{bh} to {size}", resample(a, (x, y, bw, bh), bicubic, size, part), theirs
 
@@ -388,7 +394,8 @@ def main():
     full = bool(os.environ.get("FULL"))
     jpegs, real = list(made_jpegs()), photos(200 if full else 24)
     files = real or [(n, d) for n, d in jpegs if "150x200" in n]
-    pictures = [(n, np.ascontiguousarray(pil(d))) for n, d in files[:200 if full else 10]] + [("synthetic", synthetic(w, h)) for w, h in [(33, 70), (224, 224), (3, 1)]]
+    pictures = [(n, np.ascontiguousarray(pil(d))) for n, d in files[:200 if full else 10]]
+    pictures += [("synthetic", synthetic(w, h)) for w, h in [(33, 70), (224, 224), (3, 1)]]
     small = [(n, a[:300, :300].copy()) for n, a in pictures]
     compare("JPEG decodes as in Pillow", ((n, decode(d), pil(d)) for n, d in jpegs + real))
     compare("PNG decodes as in Pillow", ((n, decode(d), pil(d)) for n, d in made_pngs()))
@@ -396,7 +403,8 @@ def main():
     compare("fast: a window equals the whole cropped", fast_windows(jpegs + real))
     if real:
         fast_distances(real)
-    compare("truncated files fail where Pillow fails", truncations(files[:200 if full else 8] + photos(1, "Gila_monster") + jpegs[:40:3]))
+    compare("truncated files fail where Pillow fails",
+            truncations(files[:200 if full else 8] + photos(1, "Gila_monster") + jpegs[:40:3]))
     compare("damage that Pillow survives gives its pixels", flips(files[:100 if full else 8]))
     compare("resize", resizes(pictures))
     for op, (name, theirs, top) in enumerate(COLOURS):

@@ -1,5 +1,5 @@
-"""lib/image gives the same bytes on every instruction set that this machine has: each is forced in turn (SPRAT_ISA), in a process of its
-own that prints a fingerprint of what every operation makes of pictures at awkward sizes."""
+"""lib/image gives the same bytes on every instruction set that this machine has: each is forced in turn (SPRAT_ISA), in a
+process of its own that prints a fingerprint of what every operation makes of pictures at awkward sizes."""
 import ctypes as C, hashlib, os, random, subprocess, sys
 import numpy as np
 
@@ -42,7 +42,8 @@ def resizes(lib, pictures):
             part = (x, y, rnd.randint(1, out_w - x), rnd.randint(1, out_h - y))
             for bicubic in (0, 1):
                 out = np.zeros((part[3], part[2], 3), np.uint8)
-                lib.image_resample(pointer(a), w, h, (C.c_int * 4)(0, 0, w, h), bicubic, out_w, out_h, (C.c_int * 4)(*part), pointer(out))
+                lib.image_resample(pointer(a), w, h, (C.c_int * 4)(0, 0, w, h), bicubic, out_w, out_h, (C.c_int * 4)(*part),
+                                   pointer(out))
                 yield out
 
 
@@ -65,7 +66,8 @@ def fingerprints():
 
 def run(isa):
     """Why it refused, or "ok", and what it printed, by operation."""
-    out = subprocess.run([sys.executable, __file__, "--print"], env={**os.environ, "SPRAT_ISA": isa}, stdout=subprocess.PIPE, check=True)
+    out = subprocess.run([sys.executable, __file__, "--print"], env={**os.environ, "SPRAT_ISA": isa}, stdout=subprocess.PIPE,
+                         check=True)
     said, *rows = out.stdout.decode().splitlines()
     return said, dict(row.split() for row in rows)
 
@@ -79,7 +81,8 @@ def main():
             continue
         wrong = [name for name in want if got[name] != want[name]]
         failed |= bool(wrong)
-        print(f"not ok - {isa}: {', '.join(wrong)} differ from {SETS[0]}" if wrong else f"ok - {isa} gives the bytes of {SETS[0]}: {', '.join(want)}")
+        print(f"not ok - {isa}: {', '.join(wrong)} differ from {SETS[0]}" if wrong
+              else f"ok - {isa} gives the bytes of {SETS[0]}: {', '.join(want)}")
     return failed
 
 

@@ -69,7 +69,8 @@ class Objective:
     def bytes(self):
         """Everything a step leaves behind."""
         gradients = [self.gradient(i) for i in range(len(self.needs))]
-        return b"".join(self.state().values()) + b"".join(g.tobytes() for g in gradients if g is not None) + np.float64(self["loss"]).tobytes()
+        slopes = b"".join(g.tobytes() for g in gradients if g is not None)
+        return b"".join(self.state().values()) + slopes + np.float64(self["loss"]).tobytes()
 
     def __del__(self):
         lib.shim_objective_free(self.handle)
@@ -78,7 +79,8 @@ class Objective:
 def embeddings(rng, needs, rows, dim, likeness=0.5):
     """Rows of different lengths; the inputs of one row point roughly the same way."""
     common = rng.standard_normal((rows, dim))
-    return [((likeness * common + rng.standard_normal((rows, dim))) * rng.uniform(0.2, 5, (rows, 1))).astype(np.float32) for _ in needs]
+    return [((likeness * common + rng.standard_normal((rows, dim))) * rng.uniform(0.2, 5, (rows, 1))).astype(np.float32)
+            for _ in needs]
 
 
 # --- MoCo ---
@@ -145,7 +147,8 @@ def test_queue():
         seen.append(x[1] / np.linalg.norm(x[1], axis=1, keepdims=True))
     order = [seen[4], seen[5], seen[2], seen[3]]
     check("the queue goes round", np.allclose(o.queue(), np.concatenate(order), atol=1e-6))
-    check("a queue that is no multiple is refused by the nearest", Objective("moco:k=1000", 256, 8).handle is None and "k=1024" in why(), why())
+    check("a queue that is no multiple is refused by the nearest", Objective("moco:k=1000", 256, 8).handle is None
+          and "k=1024" in why(), why())
 
 
 # --- every loss of the table ---
@@ -186,7 +189,8 @@ def test_differences(spelling):
 
 
 def test_state(spelling):
-    """A run that is taken apart and put together in the middle ends in the same bytes; so does one with another number of threads."""
+    """A run that is taken apart and put together in the middle ends in the same bytes; so does one with another number of
+    threads."""
     rows, dim = 4, 6
     rng = np.random.default_rng(11)
     whole = Objective(spelling, rows, dim)
@@ -209,9 +213,11 @@ def test_refusals():
     o = Objective("moco:k=40", 4, 6)
     x = embeddings(np.random.default_rng(1), o.needs, 4, 6)
     x[0][1, 2] = np.nan
-    check("a value that is not finite is refused with its step", o.step(x, 17) < 0 and "step 18" in why() and "q0" in why(), why())
+    check("a value that is not finite is refused with its step", o.step(x, 17) < 0 and "step 18" in why() and "q0" in why(),
+          why())
     other = Objective("moco:k=80", 4, 6)
-    check("a state of another size is refused", lib.shim_objective_copy_state(other.handle, o.handle) < 0 and "loss.queue" in why(), why())
+    check("a state of another size is refused", lib.shim_objective_copy_state(other.handle, o.handle) < 0
+          and "loss.queue" in why(), why())
 
 
 def test_collapse():
@@ -237,7 +243,8 @@ def test_memory():
             "o = test_loss.Objective('moco:k=65536', 4096, 128)\n"
             "o.step(x)\n"
             "print((peak() - before) / 1024 - 65536 * 128 * 4 / 2**20)\n")
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=os.path.dirname(os.path.abspath(__file__)))
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True,
+                         cwd=os.path.dirname(os.path.abspath(__file__)))
     above = float(run.stdout) if run.returncode == 0 else float("inf")
     check("moco N=4096 K=65536 works in 200 MB above its queue", above < 200, f"{above:.0f} MB {run.stderr[-300:]}")
 

@@ -9,8 +9,8 @@ declare("net_flops", c_double, c_void_p)
 # Multiply-adds of one image of 224 pixels with a classifier of 1000 classes, in 10^9: torchvision's documentation of its weights.
 PUBLISHED = {"resnet18": 1.814, "resnet34": 3.664, "resnet50": 4.089, "mobilenet_v2": 0.301, "mobilenet_v3_small": 0.057,
              "mobilenet_v3_large": 0.217, "efficientnet_b0": 0.386, "shufflenet_v2_x1_0": 0.145}
-# timm's deit_tiny_patch16_224 has 1.26. It computes all 197 tokens of the last block, of which only the first is used: 196 queries
-# less of scores and values, of the projection and of the two layers after it.
+# timm's deit_tiny_patch16_224 has 1.26. It computes all 197 tokens of the last block, of which only the first is used: 196
+# queries less of scores and values, of the projection and of the two layers after it.
 D, TOKENS = 192, 197
 PUBLISHED["deit_tiny"] = 1.26 - (TOKENS - 1) * (2 * TOKENS * D + D * D + 2 * 4 * D * D) * 1e-9
 

@@ -119,7 +119,8 @@ def test_misfits(arch, path):
     refused("a file without the head that is needed", whole, "'head.", head=REQUIRED)
     refused("half a head", dict(whole, **{"head.0.bias": np.zeros(16, np.float32)}), "'head.0.weight'")
     if "pos_embed" in whole:
-        refused("a position embedding of another size", dict(whole, pos_embed=whole["pos_embed"][:, 1:]), "[1,20,192]", "[1,21,192]", "size")
+        refused("a position embedding of another size", dict(whole, pos_embed=whole["pos_embed"][:, 1:]), "[1,20,192]",
+                "[1,21,192]", "size")
     other = ARCHS[(ARCHS.index(arch) + 1) % len(ARCHS)]
     refused(f"a file of {other}", {n: t.numpy() for n, t in published(other).items()}, "architecture")
 
@@ -135,7 +136,8 @@ def test_positions(path):
         resized = torch.nn.functional.interpolate(grid, size=(h // 16, w // 16), mode="bicubic", align_corners=False)
         want = torch.cat([state["pos_embed"][:, :1], resized.permute(0, 2, 3, 1).flatten(1, 2)], 1)
         error = relative(net.export(params, buffers)["pos_embed"], want.numpy()) if answer == 0 else 1
-        check(f"deit_tiny: a position embedding of 14x14 for {h // 16}x{w // 16} patches", error < 1e-6, f"{answer} {error:.1e} {why()}")
+        check(f"deit_tiny: a position embedding of 14x14 for {h // 16}x{w // 16} patches", error < 1e-6,
+              f"{answer} {error:.1e} {why()}")
 
 
 def main():

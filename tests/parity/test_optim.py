@@ -44,7 +44,8 @@ WEIGHTS, GRADS, GRADS_TORCH = start()
 # --- the references: torch's own, and LARS from its equations ---
 
 class Lars(torch.optim.Optimizer):
-    """You, Gitman, Ginsburg 2017, Algorithm 1, with MoCo v3's norm, that of the decayed gradient, and lr outside of the momentum."""
+    """You, Gitman, Ginsburg 2017, Algorithm 1, with MoCo v3's norm, that of the decayed gradient, and lr outside of the
+    momentum."""
 
     def __init__(self, groups, momentum, nesterov, trust):
         super().__init__(groups, dict(lr=1, adapt=True, momentum=momentum, nesterov=nesterov, trust=trust))
@@ -155,19 +156,22 @@ def test_rules():
     norms, truth = [], [float(torch.cat([t.flatten() for t in g]).norm()) for g in GRADS_TORCH]
     w, optim = WEIGHTS.copy(), Optimiser("sgd", SHAPES)
     norms = [optim.step(0, step, w, g) for step, g in enumerate(GRADS)]
-    check("the norm of the gradient comes back", relative(norms, truth) < 1e-12 and min(truth) < CLIP < max(truth), f"{norms[:2]}")
+    check("the norm of the gradient comes back", relative(norms, truth) < 1e-12 and min(truth) < CLIP < max(truth),
+          f"{norms[:2]}")
     for bad in (math.inf, -math.inf, math.nan):
         before, state, g = w.copy(), optim.slots["momentum"].copy(), GRADS[0].copy()
         g[COUNT - 1] = bad
         norm = optim.step(1, 0, w, g)
         still = (w == before).all() and (optim.slots["momentum"] == state).all()
         check(f"nothing moves when a gradient is {bad}", not math.isfinite(norm) and still, f"{norm}")
-    for spelling, batch, lr in (("sgd:lr=0.03,per=256", 512, 0.06), ("lars:lr=0.3,per=256", 64, 0.075), ("adamw:lr=0.01", 512, 0.01)):
+    for spelling, batch, lr in (("sgd:lr=0.03,per=256", 512, 0.06), ("lars:lr=0.3,per=256", 64, 0.075),
+                                ("adamw:lr=0.01", 512, 0.01)):
         ours = lib.shim_optim_rate(spelling.encode(), batch)
         check(f"{spelling} at {batch} images a batch", abs(ours - lr) < 1e-12, f"{ours}")
     for name in REFERENCES:
         results = [lib.threads_set(n) and run_ours(name, {"nodecay": 1}, CLIP, [0.1] * STEPS) for n in (1, 2, 3)]
-        same = all((a == b).all() for w, s in results[1:] for a, b in zip((w, *s.values()), (results[0][0], *results[0][1].values())))
+        same = all((a == b).all() for w, s in results[1:]
+                   for a, b in zip((w, *s.values()), (results[0][0], *results[0][1].values())))
         check(f"{name}: the same bytes on 1, 2 and 3 threads", same, "they differ")
 
 

@@ -1,8 +1,8 @@
 """test_parts - a step of the real encode in parts, kept or streamed, against torchvision in float64
 
 A peer in front serves known views part by part, a peer behind plays the loss with a known gradient. Queries are normalised by
-parts, keys by groups of cells, as lib/nn/train/parts.h words it; the gradient is what the optimiser's momentum holds after the first
-step. 13 rows do not divide by 4: nothing is even.
+parts, keys by groups of cells, as lib/nn/train/parts.h words it; the gradient is what the optimiser's momentum holds after the
+first step. 13 rows do not divide by 4: nothing is even.
 """
 import os
 import subprocess
@@ -30,7 +30,8 @@ CASE = Case("mobilenet_v3_small", True, 32, parts=PARTS, batch=13, momentum=0.5)
 
 def serve(server, columns, asked):
     """An augment of one step."""
-    facts = {**augment_peer.FACTS, "batch": CASE.batch, "samples": CASE.batch, "size": CASE.size, "steps_per_epoch": 1, "epochs": 1, "steps": 1,
+    facts = {**augment_peer.FACTS, "batch": CASE.batch, "samples": CASE.batch, "size": CASE.size, "steps_per_epoch": 1,
+             "epochs": 1, "steps": 1,
              "mean": ",".join(map(repr, MEAN.tolist())), "std": ",".join(map(repr, STD.tolist()))}
     kinds = {"uint8": "u8", "int64": "i64", "int32": "i32"}
     offers = {n: (kinds[str(a.dtype)], a.shape) for n, a in columns.items()}
@@ -44,7 +45,8 @@ def serve(server, columns, asked):
         part, parts = r.scalars["part"], r.scalars["parts"]
         asked.append((part, parts, tuple(r.names)))
         rows = slice(part * CASE.batch // parts, (part + 1) * CASE.batch // parts)
-        server.send(who, Record("batch", {"step": 0, "part": part, "parts": parts, "epoch": 0}, {n: columns[n][rows] for n in r.names}))
+        server.send(who, Record("batch", {"step": 0, "part": part, "parts": parts, "epoch": 0},
+                                {n: columns[n][rows] for n in r.names}))
     server.close()
 
 
@@ -55,7 +57,8 @@ def run(columns, weights, d_head, *options):
     thread.start()
     with tempfile.TemporaryDirectory() as d:
         safetensors_write(f"{d}/start.safetensors", weights)
-        line = Line(["encode", "-q", "-j2", "-a", CASE.arch, "--small", "--head", CASE.head, "--dim", str(DIM), "-w", "start.safetensors",
+        line = Line(["encode", "-q", "-j2", "-a", CASE.arch, "--small", "--head", CASE.head, "--dim", str(DIM), "-w",
+                     "start.safetensors",
                      "--bn-momentum", str(CASE.momentum), "--ema", "1", "--optim", "sgd:lr=1e-3,momentum=0.9,wd=0", "-o", "run",
                      "--from", server.ticket, *options], cwd=d, stdout=subprocess.PIPE)
         client = Client(line[0].stdout.readline().decode(), "loss")
@@ -126,10 +129,12 @@ def main():
     columns = {"view0": views, "view1": pictures(draw, CASE), "label": draw.integers(0, 9, CASE.batch).astype(np.int32),
                "index": np.arange(CASE.batch) * 7}
     double, single = (torch_step(weights, columns, d_head, dtype) for dtype in (F64, F32))
-    kept, streamed = run(columns, weights, d_head, "--bn-splits", str(PARTS)), run(columns, weights, d_head, "--microbatch", str(MOST))
+    kept = run(columns, weights, d_head, "--bn-splits", str(PARTS))
+    streamed = run(columns, weights, d_head, "--microbatch", str(MOST))
     for label, (got, saved, _) in (("kept", kept), ("streamed", streamed)):
         compare(CASE, label, ours(got, saved), single, double)
-        check(f"parts, {label}: labels and numbers come through", all(np.array_equal(got[n], columns[n]) for n in ("label", "index")))
+        check(f"parts, {label}: labels and numbers come through",
+              all(np.array_equal(got[n], columns[n]) for n in ("label", "index")))
     check("kept or streamed: the same bytes", all(np.array_equal(kept[0][n], streamed[0][n]) for n in kept[0]) and
           list(kept[1]) == list(streamed[1]) and all(kept[1][n].tobytes() == streamed[1][n].tobytes() for n in kept[1]))
     test_asked(kept[2], streamed[2])

@@ -1,4 +1,5 @@
-"""The sheet of --preview: its pictures are the views that are served, and what stands below them is what was drawn, read back from the pixels."""
+"""The sheet of --preview: its pictures are the views that are served, and what stands below them is what was drawn, read back
+from the pixels."""
 import ctypes as C, os, subprocess, sys, tempfile
 import numpy as np
 from PIL import Image
@@ -55,7 +56,8 @@ def main(folder):
     for i in range(6):
         Image.fromarray(rng.randint(0, 256, (60 + 7 * i, 90 - 5 * i, 3), np.uint8)).save(f"{folder}/data/cat/photo{i}.png")
     sheet, recipe, size, views = f"{folder}/sheet.png", "byol", 96, 3
-    r = subprocess.run([f"{BIN}/augment", "-j1", "--recipe", recipe, "--size", str(size), "--views", str(views), "-s", "5", "--preview", sheet, f"{folder}/data"],
+    r = subprocess.run([f"{BIN}/augment", "-j1", "--recipe", recipe, "--size", str(size), "--views", str(views), "-s", "5",
+                        "--preview", sheet, f"{folder}/data"],
                        capture_output=True, text=True)
     check("the sheet is written", "" if r.returncode == 0 and not r.stderr else r.stderr)
     a = np.asarray(Image.open(sheet))

@@ -43,7 +43,8 @@ def probe(spelling, s, threads=2, on="feature"):
     """(exit code, the line's object)."""
     out = ctypes.create_string_buffer(4096)
     views = (ctypes.c_void_p * len(s.x))(*[v.ctypes.data for v in s.x])
-    code = lib.shim_probe(spelling.encode(), on.encode(), views, len(s.x), len(s.label), s.x[0].shape[1], ptr(s.label), ptr(s.split),
+    code = lib.shim_probe(spelling.encode(), on.encode(), views, len(s.x), len(s.label), s.x[0].shape[1], ptr(s.label),
+                          ptr(s.split),
                           ptr(s.index), ptr(s.name), 24 if s.name is not None else 0, threads, out, len(out))
     return code, json.loads(out.value) if code == 0 else {}
 
@@ -66,8 +67,8 @@ def fashion():
     """Clothes as 8 x 8 means, through random rectified projections: positive, correlated features as a network's."""
     pictures, labels = [], []
     for part, count in (("train", 5000), ("t10k", 2000)):
-        raw = read_idx(f"{part}-images-idx3-ubyte.gz", 16, count, 784).reshape(count, 14, 2, 14, 2).mean((2, 4)).reshape(count, 196)
-        pictures.append(raw / 255)
+        raw = read_idx(f"{part}-images-idx3-ubyte.gz", 16, count, 784).reshape(count, 14, 2, 14, 2)
+        pictures.append(raw.mean((2, 4)).reshape(count, 196) / 255)
         labels.append(read_idx(f"{part}-labels-idx1-ubyte.gz", 8, count, 1)[:, 0])
     w = np.random.default_rng(1).standard_normal((196, 256)) / 14
     x = np.maximum((np.concatenate(pictures) - 0.3) @ w, 0)
@@ -83,7 +84,8 @@ def blobs():
 
 
 def collapsed(spread):
-    """A network that nearly collapsed: all features within a small angle, lengths from 3 to 9. Neighbours differ in late digits."""
+    """A network that nearly collapsed: all features within a small angle, lengths from 3 to 9. Neighbours differ in late
+    digits."""
     rng = np.random.default_rng(5)
     label = rng.integers(0, 10, 3000)
     x = rng.standard_normal((10, 64))[label] + 1.5 * rng.standard_normal((3000, 64))
@@ -111,11 +113,15 @@ def test_knn(name, s):
     code, r = probe("knn:k=50,t=0.07,nn=15", s)
     top1, top5 = weighted_knn(s, 50, 0.07)
     one = 100.01 / len(test)  # a tie in single precision may fall the other way
-    check(f"{name}: weighted kNN is NumPy's", code == 0 and abs(r["top1"] - top1) <= one and abs(r["top5"] - top5) <= one, f"{r} {top1} {top5}")
-    plain = {k: 100 * KNeighborsClassifier(k, algorithm="brute").fit(train, train_label).score(test, test_label) for k in (1, 5, 15, r["best_nn_k"])}
-    check(f"{name}: plain kNN is scikit-learn's", abs(r["fixed_nn"] - plain[15]) <= 2 * one and abs(r["best_nn"] - plain[r["best_nn_k"]]) <= 2 * one,
+    check(f"{name}: weighted kNN is NumPy's", code == 0 and abs(r["top1"] - top1) <= one and abs(r["top5"] - top5) <= one,
+          f"{r} {top1} {top5}")
+    plain = {k: 100 * KNeighborsClassifier(k, algorithm="brute").fit(train, train_label).score(test, test_label)
+             for k in (1, 5, 15, r["best_nn_k"])}
+    check(f"{name}: plain kNN is scikit-learn's", abs(r["fixed_nn"] - plain[15]) <= 2 * one
+          and abs(r["best_nn"] - plain[r["best_nn_k"]]) <= 2 * one,
           f"{r} {plain}")
-    check(f"{name}: the best k is not worse than others", r["best_nn"] >= max(plain.values()) - 2 * one and r["best_nn_k"] % 2 == 1)
+    check(f"{name}: the best k is not worse than others", r["best_nn"] >= max(plain.values()) - 2 * one
+          and r["best_nn_k"] % 2 == 1)
     check(f"{name}: kNN does not depend on threads", probe("knn:k=50,t=0.07,nn=15", s, 1)[1] == r)
 
 
@@ -135,7 +141,8 @@ def test_collapsed_knn(name, s):
     code, r = probe("knn:k=50,t=0.07,nn=15", s)
     fixed, best = plain_knn(s, 15)
     one = 100.01 / (s.split == 1).sum()
-    check(f"{name}: plain kNN is that of double precision", code == 0 and abs(r["fixed_nn"] - fixed) <= one and abs(r["best_nn"] - best) <= one,
+    check(f"{name}: plain kNN is that of double precision", code == 0 and abs(r["fixed_nn"] - fixed) <= one
+          and abs(r["best_nn"] - best) <= one,
           f"{r} {fixed} {best}")
     top1, top5 = weighted_knn(s, 50, 0.07)
     check(f"{name}: weighted kNN, too", abs(r["top1"] - top1) <= one and abs(r["top5"] - top5) <= one, f"{r} {top1} {top5}")
@@ -153,7 +160,8 @@ def test_small_knn():
     """Fewer training samples than neighbours, labels from the first to the last."""
     s = Samples([[[1, 0], [0, 1], [-1, 0], [0.9, 0.1], [-0.8, -0.1]]], [0, 1, 7, 0, 7], [0, 0, 0, 1, 1])
     code, r = probe("knn", s)
-    check("kNN with three training samples", code == 0 and r["k"] == 3 and r["top1"] == 100 and r["best_nn"] == 100 and r["best_nn_k"] == 1
+    check("kNN with three training samples", code == 0 and r["k"] == 3 and r["top1"] == 100 and r["best_nn"] == 100
+          and r["best_nn_k"] == 1
           and r["fixed_nn_k"] == 3, str(r))
 
 
@@ -173,7 +181,8 @@ def test_linear(name, s):
     check(f"{name}: linear within 0.5 of scikit-learn's best over C", code == 0 and r["top1"] >= best - 0.5, f"{r} {scores}")
     p = model.predict_proba(test)
     top5 = 100 * (np.argsort(-p, 1)[:, :5] == test_label[:, None]).any(1).mean()
-    check(f"{name}: linear is scikit-learn's solution for the same C", abs(r["top1"] - 100 * model.score(test, test_label)) <= 0.35
+    check(f"{name}: linear is scikit-learn's solution for the same C",
+          abs(r["top1"] - 100 * model.score(test, test_label)) <= 0.35
           and abs(r["top5"] - top5) <= 0.35, f"{r} {100 * model.score(test, test_label)} {top5}")
     check(f"{name}: linear does not depend on threads", probe("linear", s, 1)[1] == r)
 
@@ -241,21 +250,24 @@ def test_metrics(title, s, folder, spelling="metrics", split=1):
     rows = np.load(path)
     rows = rows[rows["split"] == split]
     u, label = [unit64(rows[f"feature{v}"]) for v in range(3)], rows["label"]
-    check(f"{title}: uniformity", code == 0 and close(r["uniformity"], uniformity(u[0])) and close(r["uniformity_sd"], uniformity(u[1])), str(r))
+    check(f"{title}: uniformity", code == 0 and close(r["uniformity"], uniformity(u[0]))
+          and close(r["uniformity_sd"], uniformity(u[1])), str(r))
     check(f"{title}: intra-class alignment", close(r["intra_class_alignment"], intra_class(u[0], label))
           and close(r["intra_class_alignment_sd"], intra_class(u[1], label)), str(r))
     check(f"{title}: alignment", close(r["alignment_d_sd"], 2 - 2 * (u[0] * u[1]).sum(1).mean())
           and close(r["alignment_sd_sd"], 2 - 2 * (u[1] * u[2]).sum(1).mean()), str(r))
     for name, a, b in (("d_sd", 0, 1), ("sd_sd", 1, 2)):
         ours, theirs = np.array(r[name]), np.array(discrimination(u[a], u[b], label))
-        check(f"{title}: instance discrimination {name}", np.abs(ours - theirs).max() < 1e-3 and 0 < ours[0] < 100, f"{ours} {theirs}")
+        check(f"{title}: instance discrimination {name}", np.abs(ours - theirs).max() < 1e-3 and 0 < ours[0] < 100,
+              f"{ours} {theirs}")
     check(f"{title}: threads change nothing", probe(spelling, s, 1)[1] == r)
 
 
 def test_one_view(s):
     one = Samples(s.x[:1], s.label, s.split)
     code, r = probe("metrics", one)
-    check("metrics of one view leave the others out, and say so", code == 0 and "left_out" in r and "uniformity" in r and "d_sd" not in r
+    check("metrics of one view leave the others out, and say so", code == 0 and "left_out" in r and "uniformity" in r
+          and "d_sd" not in r
           and "alignment_d_sd" not in r, str(r))
     code, r = probe("metrics:each=3", s)
     check("metrics of three samples a class", code == 0 and r["samples"] == 3 * r["classes"], str(r))
@@ -287,7 +299,8 @@ def test_refusals(s):
     check("missing labels are misuse", probe("linear", unknown)[0] == 2 and "labels" in why(), why())
     broken = Samples([v.copy() for v in s.x], s.label, s.split)
     broken.x[1][5, 1] = np.inf
-    check("features that are not finite are refused", probe("knn", broken)[0] == 1 and "feature1" in why() and "image 15 (row 5" in why(), why())
+    check("features that are not finite are refused", probe("knn", broken)[0] == 1 and "feature1" in why()
+          and "image 15 (row 5" in why(), why())
     broken.x[1][5, 1] = 1e30
     check("and those that cannot be squared", probe("knn", broken)[0] == 1 and "image 15 (row 5" in why(), why())
     check("half a neighbour is misuse", probe("knn:k=2.5", s)[0] == 2 and "k=2.5" in why(), why())

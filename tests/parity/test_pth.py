@@ -1,5 +1,5 @@
-"""test_pth - PyTorch's files: whatever torch.save writes of tensors is read as PyTorch has it; what is damaged or made up to mislead
-is refused with a sentence, and never crashes"""
+"""test_pth - PyTorch's files: whatever torch.save writes of tensors is read as PyTorch has it; what is damaged or made up to
+mislead is refused with a sentence, and never crashes"""
 import ctypes
 import io
 import os
@@ -41,18 +41,24 @@ def samples():
     torch.manual_seed(0)
     x = torch.randn(6, 5, 4, 3)
     base = torch.arange(24.0)
-    tensors = {f"of type {str(d)[6:]}": (10 * x).to(d) for d in (torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.int64, torch.int32, torch.uint8, torch.bool)}
-    tensors.update({"scalar": torch.tensor(3.5), "counter": torch.tensor(7), "empty": torch.zeros(3, 0, 2), "transposed": x.permute(3, 1, 0, 2),
-                    "channels last": x.to(memory_format=torch.channels_last), "every second": x[::2, 1:, ::3], "expanded": torch.randn(4, 1).expand(4, 3),
-                    "whole": base, "a part of it": base[5:9], "its columns": base.view(4, 6).t(), "a parameter": torch.nn.Parameter(x[0]),
+    types = (torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.int64, torch.int32, torch.uint8, torch.bool)
+    tensors = {f"of type {str(d)[6:]}": (10 * x).to(d) for d in types}
+    tensors.update({"scalar": torch.tensor(3.5), "counter": torch.tensor(7), "empty": torch.zeros(3, 0, 2),
+                    "transposed": x.permute(3, 1, 0, 2),
+                    "channels last": x.to(memory_format=torch.channels_last), "every second": x[::2, 1:, ::3],
+                    "expanded": torch.randn(4, 1).expand(4, 3),
+                    "whole": base, "a part of it": base[5:9], "its columns": base.view(4, 6).t(),
+                    "a parameter": torch.nn.Parameter(x[0]),
                     "transposed bf16": x.bfloat16().transpose(0, 3), "no weights.dots..": base[:1]})
     return tensors
 
 
 def nested(tensors):
     half = list(tensors)[::2]
-    return {"epoch": 3, "arch": "resnet50", "none": None, "best": 0.25, "big": 1 << 80, "minus": -3, "args": {"lr": 0.1, "name": "x"},
-            "state_dict": OrderedDict((n, tensors[n]) for n in half), 7: {"list": [tensors[n] for n in tensors if n not in half], "tuple": (1, "two")},
+    return {"epoch": 3, "arch": "resnet50", "none": None, "best": 0.25, "big": 1 << 80, "minus": -3,
+            "args": {"lr": 0.1, "name": "x"},
+            "state_dict": OrderedDict((n, tensors[n]) for n in half),
+            7: {"list": [tensors[n] for n in tensors if n not in half], "tuple": (1, "two")},
             "rng": b"bytes", "set": {1, 2}, "bits": torch.complex(torch.ones(2), torch.ones(2)), "type": torch.float16}
 
 
@@ -66,7 +72,8 @@ def test_writing(path):
         want = {f"state_dict.{n}": tensors[n] for n in names[::2]}
         want.update({f"7.list.{i}": tensors[n] for i, n in enumerate(names[1::2])})
         got = read(path)
-        check(f"dictionaries and lists within one another, protocol {protocol}", same(got, want) and got[1] == {"arch": "resnet50"},
+        check(f"dictionaries and lists within one another, protocol {protocol}",
+              same(got, want) and got[1] == {"arch": "resnet50"},
               f"{why()} {set(got[0]) ^ set(want) if got else ''}")
     model = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4))
     optimiser = torch.optim.Adam(model.parameters())
@@ -75,7 +82,8 @@ def test_writing(path):
     torch.save({"model": model.state_dict(), "optimizer": optimiser.state_dict()}, path)
     want = {f"model.{n}": t for n, t in model.state_dict().items()}
     got = read(path)
-    check("a network and its optimiser", got is not None and same(({n: a for n, a in got[0].items() if n.startswith("model.")}, {}), want) and
+    check("a network and its optimiser",
+          got is not None and same(({n: a for n, a in got[0].items() if n.startswith("model.")}, {}), want) and
           "optimizer.state.0.exp_avg" in got[0], why())
     torch.save(dict(model.named_parameters()), path)
     check("parameters", same(read(path), dict(model.named_parameters())), why())
@@ -156,22 +164,32 @@ def refused():
     yield "a big-endian archive", archive({"a": Made()}, (("data/0", bytes(16)), ("byteorder", b"big"))), "big-endian"
     yield "a missing storage", archive({"a": Made(key="1")}), "lacks"
     yield "a key of 100000 bytes", archive({"a": Made(key="k" * 100000)}), "lacks"
-    for label, more in (("offset", {"offset": 3}), ("stride", {"stride": (4,)}), ("shape", {"shape": (5,)}), ("product", {"shape": (2**33, 2**33), "stride": (0, 0)}),
-                        ("reach", {"shape": (2**62, 2), "stride": (4, 2**61)}), ("elements", {"elements": 5, "shape": (5,)}), ("wide elements", {"elements": 2**62, "shape": (2**61,)}),
-                        ("offset 2^63-1", {"offset": 2**63 - 1}), ("repetition", {"shape": (10**9,), "stride": (0,)}), ("repetitions", {"shape": (10**5, 10**5), "stride": (0, 0)})):
+    for label, more in (("offset", {"offset": 3}), ("stride", {"stride": (4,)}), ("shape", {"shape": (5,)}),
+                        ("product", {"shape": (2**33, 2**33), "stride": (0, 0)}),
+                        ("reach", {"shape": (2**62, 2), "stride": (4, 2**61)}), ("elements", {"elements": 5, "shape": (5,)}),
+                        ("wide elements", {"elements": 2**62, "shape": (2**61,)}),
+                        ("offset 2^63-1", {"offset": 2**63 - 1}), ("repetition", {"shape": (10**9,), "stride": (0,)}),
+                        ("repetitions", {"shape": (10**5, 10**5), "stride": (0, 0)})):
         yield f"a tensor beyond its storage by {label}", archive({"a": Made(**more)}), "unable to read"
-    for label, more in (("negative shape", {"shape": (-1,)}), ("negative stride", {"stride": (-1,)}), ("negative offset", {"offset": -1}), ("negative elements", {"elements": -1}),
-                        ("rank 9", {"shape": (1,) * 9, "stride": (1,) * 9}), ("two ranks", {"shape": (1, 1)}), ("shape a text", {"shape": "xx"}), ("shape a list", {"shape": [2]}),
-                        ("stride of floats", {"stride": (1.0,)}), ("wide shape", {"shape": (2**64,)}), ("offset None", {"offset": None})):
+    for label, more in (("negative shape", {"shape": (-1,)}), ("negative stride", {"stride": (-1,)}),
+                        ("negative offset", {"offset": -1}), ("negative elements", {"elements": -1}),
+                        ("rank 9", {"shape": (1,) * 9, "stride": (1,) * 9}), ("two ranks", {"shape": (1, 1)}),
+                        ("shape a text", {"shape": "xx"}), ("shape a list", {"shape": [2]}),
+                        ("stride of floats", {"stride": (1.0,)}), ("wide shape", {"shape": (2**64,)}),
+                        ("offset None", {"offset": None})):
         yield f"a tensor of {label}", archive({"a": Made(**more)}), "unable to read"
     yield "a tensor without a storage", archive({"a": Made(storage=3)}), "storage"
     yield "a dictionary in itself", archive(circle()), "never end"
     yield "dictionaries shared without end", archive(laughs()), "never end"
     yield "two tensors of one name", archive({"a.b": Made(), "a": {"b": Made()}}), "'a.b'"
-    for label, text in (("nothing", b""), ("no end", b"\x80\x02}"), ("an empty stack", b"\x80\x02."), ("a mark alone", b"\x80\x02(."), ("an unknown operation", b"\x80\x02\xff."),
-                        ("memory of nothing", b"\x80\x02h\0."), ("memory far away", b"\x80\x02}r\xff\xff\xff\x7f."), ("a long text", b"\x80\x02X\xff\xff\xff\xffab."),
-                        ("a key alone", b"\x80\x02}(K\x01u."), ("items of nothing", b"\x80\x02(K\x01e."), ("a call of nothing", b"\x80\x02)R."), ("a pair of one", b"\x80\x02K\x01\x86."),
-                        ("a text of 2^63 bytes", b"\x80\x04\x8d" + b"\xff" * 8 + b"a."), ("a name without end", b"\x80\x02ctorch"), ("protocol 0", b"(dp0\n.")):
+    for label, text in (("nothing", b""), ("no end", b"\x80\x02}"), ("an empty stack", b"\x80\x02."),
+                        ("a mark alone", b"\x80\x02(."), ("an unknown operation", b"\x80\x02\xff."),
+                        ("memory of nothing", b"\x80\x02h\0."), ("memory far away", b"\x80\x02}r\xff\xff\xff\x7f."),
+                        ("a long text", b"\x80\x02X\xff\xff\xff\xffab."),
+                        ("a key alone", b"\x80\x02}(K\x01u."), ("items of nothing", b"\x80\x02(K\x01e."),
+                        ("a call of nothing", b"\x80\x02)R."), ("a pair of one", b"\x80\x02K\x01\x86."),
+                        ("a text of 2^63 bytes", b"\x80\x04\x8d" + b"\xff" * 8 + b"a."),
+                        ("a name without end", b"\x80\x02ctorch"), ("protocol 0", b"(dp0\n.")):
         yield f"a pickle of {label}", archive(text), "pickle"
     good = archive({"a": Made()})
     for n in [4, 5, 8, 29, 30, 31, len(good) // 2, len(good) - 23, len(good) - 22, len(good) - 21, len(good) - 1]:
@@ -208,14 +226,16 @@ def whole_one(path):
 
 def test_mutations(path):
     """Random damage to a good file: refused or read, never a crash."""
-    good, draw = saved({"state_dict": {"a": torch.ones(3, 2).t(), "b": torch.nn.Parameter(torch.ones(2)), "n": torch.tensor(1)}, "epoch": 1, "arch": "x"}), random.Random(1)
+    good, draw = saved({"state_dict": {"a": torch.ones(3, 2).t(), "b": torch.nn.Parameter(torch.ones(2)), "n": torch.tensor(1)},
+                        "epoch": 1, "arch": "x"}), random.Random(1)
 
     def work():
         for _ in range(4000):
             damaged = bytearray(good)
             for _ in range(draw.randint(1, 4)):
                 at = draw.randrange(len(damaged))
-                damaged[at:at + draw.randint(0, 2)] = bytes(draw.choice((0, 1, 2, 40, 46, 0x7f, 0x80, 0x85, 0xff, draw.randrange(256))) for _ in range(draw.randint(0, 2)))
+                tell_tale = lambda: draw.choice((0, 1, 2, 40, 46, 0x7f, 0x80, 0x85, 0xff, draw.randrange(256)))
+                damaged[at:at + draw.randint(0, 2)] = bytes(tell_tale() for _ in range(draw.randint(0, 2)))
             open(path, "wb").write(damaged)
             if answer(path) == 2:
                 return 2

@@ -1,5 +1,5 @@
-"""test_weights - encode -w: files of every architecture under torchvision's names in every type, our own in f16 and bf16, checkpoints;
-what does not fit is refused by the names and shapes of tensors"""
+"""test_weights - encode -w: files of every architecture under torchvision's names in every type, our own in f16 and bf16,
+checkpoints; what does not fit is refused by the names and shapes of tensors"""
 import os
 import subprocess
 import sys
@@ -25,7 +25,8 @@ LOSS = ["loss", "-q", "-j1", "moco:k=64"]
 
 def served(d, path, names, *options, size=SIZE):
     """The first batch that a frozen encode makes of these weights: {name: array}; None and what it said if it refused."""
-    line = Line(AUGMENT + [str(size), "--eval", "data"], ["encode", "-q", "-j2", "--eval", "-w", path, *options], cwd=d, stdout=subprocess.PIPE)
+    line = Line(AUGMENT + [str(size), "--eval", "data"], ["encode", "-q", "-j2", "--eval", "-w", path, *options], cwd=d,
+                stdout=subprocess.PIPE)
     ticket = line[1].stdout.readline().decode()
     if ticket.startswith("sprat1 fault") or not ticket:
         line.wait(20)
@@ -60,8 +61,10 @@ def test_misfits(d, arch):
     state = {n: t.numpy() for n, t in torchvisions(arch).items() if t.is_floating_point()}
     name = next(n for n in state if state[n].ndim == 1 and "head" not in n and "fc." not in n)
     width = len(state[name])
-    for label, tensors, words in (("a tensor of another shape", dict(state, **{name: state[name][1:]}), (f"'{name}'", f"[{width - 1}]", f"[{width}]")),
-                                  ("a file without a tensor", {n: a for n, a in state.items() if n != name}, (f"'{name}'", f"[{width}]"))):
+    for label, tensors, words in (("a tensor of another shape", dict(state, **{name: state[name][1:]}),
+                                   (f"'{name}'", f"[{width - 1}]", f"[{width}]")),
+                                  ("a file without a tensor", {n: a for n, a in state.items() if n != name},
+                                   (f"'{name}'", f"[{width}]"))):
         safetensors_write(f"{d}/misfit.safetensors", tensors)
         got, line = served(d, "misfit.safetensors", ["feature0"], "-a", arch)
         check(f"{arch}: {label} is refused by its name", got is None and line.code == 2 and len(line.words) == 1 and
@@ -95,7 +98,8 @@ def test_ours(d):
 def test_starting(d):
     """A run that starts from a checkpoint and learns nothing ends with its weights; one that learns goes on from there."""
     start, _ = safetensors_read(f"{d}/run/model.safetensors")
-    for name, source in (("checkpoint", "run/checkpoint.safetensors"), ("model", "run/model.safetensors"), ("bf16 file", "bf16.safetensors")):
+    for name, source in (("checkpoint", "run/checkpoint.safetensors"), ("model", "run/model.safetensors"),
+                         ("bf16 file", "bf16.safetensors")):
         out = f"from-{name.replace(' ', '-')}"
         line = Line(TRAIN,
                     NET + ["-w", source, "--optim", "sgd:lr=0", "-o", out], LOSS, cwd=d).wait()

@@ -3,8 +3,9 @@
     model = DeiT("deit_tiny", small=False)       the position embedding takes its length from the weights that are loaded
     feature = model(images)                      the class token after the last norm
 
-Every block computes all its tokens, as timm does. as_torchvision() gives the same function by torchvision's own VisionTransformer:
-the check of this file. names() reads timm-deit_tiny.txt, timm's list of tensors for deit_tiny_patch16_224 without its classifier.
+Every block computes all its tokens, as timm does. as_torchvision() gives the same function by torchvision's own
+VisionTransformer: the check of this file. names() reads timm-deit_tiny.txt, timm's list of tensors for deit_tiny_patch16_224
+without its classifier.
 """
 import os
 

@@ -1,5 +1,6 @@
 """augment_peer.py ENDPOINT [DIE_AT] - an `augment` of 20 steps in Python: prints its ticket, serves noise that depends on
-(seed, step, view) alone, and, when told to, kills itself with SIGKILL on the first want of step DIE_AT. $FACTS: others, as JSON; null: without."""
+(seed, step, view) alone, and, when told to, kills itself with SIGKILL on the first want of step DIE_AT. $FACTS: others, as
+JSON; null: without."""
 import json
 import os
 import signal

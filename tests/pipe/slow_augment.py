@@ -1,5 +1,6 @@
-"""slow_augment.py ENDPOINT train|eval - augment_peer.py as a worker whose every batch takes a quarter of a second, longer than a link's end
-takes to be noticed; eval: an evaluation, its first 32 samples for training, of four classes that differ in brightness."""
+"""slow_augment.py ENDPOINT train|eval - augment_peer.py as a worker whose every batch takes a quarter of a second, longer than
+a link's end takes to be noticed; eval: an evaluation, its first 32 samples for training, of four classes that differ in
+brightness."""
 import sys
 import time
 

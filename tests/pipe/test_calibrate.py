@@ -1,5 +1,5 @@
-"""Statistics from the training images: with a hold-out that leaves no batch without a held-out image they are those of the training
-images alone; and a run too short for its own statistics says so, when it ends and when it is evaluated."""
+"""Statistics from the training images: with a hold-out that leaves no batch without a held-out image they are those of the
+training images alone; and a run too short for its own statistics says so, when it ends and when it is evaluated."""
 import os
 import re
 import shutil
@@ -45,7 +45,8 @@ def test_holdout(d):
           f"{apart(held, alone)} {line.stderr}")
     small, line = features(d, "--holdout", "12", "--batch", "12", "data")
     batches = [list(small)[i:i + 12] for i in range(0, len(small), 12)]
-    check("no batch is without a held-out image", all(any(small[n][1] for n in b) for b in batches) and not line.words, line.stderr)
+    check("no batch is without a held-out image", all(any(small[n][1] for n in b) for b in batches) and not line.words,
+          line.stderr)
     check("and groups of a batch have much the same statistics", apart(small, alone) < 0.06, apart(small, alone))
 
 
@@ -55,8 +56,10 @@ def test_sorted(d):
     whole, _ = features(d, "--batch", "48", "sorted")
     parts, line = features(d, "--batch", "16", "sorted")
     odd, short = features(d, "--batch", "23", "sorted")
-    check("a last batch of two images is no trouble", short.codes == [0, 0] and not short.words and len(odd) == 48, f"{short.codes} {short.stderr}")
-    check("data sorted by class have the statistics of all", apart(parts, whole) < 0.06 and not line.words, f"{apart(parts, whole)} {line.stderr}")
+    check("a last batch of two images is no trouble", short.codes == [0, 0] and not short.words and len(odd) == 48,
+          f"{short.codes} {short.stderr}")
+    check("data sorted by class have the statistics of all", apart(parts, whole) < 0.06 and not line.words,
+          f"{apart(parts, whole)} {line.stderr}")
 
 
 def idx(folder, pixels, labels):
@@ -68,7 +71,8 @@ def idx(folder, pixels, labels):
 
 
 def test_many(d):
-    """Of more than 10,000 images not all are read, but some from everywhere: sorted data have the statistics of three quarters of them."""
+    """Of more than 10,000 images not all are read, but some from everywhere: sorted data have the statistics of three quarters
+    of them."""
     rng, labels = np.random.default_rng(5), np.repeat(np.arange(10), 1280)
     pixels = np.minimum(255, rng.integers(0, 30, (len(labels), 8, 8)) * (1 + labels[:, None, None]))
     most, rows, sent = np.arange(len(labels)) % 4 != 0, {}, {}
@@ -90,10 +94,12 @@ def test_many(d):
 
 def test_short_run(d):
     line = Line(["augment", "-q", "-j1", "--size", "32", "--batch", "8", "--epochs", "2", "--recipe", "moco-cifar", "data"],
-                ["encode", "-j1", "-a", "mobilenet_v3_small", "--small", "--dim", "16", "-o", "run"], ["loss", "-q", "moco:k=64"], cwd=d).wait(60)
+                ["encode", "-j1", "-a", "mobilenet_v3_small", "--small", "--dim", "16", "-o", "run"],
+                ["loss", "-q", "moco:k=64"], cwd=d).wait(60)
     share = float(safetensors(f"{d}/run/model.safetensors")[1]["bn_unsettled"])
     check("a model tells the share of its start in its statistics", abs(share - 0.99 ** 12) < 1e-4, share)
-    check("and its run said so", line.codes == [0, 0, 0] and "89 % those of the start" in line.stderr and "--calibrate" in line.stderr, line.stderr)
+    check("and its run said so", line.codes == [0, 0, 0] and "89 % those of the start" in line.stderr
+          and "--calibrate" in line.stderr, line.stderr)
     encode = ["encode", "-j1", "--eval", "-w", "run/model.safetensors"]
     for name, more, said in (("an evaluation says so", [], True), ("not with --calibrate", ["--calibrate"], False)):
         _, line = features(d, "--like", "run/model.safetensors", "data", encode=encode + more)

@@ -17,7 +17,8 @@ LOSS = ["loss", "-q", "-j1", "moco:k=64"]
 
 
 def make_teacher(d):
-    teacher = ["encode"] + NET + ["--dim", "24", "--precision", "bf16", "--until", "1", "-o", "first"]   # an f32 file all the same
+    # an f32 file all the same
+    teacher = ["encode"] + NET + ["--dim", "24", "--precision", "bf16", "--until", "1", "-o", "first"]
     Line(AUGMENT[:-1] + ["-s", "7", "data"], teacher, LOSS, cwd=d).wait()
     subprocess.run(["cp", f"{d}/first/model.safetensors", f"{d}/teacher.safetensors"], check=True)
 
@@ -39,11 +40,13 @@ def take(line, names, steps, gradient=None):
 def test_pass_through(d):
     plain = Line(AUGMENT, STUDENT + ["plain"], LOSS, cwd=d).wait()
     taught = Line(AUGMENT, TEACHER, STUDENT + ["taught"], LOSS, cwd=d).wait()
-    check("a line of four", plain.codes == [0] * 3 and taught.codes == [0] * 4 and not taught.words, f"{taught.codes} {taught.stderr}")
+    check("a line of four", plain.codes == [0] * 3 and taught.codes == [0] * 4 and not taught.words,
+          f"{taught.codes} {taught.stderr}")
     (a, _), (b, meta) = (safetensors(f"{d}/{x}/model.safetensors") for x in ("plain", "taught"))
     check("a teacher that nobody asks changes nothing", all(np.array_equal(a[n], b[n]) for n in a) and len(a) == len(b))
     kept = meta["lineage"].split("\n")
-    check("but stands in the lineage, where each stage has its line", [x.split(" ")[0] for x in kept] == ["augment", "encode", "encode", "loss", ""] and
+    check("but stands in the lineage, where each stage has its line",
+          [x.split(" ")[0] for x in kept] == ["augment", "encode", "encode", "loss", ""] and
           "--as t" in kept[1] and kept[3] == "loss moco:k=64", meta)
     model = content(f"{d}/taught/model.safetensors")
     os.unlink(f"{d}/taught/model.safetensors")
@@ -57,15 +60,19 @@ def test_pass_through(d):
 def test_teacher(d):
     line = Line(AUGMENT, TEACHER, cwd=d, stdout=subprocess.PIPE)
     _, direct = take(line, ["t0", "t1", "index"], 3)
-    check("a teacher alone", line.codes == [0, 0] and direct[0]["t0"].shape == (8, 24) and not line.stderr, f"{line.codes} {line.stderr}")
+    check("a teacher alone", line.codes == [0, 0] and direct[0]["t0"].shape == (8, 24) and not line.stderr,
+          f"{line.codes} {line.stderr}")
     line = Line(AUGMENT, TEACHER, ["encode"] + NET + ["--dim", "12", "--frozen", "--as", "t"], cwd=d, stdout=subprocess.PIPE)
     schema, nearest = take(line, ["t0", "feature0"], 1)
-    check("of two that make one name the nearer is meant", schema.offers["t0"] == ("f32", (8, 12)) and nearest[0]["t0"].shape == (8, 12), schema.offers)
+    check("of two that make one name the nearer is meant", schema.offers["t0"] == ("f32", (8, 12))
+          and nearest[0]["t0"].shape == (8, 12), schema.offers)
     line = Line(AUGMENT, TEACHER, STUDENT + ["asked"], cwd=d, stdout=subprocess.PIPE)
     schema, through = take(line, ["q0", "k1", "t0", "t1", "label", "index"], 3, gradient=True)
-    check("the student offers what its teacher makes", schema.offers["t0"] == ("f32", (8, 24)) and schema.offers["q0"] == ("f32", (8, 16)),
+    check("the student offers what its teacher makes", schema.offers["t0"] == ("f32", (8, 24))
+          and schema.offers["q0"] == ("f32", (8, 16)),
           schema.offers)
-    check("and passes it on untouched", all(np.array_equal(x[n], y[n]) for x, y in zip(direct, through) for n in ("t0", "t1", "index")))
+    check("and passes it on untouched",
+          all(np.array_equal(x[n], y[n]) for x, y in zip(direct, through) for n in ("t0", "t1", "index")))
     lineage = schema.text("lineage").split("\n")
     check("lineage: a line a stage", [x.split()[0] for x in lineage if x] == ["augment", "encode", "encode"], lineage)
 
@@ -82,7 +89,8 @@ def test_missing_teacher(d):
         fault = f
     client.socket.close(linger=0)
     line.wait(20)
-    check("a teacher that is missing: the option that makes one is named", fault is not None and fault.code == 2 and "--as t" in fault.sentence and
+    check("a teacher that is missing: the option that makes one is named", fault is not None and fault.code == 2
+          and "--as t" in fault.sentence and
           len(line.words) == 1, f"{fault} {line.stderr}")
 
 
@@ -96,7 +104,8 @@ def test_deaths(d):
         line.kill(victim, sig=signal.SIGKILL)
         line.wait(20)
         name = ("augment", "teacher", "student", "loss")[victim]
-        check(f"{name} killed", line.code == code and [w.split(":")[0] for w in line.words] == [who], f"{line.codes} {line.stderr}")
+        check(f"{name} killed", line.code == code and [w.split(":")[0] for w in line.words] == [who],
+              f"{line.codes} {line.stderr}")
         again = Line(*stages, cwd=d).wait()
         check(f"{name} killed: the same line, the same end", again.codes == [0] * 4 and not again.words and
               content(f"{d}/taught/checkpoint.safetensors") == whole, f"{again.codes} {again.stderr}")

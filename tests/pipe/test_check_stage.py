@@ -1,4 +1,5 @@
-"""python/check-stage: sprat's own stages and those of sprat.py pass, and stages with one fault each are found, by the right rule"""
+"""python/check-stage: sprat's own stages and those of sprat.py pass, and stages with one fault each are found, by the right
+rule"""
 import os
 import subprocess
 import sys
@@ -93,37 +94,50 @@ while True:
 FRONTS = (
     ("a word on standard output before the ticket", "begins with its ticket", "os.write(1, b'loading data...\\n')"),
     ("draws that do not follow from the step", "the same want again",
-     "right = make\ndef make(batch):\n    global count\n    count += 1\n    return {n: a + np.uint8(count) for n, a in right(batch).items()}"),
+     "right = make\ndef make(batch):\n    global count\n    count += 1\n"
+     "    return {n: a + np.uint8(count) for n, a in right(batch).items()}"),
     ("the whole step in place of a part", "halves of the rows",
      "right = make\ndef make(batch):\n    batch.rows = range(8)\n    return right(batch)"),
-    ("f32 where u8 was offered", "dtypes and shapes", "right = make\ndef make(batch):\n    return {n: a.astype('f4') for n, a in right(batch).items()}"),
+    ("f32 where u8 was offered", "dtypes and shapes",
+     "right = make\ndef make(batch):\n    return {n: a.astype('f4') for n, a in right(batch).items()}"),
     ("no fact.batch that is a number", "views, batch, steps", "FACTS['views'] = 0"),
     ("offers of another batch", "the batch first", "OFFERS = {n: ('u8', 9, 32, 32, 3) for n in OFFERS}"),
     ("grey views", "view0 is u8", "OFFERS['view0'] = ('u8', 8, 32, 32, 1)"),
-    ("epochs counted from 1", "the epoch", "right = make\ndef make(batch):\n    batch.scalars['epoch'] = batch['step'] // 10 + 1\n    return right(batch)"),
+    ("epochs counted from 1", "the epoch",
+     "right = make\ndef make(batch):\n    batch.scalars['epoch'] = batch['step'] // 10 + 1\n    return right(batch)"),
     ("silence", "a want is answered", "def make(batch):\n    time.sleep(100)"),
-    ("an exception at the end of the run", "last step's epoch", "right = make\ndef make(batch):\n    assert batch['step'] < 19\n    return right(batch)"),
+    ("an exception at the end of the run", "last step's epoch",
+     "right = make\ndef make(batch):\n    assert batch['step'] < 19\n    return right(batch)"),
     ("a lineage that is not its own", "lineage", "Stage.serve.__globals__['shlex'].join = lambda words: ''"),
     ("deaf to SIGINT", "SIGINT", "Stage.on_signal = lambda self, n, frame: None", "stop"),
     ("its socket left behind", "its socket is gone", "sprat.shutil.rmtree = lambda *a, **k: None\nfrom sprat import zmq\n"
-     "close = sprat.Link.close\nsprat.Link.close = lambda self: (close(self), sprat.zmq.Context.term(sprat.zmq.Context.instance()), "
+     "close = sprat.Link.close\n"
+     "sprat.Link.close = lambda self: (close(self), sprat.zmq.Context.term(sprat.zmq.Context.instance()), "
      "os.path.isdir(stage.folder) and open(stage.folder + '/s', 'w').close())"),
     ("ends with 0 when its client vanishes", "its client vanishes", "import sprat\ninit = sprat.Fault.__init__\n"
-     "def other(self, code, sentence, said=False):\n    init(self, code, sentence, said)\n    if 'vanished' in sentence:\n        os._exit(0)\n"
+     "def other(self, code, sentence, said=False):\n    init(self, code, sentence, said)\n"
+     "    if 'vanished' in sentence:\n        os._exit(0)\n"
      "sprat.Fault.__init__ = other", "lost-client"),
 )
 LOSSES = (
-    ("a gradient twice as steep", "the loss's slope", "right = step\ndef step(batch):\n    d, s = right(batch)\n    return {'q0': 2 * d['q0']}, s", "slope"),
-    ("a gradient of zeros", "the loss's slope", "right = step\ndef step(batch):\n    d, s = right(batch)\n    return {'q0': 0 * d['q0']}, s", "slope"),
-    ("a gradient of another shape", "of the shape of q", "right = step\ndef step(batch):\n    d, s = right(batch)\n    return {'q0': d['q0'].T}, s"),
-    ("NaN in a gradient", "finite", "right = step\ndef step(batch):\n    d, s = right(batch)\n    d['q0'][3, 3] = np.nan\n    return d, s"),
-    ("a loss that is not a number", "loss is a finite", "right = step\ndef step(batch):\n    d, s = right(batch)\n    return d, {'loss': float('nan')}"),
+    ("a gradient twice as steep", "the loss's slope",
+     "right = step\ndef step(batch):\n    d, s = right(batch)\n    return {'q0': 2 * d['q0']}, s", "slope"),
+    ("a gradient of zeros", "the loss's slope",
+     "right = step\ndef step(batch):\n    d, s = right(batch)\n    return {'q0': 0 * d['q0']}, s", "slope"),
+    ("a gradient of another shape", "of the shape of q",
+     "right = step\ndef step(batch):\n    d, s = right(batch)\n    return {'q0': d['q0'].T}, s"),
+    ("NaN in a gradient", "finite",
+     "right = step\ndef step(batch):\n    d, s = right(batch)\n    d['q0'][3, 3] = np.nan\n    return d, s"),
+    ("a loss that is not a number", "loss is a finite",
+     "right = step\ndef step(batch):\n    d, s = right(batch)\n    return d, {'loss': float('nan')}"),
     ("no gradient", "d:NAME", "right = step\ndef step(batch):\n    return {}, right(batch)[1]"),
-    ("a gradient of keys", "d:NAME", "right = step\ndef step(batch):\n    d, s = right(batch)\n    return {**d, 'k0': d['q0']}, s"),
+    ("a gradient of keys", "d:NAME",
+     "right = step\ndef step(batch):\n    d, s = right(batch)\n    return {**d, 'k0': d['q0']}, s"),
     ("no state", "resumed from its state", "state = dict", "resume"),
     ("a state that is not taken back", "resumed from its state", "def restore(saved):\n    pass", "resume"),
     ("no name", "names fact.loss", "facts = {}"),
-    ("a name that is not offered", "asks for what is offered", "train = Stage.train\nStage.train = lambda self, names, *rest: train(self, ['q0', 'p0'], *rest)"),
+    ("a name that is not offered", "asks for what is offered",
+     "train = Stage.train\nStage.train = lambda self, names, *rest: train(self, ['q0', 'p0'], *rest)"),
     ("deaf to SIGINT", "SIGINT", "Stage.on_signal = lambda self, n, frame: None", "stop"),
     ("hangs when encode is gone", "encode is killed", "Stage.ask_servers.__globals__['ENDS'] = 0", "lost-encode"),
     ("standard input read to its end", "its first message is open", "sys.stdin.buffer.raw.readall()"),
@@ -136,7 +150,8 @@ MIDDLES = (
      "Stage.take, Stage.stop = quiet, property(lambda self: {}, lambda self, value: None)", "stop-from-front"),
     ("words for what has been said", "a fault that is said is not said again", SAID % False, "fault-of-front"),
     ("silence about what was not said", "a fault that is not said is said", SAID % True, "new-fault"),
-    ("codes of its own", "passed on with its code", "sprat.Fault.code = property(lambda self: 1, lambda self, value: None)", "fault-of-front"),
+    ("codes of its own", "passed on with its code", "sprat.Fault.code = property(lambda self: 1, lambda self, value: None)",
+     "fault-of-front"),
     ("hanging when the stage in front is gone", "in front is killed", "Stage.ask_servers.__globals__['ENDS'] = 0", "lost-front"),
 )
 NAIVES = (
@@ -146,13 +161,15 @@ NAIVES = (
     ("a fault ticket taken for a ticket", "a fault ticket", "", "fault-ticket"),
     ("numpy's own numbers", "'d:q0' came as 'f64'", "dtype = 'f64'"),
     ("steps from 1", "it wants one step after the other", "step += 1"),
-    ("two wants at once", "it wants one step after the other", "send({'kind': 'want', 'scalars': {'step': 0, 'part': 0, 'parts': 1}, 'names': ['q0']})"),
+    ("two wants at once", "it wants one step after the other",
+     "send({'kind': 'want', 'scalars': {'step': 0, 'part': 0, 'parts': 1}, 'names': ['q0']})"),
     ("an exception", "it ended with status 1: ZeroDivisionError", "1 / 0"),
 )
 
 
 def judged(place, *command, scene=()):
-    run = subprocess.run([*CHECK, "--as", place, *scene, *command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120,
+    run = subprocess.run([*CHECK, "--as", place, *scene, *command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                         timeout=120,
                          env=lines.environment(PYTHONPATH=f"{ROOT}/python", PATH=f"{lines.BIN}:{os.environ['PATH']}"))
     rows = run.stdout.splitlines()
     return run.returncode, [r for r in rows if not r.startswith("ok - ")], sum(r.startswith("ok - ") for r in rows)

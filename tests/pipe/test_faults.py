@@ -34,10 +34,13 @@ def ending(name, line, code, words, *parts, seconds=20):
 def test_tickets():
     cases = [("a fault ticket", "sprat1 fault 7 the disk is full\\n", 7, 0), ("no ticket at all", "", 3, 1),
              ("text that is no ticket", "hello\\n", 2, 1), ("a ticket of another version", "sprat2 encode ipc:///tmp/x\\n", 2, 1),
-             ("a ticket without an endpoint", "sprat1 encode\\n", 2, 1), ("a ticket with an unknown word", "sprat1 encode ipc:///x y=1\\n", 2, 1),
+             ("a ticket without an endpoint", "sprat1 encode\\n", 2, 1),
+             ("a ticket with an unknown word", "sprat1 encode ipc:///x y=1\\n", 2, 1),
              ("a ticket with a short key", "sprat1 encode tcp://127.0.0.1:9 curve=abc\\n", 2, 1),
-             ("a line of 600 bytes", "sprat1 encode ipc:///" + 600 * "x" + "\\n", 2, 1), ("a fault without a code", "sprat1 fault x\\n", 2, 1),
-             ("a fault of code 0", "sprat1 fault 0 fine\\n", 2, 1), ("a socket that nobody serves", "sprat1 encode ipc:///tmp/no/such/socket\\n", 3, 1)]
+             ("a line of 600 bytes", "sprat1 encode ipc:///" + 600 * "x" + "\\n", 2, 1),
+             ("a fault without a code", "sprat1 fault x\\n", 2, 1),
+             ("a fault of code 0", "sprat1 fault 0 fine\\n", 2, 1),
+             ("a socket that nobody serves", "sprat1 encode ipc:///tmp/no/such/socket\\n", 3, 1)]
     with folder() as d:
         for name, text, code, words in cases:
             ending(name, Line(["printf", text], LOSS, cwd=d), code, words)
@@ -50,7 +53,8 @@ def test_tickets():
 
 
 def schema(**more):
-    scalars = {"version": 1, "incarnation": 1, "stage": "encode", "trained": True, "first_step": 0, "fact.seed": 1, "fact.steps": 9,
+    scalars = {"version": 1, "incarnation": 1, "stage": "encode", "trained": True, "first_step": 0, "fact.seed": 1,
+               "fact.steps": 9,
                "fact.batch": ROWS, **more}
     return Record("schema", scalars, {}, {n: ("f32", (ROWS, DIM)) for n in ("q0", "k1")})
 
@@ -107,14 +111,16 @@ def test_bad_servers():
         ("values that are not finite", [good, pack(batch(0, q0=nan))], 1, "step 1"),
         ("a schema in place of a batch", [good, good], 1, "schema"),
         ("offers without what is needed", [pack(Record("schema", schema().scalars, {}, {"q0": ("f32", (ROWS, DIM))}))], 2, "k1"),
-        ("a batch that does not divide the queue", [pack(Record("schema", schema().scalars, {}, {n: ("f32", (12, DIM)) for n in ("q0", "k1")}))],
+        ("a batch that does not divide the queue",
+         [pack(Record("schema", schema().scalars, {}, {n: ("f32", (12, DIM)) for n in ("q0", "k1")}))],
          2, "multiple"),
     ]
     with folder() as d:
         for name, answers, code, part in cases:
             play = Script(LOSS, answers, d)
             ending(name, play.line, code, 1, part)
-            check(f"{name}: the server is told", any(m["kind"] == "fault" and m["scalars"]["code"] == code for m in play.heard), play.heard)
+            check(f"{name}: the server is told", any(m["kind"] == "fault" and m["scalars"]["code"] == code for m in play.heard),
+                  play.heard)
         fault = pack(Record("fault", {"code": 41, "sentence": "the network has melted", "said": True}))
         for name, answers in (("a fault in place of a schema", [fault]), ("a fault in place of a batch", [good, fault])):
             ending(name, Script(LOSS, answers, d).line, 41, 0)
@@ -140,31 +146,40 @@ def test_bad_augments():
     b, n = augment_peer.BATCH, augment_peer.SIZE
     schemas = {"a batch of nothing": {"batch": 0}, "a batch of less": {"batch": -8}, "no steps an epoch": {"steps_per_epoch": 0},
                "a batch that the views do not have": {"batch": 9}, "steps of less than nothing": {"steps": -1, "epochs": -1},
-               "a mean of two numbers": {"mean": "0.5,0.5"}, "a mean of words": {"mean": "light,grey,dark"}, "no std": {"std": ""},
+               "a mean of two numbers": {"mean": "0.5,0.5"}, "a mean of words": {"mean": "light,grey,dark"},
+               "no std": {"std": ""},
                "a std of zero": {"std": "0,0,0"}, "no views": {"views": 0}, "a thousand views": {"views": 1000},
-               "a view of one channel": {"offers": {"view0": ("u8", (b, n, n, 1))}}, "a view of floats": {"offers": {"view0": ("f32", (b, n, n, 3))}},
-               "a flat view": {"offers": {"view0": ("u8", (b, n * n * 3))}}, "a view of no height": {"offers": {"view0": ("u8", (b, 0, n, 3))}},
-               "a view of two gigapixels": {"offers": {"view0": ("u8", (b, 46340, 46340, 3)), "view1": ("u8", (b, 46340, 46340, 3))}}}
-    batches = {"fewer rows": views(rows=3), "more rows": views(rows=40), "smaller views": views(size=16), "larger views": views(size=64),
-               "views of integers": views(dtype=np.int32), "views of four channels": views(channels=4), "another step": views(step=1),
+               "a view of one channel": {"offers": {"view0": ("u8", (b, n, n, 1))}},
+               "a view of floats": {"offers": {"view0": ("f32", (b, n, n, 3))}},
+               "a flat view": {"offers": {"view0": ("u8", (b, n * n * 3))}},
+               "a view of no height": {"offers": {"view0": ("u8", (b, 0, n, 3))}},
+               "a view of two gigapixels": {"offers": {"view0": ("u8", (b, 46340, 46340, 3)),
+                                                       "view1": ("u8", (b, 46340, 46340, 3))}}}
+    batches = {"fewer rows": views(rows=3), "more rows": views(rows=40), "smaller views": views(size=16),
+               "larger views": views(size=64),
+               "views of integers": views(dtype=np.int32), "views of four channels": views(channels=4),
+               "another step": views(step=1),
                "no views": pack(Record("batch", {"step": 0, "part": 0, "parts": 1, "epoch": 0}))}
     with folder() as d:
         for i, (name, answers) in enumerate([(n, [augment_schema(**s)]) for n, s in schemas.items()] +
                                             [(n, [augment_schema(), b]) for n, b in batches.items()]):
             play = Script(ENCODE + [f"run{i}"], answers, d, ["loss", "-q", "-j1", "moco:k=64"])
-            sent = len(answers) == 1 or play.line.words and play.line.words[0].startswith("encode: ") and "vanished" not in play.line.stderr
+            own = play.line.words and play.line.words[0].startswith("encode: ") and "vanished" not in play.line.stderr
+            sent = len(answers) == 1 or own
             check(f"encode behind an augment that gives {name}", len(play.line.words) == 1 and min(play.line.codes) > 0 and sent,
                   f"{play.line.codes} {play.line.stderr!r}")
 
 
 def test_bad_encodes():
     """probe behind a server that says impossible things."""
-    offers = {"feature0": ("f32", (8, 16)), "label": ("i32", (8,)), "split": ("i32", (8,)), "index": ("i64", (8,)), "name": ("u8", (8, 32))}
+    offers = {"feature0": ("f32", (8, 16)), "label": ("i32", (8,)), "split": ("i32", (8,)), "index": ("i64", (8,)),
+              "name": ("u8", (8, 32))}
     kinds = {"f32": "<f4", "i32": "<i4", "i64": "<i8", "u8": "u1"}
 
     def greeting(offers=offers, **facts):
         s = {"version": 1, "incarnation": 1, "stage": "encode", "trained": False,
-             **{f"fact.{k}": v for k, v in {**augment_peer.FACTS, "eval": True, "samples": 8, "steps": 1, "steps_per_epoch": 1, **facts}.items()}}
+             **{f"fact.{k}": v for k, v in {**augment_peer.FACTS, "eval": True, "samples": 8, "steps": 1, "steps_per_epoch": 1,
+                                            **facts}.items()}}
         return pack(Record("schema", s, {}, offers))
 
     def rows(**other):
@@ -172,16 +187,22 @@ def test_bad_encodes():
         tensors["split"][4:] = 1
         return pack(Record("batch", {"step": 0, "part": 0, "parts": 1, "epoch": 0}, {**tensors, **other}))
 
-    cases = {"a training stream": [greeting(eval=False)], "no features": [greeting({n: o for n, o in offers.items() if n != "feature0"})],
-             "no split": [greeting({n: o for n, o in offers.items() if n != "split"})], "flat features": [greeting({**offers, "feature0": ("f32", (8,))})],
-             "features of integers": [greeting({**offers, "feature0": ("i32", (8, 16))})], "samples of less": [greeting(samples=-1)],
-             "a trillion samples": [greeting(samples=10**12)], "features of no width": [greeting({**offers, "feature0": ("f32", (8, 0))})],
+    cases = {"a training stream": [greeting(eval=False)],
+             "no features": [greeting({n: o for n, o in offers.items() if n != "feature0"})],
+             "no split": [greeting({n: o for n, o in offers.items() if n != "split"})],
+             "flat features": [greeting({**offers, "feature0": ("f32", (8,))})],
+             "features of integers": [greeting({**offers, "feature0": ("i32", (8, 16))})],
+             "samples of less": [greeting(samples=-1)],
+             "a trillion samples": [greeting(samples=10**12)],
+             "features of no width": [greeting({**offers, "feature0": ("f32", (8, 0))})],
              "wider features than offered": [greeting(), rows(feature0=np.zeros((8, 17), "<f4"))],
              "fewer labels than features": [greeting(), rows(label=np.zeros(3, "<i4"))],
              "labels of 64 bits": [greeting(), rows(label=np.zeros(8, "<i8"))],
-             "more rows than samples": [greeting(), rows(**{n: np.zeros((80, *shape[1:]), kinds[d]) for n, (d, shape) in offers.items()})],
+             "more rows than samples": [greeting(),
+                                        rows(**{n: np.zeros((80, *shape[1:]), kinds[d]) for n, (d, shape) in offers.items()})],
              "features that are not finite": [greeting(), rows(feature0=np.full((8, 16), np.nan, "<f4"))],
-             "a split of seven": [greeting(), rows(split=np.full(8, 7, "<i4"))], "labels beyond the classes": [greeting(), rows(label=np.full(8, 2**30, "<i4"))],
+             "a split of seven": [greeting(), rows(split=np.full(8, 7, "<i4"))],
+             "labels beyond the classes": [greeting(), rows(label=np.full(8, 2**30, "<i4"))],
              "an end before the last step": [greeting(), pack(Record("end", {"code": 0}))]}
     with folder() as d:
         for name, answers in cases.items():
@@ -204,8 +225,10 @@ def vanish(d, *answers):
 
 
 def test_last_words():
-    """What a server says right before it goes must arrive, however busy the client is: stopped here, so that both come at once."""
-    last = {"fault": (Record("fault", {"code": 43, "sentence": "it rained in", "said": True}), 43), "end": (Record("end", {"code": 0}), 0)}
+    """What a server says right before it goes must arrive, however busy the client is: stopped here, so that both come at
+    once."""
+    last = {"fault": (Record("fault", {"code": 43, "sentence": "it rained in", "said": True}), 43),
+            "end": (Record("end", {"code": 0}), 0)}
     for name, (record, code) in last.items():
         with folder() as d:
             server = Server("encode")
@@ -278,15 +301,16 @@ def refused_by_encode(name, d, play, code, part):
     fault = fault_of(lambda: play(client))
     client.socket.close(linger=0)
     line.wait(10)
-    check(f"encode given {name}", fault is not None and fault.code == code and part in fault.sentence and line.codes[1] == code and
-          len(line.words) == 1, f"{fault}, {line.codes}, {line.stderr!r}")
+    check(f"encode given {name}", fault is not None and fault.code == code and part in fault.sentence and line.codes[1] == code
+          and len(line.words) == 1, f"{fault}, {line.codes}, {line.stderr!r}")
 
 
 def one_step(client, gradient=None, d_step=0, incarnation=0, name="q0"):
     client.want(0, ["q0", "k1"])
     b = client.take()
     g = np.zeros_like(b.tensors["q0"]) if gradient is None else gradient
-    client.send(Record("grad", {"step": d_step, "incarnation": client.schema.scalars["incarnation"] + incarnation, "loss": 1.0}, {f"d:{name}": g}))
+    client.send(Record("grad", {"step": d_step, "incarnation": client.schema.scalars["incarnation"] + incarnation, "loss": 1.0},
+                       {f"d:{name}": g}))
     client.want(1, ["q0", "k1"])
     client.take()
 
@@ -331,7 +355,8 @@ def test_second_loss(d):
     first.close()
     second.socket.close(linger=0)
     line.wait(20)
-    check("a loss that leaves early ends the line with a word", line.codes[1] == 3 and len(line.words) == 1, f"{line.codes} {line.stderr}")
+    check("a loss that leaves early ends the line with a word", line.codes[1] == 3 and len(line.words) == 1,
+          f"{line.codes} {line.stderr}")
 
 
 if __name__ == "__main__":

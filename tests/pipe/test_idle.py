@@ -41,10 +41,12 @@ def loss_schema():
 
 def probe_schema():
     facts = {**augment_peer.FACTS, "eval": True, "split": "all"}
-    offers = {"feature0": ("f32", (8, 16)), "q0": ("f32", (8, 16)), "label": ("i32", (8,)), "split": ("i32", (8,)), "index": ("i64", (8,)),
+    offers = {"feature0": ("f32", (8, 16)), "q0": ("f32", (8, 16)), "label": ("i32", (8,)), "split": ("i32", (8,)),
+              "index": ("i64", (8,)),
               "name": ("u8", (8, 32))}
     return Record("schema", {"version": 1, "incarnation": 1, "stage": "encode", "trained": False,
-                             **{f"fact.{k}": v for k, v in facts.items()}}, {"classes": np.frombuffer(b"a\nb\n", np.uint8)}, offers)
+                             **{f"fact.{k}": v for k, v in facts.items()}}, {"classes": np.frombuffer(b"a\nb\n", np.uint8)},
+                  offers)
 
 
 def step_taken(line):

@@ -1,5 +1,5 @@
-"""encode --microbatch: steps in parts give the bytes of steps that are kept whole, with any loss, any workers and any interruption, in
-the memory of a part.
+"""encode --microbatch: steps in parts give the bytes of steps that are kept whole, with any loss, any workers and any
+interruption, in the memory of a part.
 
 FULL=1 also takes the size that it is made for: a batch of 4096 with mobilenet_v3_large at 224 within 3 GB, augment within 2 GB.
 """
@@ -25,11 +25,13 @@ TEACHER = ["encode", "-q", "-j1", "-a", "mobilenet_v3_small", "--small", "--dim"
 
 
 def augment(batch, epochs=1):
-    return ["augment", "-q", "-j1", "--size", "32", "--recipe", "moco-cifar", "--batch", str(batch), "--epochs", str(epochs), "-s", "3", "data"]
+    return ["augment", "-q", "-j1", "--size", "32", "--recipe", "moco-cifar", "--batch", str(batch), "--epochs", str(epochs),
+            "-s", "3", "data"]
 
 
 def go(d, out, batch, options, loss="moco:k={}", front=(), jobs=2, pool=1):
-    line = Line([augment(batch)] * pool, *front, NET + [f"-j{jobs}", "-o", out, *options], ["loss", "-q", "-j1", loss.format(2 * batch)], cwd=d).wait()
+    line = Line([augment(batch)] * pool, *front, NET + [f"-j{jobs}", "-o", out, *options],
+                ["loss", "-q", "-j1", loss.format(2 * batch)], cwd=d).wait()
     good = line.code == 0 and not line.words
     return check(f"a run with {' '.join(options) or 'no option'}", good, f"{line.codes} {line.stderr}")
 
@@ -91,7 +93,8 @@ def test_teacher():
             client.close()
             check(f"a teacher in front of {out}", line.wait(30).codes == [0, 0, 0], f"{line.codes} {line.stderr}")
         a, b = got
-        check("labels, numbers and views are gathered", all(np.array_equal(a[n], b[n]) for n in ("q0", "label", "index", "view1")))
+        check("labels, numbers and views are gathered",
+              all(np.array_equal(a[n], b[n]) for n in ("q0", "label", "index", "view1")))
         error = max(np.linalg.norm(a[n] - b[n]) / np.linalg.norm(a[n]) for n in ("t0", "t1"))
         check("and what the teacher makes of them", a["t0"].shape == (16, 24) and error < 1e-6, error)
 
@@ -123,8 +126,10 @@ def test_kills():
         line = Line(*stages("asked"), cwd=d)
         until(lambda: line.steps() >= 2 or line[-1].poll() is not None)
         line.kill(1, sig=signal.SIGINT)
-        check("asked to stop: a step is finished and saved", line.wait(20).code == 130 and "saved" in line.stderr, f"{line.codes} {line.stderr}")
-        check("and the run goes on to the same end", Line(*stages("asked"), cwd=d).wait().codes == [0] * 3 and same(d, "whole", "asked"))
+        check("asked to stop: a step is finished and saved", line.wait(20).code == 130 and "saved" in line.stderr,
+              f"{line.codes} {line.stderr}")
+        check("and the run goes on to the same end", Line(*stages("asked"), cwd=d).wait().codes == [0] * 3
+              and same(d, "whole", "asked"))
 
 
 # --- neighbours that lie ---
@@ -176,7 +181,8 @@ def test_ahead():
     with folder() as d:
         line, wants = behind("ahead", d, answer, steps=2)
         asked = [(w.scalars["step"], w.scalars["part"], w.scalars["parts"]) for w in wants]
-        check("the next part is wanted before the one in hand has come, over the ends of steps too", line.codes == [0, 0] and len(asked) == last and
+        check("the next part is wanted before the one in hand has come, over the ends of steps too",
+              line.codes == [0, 0] and len(asked) == last and
               [a[0] for a in asked] == [0] * 8 + [1] * 8, f"{line.codes} {line.stderr} {asked}")
 
 
@@ -187,7 +193,8 @@ def test_hint():
         line, _ = behind("large records", d, fault, options=(), batch=1024, size=224)
         check("large records earn a hint", line.code == 9 and "--microbatch 891" in line.stderr, f"{line.codes} {line.stderr}")
         line, wants = behind("parts", d, fault, options=("--microbatch", "891"), batch=1024, size=224)
-        check("which helps", line.code == 9 and "MB" not in line.stderr and wants[0].scalars["parts"] == 2, f"{line.codes} {line.stderr}")
+        check("which helps", line.code == 9 and "MB" not in line.stderr and wants[0].scalars["parts"] == 2,
+              f"{line.codes} {line.stderr}")
 
 
 def test_liars():
@@ -214,14 +221,17 @@ def test_liars():
 def test_refusals():
     with folder() as d:
         images(f"{d}/data", 16)
-        for name, options, parts in (("parts larger than the memory", ["--bn-splits", "2", "--microbatch", "4"], ["--bn-splits", "at least 4"]),
+        for name, options, parts in (("parts larger than the memory", ["--bn-splits", "2", "--microbatch", "4"],
+                                      ["--bn-splits", "at least 4"]),
                                      ("more parts than rows", ["--bn-splits", "17"], ["17", "--batch"]),
                                      ("a part of less than nothing", ["--microbatch", "-1"], ["-1"])):
             line = Line(augment(16), NET + ["-j1", "-o", "run", *options], ["loss", "-q", "-j1", "moco:k=32"], cwd=d).wait(20)
-            check(name, line.code == 2 and len(line.words) == 1 and all(p in line.stderr for p in parts), f"{line.codes} {line.stderr}")
+            check(name, line.code == 2 and len(line.words) == 1 and all(p in line.stderr for p in parts),
+                  f"{line.codes} {line.stderr}")
             check(f"{name}: nothing was begun", not os.path.exists(f"{d}/run/checkpoint.safetensors"))
         go(d, "run", 16, ["--microbatch", "8"])
-        line = Line(augment(16), NET + ["-j1", "-o", "run", "--microbatch", "4"], ["loss", "-q", "-j1", "moco:k=32"], cwd=d).wait(20)
+        line = Line(augment(16), NET + ["-j1", "-o", "run", "--microbatch", "4"], ["loss", "-q", "-j1", "moco:k=32"],
+                    cwd=d).wait(20)
         check("a run goes on with as many parts as it began with", line.code == 2 and "bn_splits '2'" in line.stderr, line.stderr)
 
 
@@ -246,11 +256,14 @@ def peaks(line, seconds):
 def test_memory():
     with folder() as d:
         images(f"{d}/data", 256, size=24)
-        stage = lambda batch: ["augment", "-q", "-j1", "--size", "96", "--batch", str(batch), "--epochs", "1", "--cache", "0", "data"]
+        stage = lambda batch: ["augment", "-q", "-j1", "--size", "96", "--batch", str(batch), "--epochs", "1", "--cache", "0",
+                               "data"]
         measured = {} # a step each: what is held out is not trained on
-        for name, batch, options in (("whole", 32, []), ("parts", 32, ["--microbatch", "16"]), ("more parts", 256, ["--microbatch", "16"])):
+        for name, batch, options in (("whole", 32, []), ("parts", 32, ["--microbatch", "16"]),
+                                     ("more parts", 256, ["--microbatch", "16"])):
             subset = ["--holdout", str(256 - batch)] if batch < 256 else []
-            line = Line(stage(batch) + subset, NET + ["-j1", "-o", name.replace(" ", "-"), *options], ["loss", "-q", "-j1", f"moco:k={batch}"], cwd=d)
+            line = Line(stage(batch) + subset, NET + ["-j1", "-o", name.replace(" ", "-"), *options],
+                        ["loss", "-q", "-j1", f"moco:k={batch}"], cwd=d)
             measured[name] = peaks(line, 100)
             check(f"a step of {batch}, {name}", line.codes == [0] * 3, f"{line.codes} {line.stderr}")
         whole, parts, more = (measured[n] for n in ("whole", "parts", "more parts"))
@@ -265,7 +278,8 @@ def test_real_size():
         for i in range(64, 4096):
             os.link(f"{d}/data/class0/{i % 64:04d}.png", f"{d}/data/class0/{i:04d}.png")
         line = Line(["augment", "-q", "--batch", "4096", "--epochs", "1", "data"],
-                    ["encode", "-q", "-a", "mobilenet_v3_large", "-o", "run", "--microbatch", "32"], ["loss", "-q", "moco:k=4096"], cwd=d)
+                    ["encode", "-q", "-a", "mobilenet_v3_large", "-o", "run", "--microbatch", "32"],
+                    ["loss", "-q", "moco:k=4096"], cwd=d)
         most = peaks(line, 3000)
         check("a batch of 4096 at 224", line.codes == [0] * 3 and line.steps() == 1, f"{line.codes} {line.stderr}")
         check("encode within 3 GB, augment within 2 GB", most[1] < 3e9 / 2**20 and most[0] < 2e9 / 2**20, most)

@@ -1,5 +1,5 @@
-"""A ticket that leads nowhere: every client ends within its patience, with one sentence that names the endpoint, and status 3 (2 where the
-ticket cannot be right)."""
+"""A ticket that leads nowhere: every client ends within its patience, with one sentence that names the endpoint, and status 3
+(2 where the ticket cannot be right)."""
 import contextlib
 
 import lines
@@ -43,16 +43,19 @@ def test_nowhere(d):
                  "a key for a server that has none": (f"{at} curve={key}", 3, "curve="),
                  "a server that sends no schema": (at, 3, "no schema"),
                  "a key that is none": (f"tcp://127.0.0.1:1 curve={40 * chr(34)}", 2, "key"),
-                 "no port": ("tcp://127.0.0.1", 2, "HOST:PORT"), "no path": ("ipc://", 2, "HOST:PORT"), "another scheme": ("http://x", 2, "HOST:PORT")}
+                 "no port": ("tcp://127.0.0.1", 2, "HOST:PORT"), "no path": ("ipc://", 2, "HOST:PORT"),
+                 "another scheme": ("http://x", 2, "HOST:PORT")}
         for name, (ticket, code, part) in cases.items():
             started = start(d, ticket)
             for client, line in started.items():
                 line.wait(PATIENCE + SLACK)
                 where = "key" if part == "key" else ticket.split()[0]
-                check(f"{client} given {name}", line.code == code and len(line.words) == 1 and part in line.stderr and where in line.stderr,
+                check(f"{client} given {name}", line.code == code and len(line.words) == 1 and part in line.stderr
+                      and where in line.stderr,
                       f"status {line.code} after {line.seconds:.1f} s, said {line.stderr!r}")
                 if client.startswith("encode"):
-                    check(f"{client} given {name}: the next stage is told", line.stdout.startswith(f"sprat1 fault {code} "), line.stdout)
+                    check(f"{client} given {name}: the next stage is told", line.stdout.startswith(f"sprat1 fault {code} "),
+                          line.stdout)
 
 
 if __name__ == "__main__":

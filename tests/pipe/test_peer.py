@@ -16,7 +16,8 @@ from peer import Client, Record, Server, pack, unpack
 # gradients off by 1e-7, loses five digits in ten steps); at this rate fifty steps can be compared.
 RATE = "sgd:lr=1e-4,momentum=0"
 BATCH = 32
-AUGMENT = ["augment", "-q", "-j1", "--size", "32", "--recipe", "moco-cifar", "--batch", str(BATCH), "--epochs", "10", "-s", "3", "data"]
+AUGMENT = ["augment", "-q", "-j1", "--size", "32", "--recipe", "moco-cifar", "--batch", str(BATCH), "--epochs", "10", "-s", "3",
+           "data"]
 ENCODE = ["encode", "-q", "-j1", "-a", "mobilenet_v3_small", "--small", "--dim", "32", "--optim", RATE, "-o", "run"]
 STEPS, QUEUE, TEMPERATURE = 50, 256, 0.2
 LOSS = ["loss", "-q", "-j1", f"moco:t={TEMPERATURE},k={QUEUE}"]
@@ -55,14 +56,16 @@ def serve_loss(server, first, last, dim, state, save_at):
     for who, r in server:
         step = r.scalars.get("step")
         if r.kind == "open":
-            server.send(who, Record("schema", {"version": 1, "incarnation": -5, "stage": "encode", "trained": True, "first_step": first,
+            server.send(who, Record("schema",
+                                    {"version": 1, "incarnation": -5, "stage": "encode", "trained": True, "first_step": first,
                                                "fact.seed": 2**40 + 9, "fact.steps": last, "fact.batch": 16}, state,
                                     {n: ("f32", (16, dim)) for n in ("q0", "q1", "k0", "k1")}))
         elif r.kind == "want" and step == last:
             server.send(who, Record("end", {"code": 0}))
         elif r.kind == "want":
             assert step == first + len(grads) and sorted(r.names) == ["k1", "q0"], (step, r.names)
-            server.send(who, Record("batch", {"step": step, "part": 0, "parts": 1, "epoch": 0, "lr": 0.1, "save": step in save_at},
+            server.send(who, Record("batch",
+                                    {"step": step, "part": 0, "parts": 1, "epoch": 0, "lr": 0.1, "save": step in save_at},
                                     noise[step]))
         else:
             assert step == first + len(grads) and r.scalars["incarnation"] == -5, r.scalars
@@ -89,13 +92,15 @@ def test_loss_alone():
             gradient, scalars = ours.step(batch["q0"], batch["k1"])
             worst = max(worst, np.linalg.norm(g.tensors["d:q0"] - gradient) / np.linalg.norm(gradient))
             value = max(value, *(abs(g.scalars[k] - scalars[k]) / max(1e-3, abs(scalars[k])) for k in scalars))
-        check("every gradient of loss is numpy's", loss.codes == [0] and len(grads) == 12 and worst < 1e-5, f"{worst} {loss.stderr}")
+        check("every gradient of loss is numpy's", loss.codes == [0] and len(grads) == 12 and worst < 1e-5,
+              f"{worst} {loss.stderr}")
         check("loss, top1, top5 and std are numpy's", value < 1e-5, value)
         state = grads[-1].tensors
         check("the queue after 12 steps is numpy's", np.abs(state["loss.queue"] - ours.state()["loss.queue"]).max() < 1e-6 and
               state["loss.pointer"][0] == ours.pointer)
         sent = [sorted(n for n in g.tensors if n.startswith("loss.")) for g in grads]
-        check("the state is sent when it is to be saved, else not", all(bool(names) == (i in (5, 11)) for i, names in enumerate(sent)), sent)
+        check("the state is sent when it is to be saved, else not",
+              all(bool(names) == (i in (5, 11)) for i, names in enumerate(sent)), sent)
         rows = [r for r in json_lines(loss.stdout) if "step" in r]
         check("a line a step", [r["step"] for r in rows] == list(range(1, 13)), [r["step"] for r in rows])
         saved = {n: a for n, a in grads[5].tensors.items() if n.startswith("loss.")}
@@ -155,7 +160,8 @@ def test_as_loss():
         check(f"and ends with our weights (relative L2 {far:.1e})", far < 1e-4, far)
         first = first_weights(a)
         learned, apart = distance(parameters(trained[0]), parameters(first)), distance(*map(parameters, trained))
-        check(f"what they have learnt is the same (apart {apart:.1e}, learnt {learned:.1e})", apart < 0.03 * learned and learned > 5e-5)
+        check(f"what they have learnt is the same (apart {apart:.1e}, learnt {learned:.1e})",
+              apart < 0.03 * learned and learned > 5e-5)
         check("the schema tells the lineage", schema.text("lineage").split("\n")[0].startswith("augment ") and
               schema.text("lineage").split("\n")[1].startswith("encode "), schema.text("lineage"))
         check("and the facts", schema.scalars["fact.steps"] == STEPS and schema.scalars["fact.batch"] == BATCH and
@@ -221,7 +227,8 @@ def free_port():
 
 
 def start_peer(endpoint, *die_at):
-    return subprocess.Popen([sys.executable, f"{lines.ROOT}/tests/pipe/augment_peer.py", endpoint, *map(str, die_at)], stdout=subprocess.PIPE)
+    return subprocess.Popen([sys.executable, f"{lines.ROOT}/tests/pipe/augment_peer.py", endpoint, *map(str, die_at)],
+                            stdout=subprocess.PIPE)
 
 
 def run_from_peer(d, endpoint, die_at=None):
@@ -281,7 +288,8 @@ def test_as_reader():
     with folder() as d:
         images(f"{d}/data/train", 40)
         images(f"{d}/data/test", 10, seed=2)
-        Line(["augment", "-q", "--size", "32", "--batch", "8", "--epochs", "1", "data"], ENCODE, ["loss", "-q", "moco:k=64"], cwd=d).wait()
+        Line(["augment", "-q", "--size", "32", "--batch", "8", "--epochs", "1", "data"], ENCODE, ["loss", "-q", "moco:k=64"],
+             cwd=d).wait()
         names = ["feature0", "q0", "view0", "label", "split", "index", "name"]
         streams = []
         for jobs in ("-j1", "-j2"):
@@ -291,7 +299,8 @@ def test_as_reader():
                 streams.append(read_all(line[1].stdout.readline().decode(), names))
             finally:
                 line.wait(30)
-            check(f"a reader leaves everybody content ({jobs})", line.codes == [0, 0] and not line.words, f"{line.codes} {line.stderr}")
+            check(f"a reader leaves everybody content ({jobs})", line.codes == [0, 0] and not line.words,
+                  f"{line.codes} {line.stderr}")
         schema, rows, halves = streams[0]
         n = len(rows["feature0"])
         check("every sample of both splits", n == 50 and sorted(rows["split"]) == [0] * 40 + [1] * 10, n)
@@ -305,8 +314,8 @@ def test_as_reader():
                                                    for x in ("label", "index", "view0", "name")))
         near = np.abs(np.concatenate([h["feature0"] for h in halves]) - rows["feature0"][:8]).max()
         check("also their features", near < 1e-5 * np.abs(rows["feature0"]).max(), near)
-        check("two readings agree", all(np.array_equal(streams[1][1][x], rows[x]) for x in names if x not in ("feature0", "q0")) and
-              np.allclose(streams[1][1]["feature0"], rows["feature0"], rtol=1e-4, atol=1e-5))
+        check("two readings agree", all(np.array_equal(streams[1][1][x], rows[x]) for x in names if x not in ("feature0", "q0"))
+              and np.allclose(streams[1][1]["feature0"], rows["feature0"], rtol=1e-4, atol=1e-5))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,8 @@ COLUMNS = ("ms", "forward", "backward", "key", "gflops", "gb", "share", "bound",
 
 def run(d, out, *options):
     return Line(["augment", "-q", "-r", "moco-cifar", "--size", "32", "-b", str(BATCH), "-e", str(STEPS // 2), "data"],
-                ["encode", "-q", "-a", "mobilenet_v3_small", "--small", "-o", out, *options], ["loss", "moco:k=480"], cwd=d).wait(240)
+                ["encode", "-q", "-a", "mobilenet_v3_small", "--small", "-o", out, *options], ["loss", "moco:k=480"],
+                cwd=d).wait(240)
 
 
 def rows(text):
@@ -45,7 +46,8 @@ def test_rows(d, line):
                if n.endswith(".weight") and len(t["shape"]) > 1}
     check("every weight has a row", len(weights) > 50 and weights <= names, weights - names)
     kinds = {name for name, shape in table if shape == "all"}
-    check("totals by kind", {"conv 1x1", "stem", "depthwise", "sum", "meanpool", "batch norm", "optimiser", "ema", "threads waiting",
+    check("totals by kind", {"conv 1x1", "stem", "depthwise", "sum", "meanpool", "batch norm", "optimiser", "ema",
+                             "threads waiting",
                              "waiting for the loss"} <= kinds, kinds)
     for column in ("ms", "forward", "backward", "key", "bound", "share"):
         got = total(table, column, lambda s: s == "all")
@@ -55,8 +57,10 @@ def test_rows(d, line):
     check("forward, backward and key are the step", abs(parts - step["ms"]) < 0.003, f"{parts} {step['ms']}")
     check("convolutions have a bound", all(table[n, "all"]["bound"] > 0 for n in ("conv 1x1", "stem", "depthwise")), table)
     seen = [1000 * BATCH / r["images_s"] for r in json_lines(line.stdout) if r.get("step", 0) > 2]
-    # Medians add up to at most twice a mean; on a loaded machine, where each operation is late at another step, to less than any step.
-    check("the step is the one that the loss sees", min(seen) / 2 < step["ms"] < 2 * statistics.mean(seen), f"{step['ms']} {seen}")
+    # Medians add up to at most twice a mean; on a loaded machine, where each operation is late at another step, to less than any
+    # step.
+    check("the step is the one that the loss sees", min(seen) / 2 < step["ms"] < 2 * statistics.mean(seen),
+          f"{step['ms']} {seen}")
 
 
 def test_nothing_changes(d):

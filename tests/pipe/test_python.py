@@ -90,9 +90,11 @@ def words_of(line):
 def test_loss(d, whole):
     check("a loss in Python: a line that ends well", whole.codes == [0, 0, 0], f"{whole.codes} {whole.stderr}")
     rows = json_lines(whole.stdout)
-    check("a line of JSON a step", [r["step"] for r in rows] == list(range(1, 25)) and all(np.isfinite(r["loss"]) for r in rows), whole.stdout)
+    check("a line of JSON a step", [r["step"] for r in rows] == list(range(1, 25)) and all(np.isfinite(r["loss"]) for r in rows),
+          whole.stdout)
     tensors, _ = safetensors(f"{d}/whole/checkpoint.safetensors")
-    check("encode keeps its state", tensors["loss.seen"].shape == (16,) and np.abs(tensors["loss.seen"]).max() > 0, list(tensors)[-3:])
+    check("encode keeps its state", tensors["loss.seen"].shape == (16,) and np.abs(tensors["loss.seen"]).max() > 0,
+          list(tensors)[-3:])
 
 
 def test_kills(d, loss):
@@ -103,9 +105,11 @@ def test_kills(d, loss):
         until(lambda line=line: line.steps() >= 8)
         line.kill(which)
         line.wait(30)
-        check(f"{name} killed: all end, the loss with 3", line.codes[which] == -9 and (which == 2 or line.codes[2] == 3), f"{line.codes} {line.stderr}")
+        check(f"{name} killed: all end, the loss with 3", line.codes[which] == -9 and (which == 2 or line.codes[2] == 3),
+              f"{line.codes} {line.stderr}")
         again = Line(AUGMENT, ENCODE + [run], loss, cwd=d).wait(60)
-        check(f"{name} killed: the same line again ends in the same bytes", again.codes == [0, 0, 0] and run_files(d, run) == whole,
+        check(f"{name} killed: the same line again ends in the same bytes",
+              again.codes == [0, 0, 0] and run_files(d, run) == whole,
               f"{again.codes} {again.stderr}")
 
 
@@ -115,17 +119,21 @@ def test_ends(d, loss):
     until(lambda: line.steps() >= 8)
     line.kill(2, sig=signal.SIGINT)
     line.wait(30)
-    check("SIGINT at the loss: saved, 130", line.codes[1:] == [130, 130] and "saved in" in line.stderr, f"{line.codes} {line.stderr}")
+    check("SIGINT at the loss: saved, 130", line.codes[1:] == [130, 130] and "saved in" in line.stderr,
+          f"{line.codes} {line.stderr}")
     line = Line(AUGMENT, ENCODE + ["bad"], loss, cwd=d, env=lines.environment(BAD="6")).wait(30)
     said = [w for w in line.stderr.split("\n") if "no such luck" in w and ":" in w and not w.startswith(("ValueError", " "))]
-    check("an exception: one sentence for the line, 1 everywhere", line.codes == [1, 1, 1] and said == ["pull: ValueError: no such luck"],
+    check("an exception: one sentence for the line, 1 everywhere",
+          line.codes == [1, 1, 1] and said == ["pull: ValueError: no such luck"],
           f"{line.codes} {line.stderr}")
     line = Line(["echo", "sprat1 fault 42 nothing to see"], loss, cwd=d).wait(20)
     check("a fault ticket is passed on in silence", line.codes == [0, 42] and not line.stderr, f"{line.codes} {line.stderr}")
     line = Line(["echo", "loading data..."], loss, cwd=d).wait(20)
-    check("what is no ticket is said", line.code == 2 and "no ticket" in line.stderr and len(words_of(line)) == 1, f"{line.code} {line.stderr}")
+    check("what is no ticket is said", line.code == 2 and "no ticket" in line.stderr and len(words_of(line)) == 1,
+          f"{line.code} {line.stderr}")
     line = Line(AUGMENT, loss, cwd=d).wait(20)
-    check("a loss needs a trained stage", line.code == 2 and "encode -o" in line.stderr and len(words_of(line)) == 1, f"{line.code} {line.stderr}")
+    check("a loss needs a trained stage", line.code == 2 and "encode -o" in line.stderr and len(words_of(line)) == 1,
+          f"{line.code} {line.stderr}")
     line = Line(["true"], loss, cwd=d).wait(20)
     check("no ticket at all", line.code == 3 and "no ticket came" in line.stderr, f"{line.code} {line.stderr}")
     line = Line(script("front.py"), ["true"], cwd=d).wait(20)
@@ -137,7 +145,8 @@ def test_ends(d, loss):
 def test_front(d, loss):
     runs = {}
     front, tcp = script("front.py"), ["env", "BIND=tcp://127.0.0.1:*"] + script("front.py")
-    for name, fronts, slow in (("one", [front], "0"), ("tcp", [tcp], "0"), ("pool", [front, front], "0.2"), ("hurt", [front, front], "0.2")):
+    for name, fronts, slow in (("one", [front], "0"), ("tcp", [tcp], "0"), ("pool", [front, front], "0.2"),
+                               ("hurt", [front, front], "0.2")):
         line = Line(fronts, ENCODE + [name], loss, cwd=d, env=lines.environment(SLOW=slow))
         if name == "hurt":
             until(lambda line=line: line.steps() >= 6)
@@ -148,7 +157,8 @@ def test_front(d, loss):
         check(f"a front in Python: {name}", not any(rest), f"{line.codes} {line.stderr}")
     meta = safetensors(f"{d}/one/model.safetensors")[1]
     check("its facts and command are in the model", "noise" in str(meta) and "32" in str(meta), meta)
-    check("over tcp with keys, by two, and by two of which one was killed: the same bytes", all(r == runs["one"] for r in runs.values()))
+    check("over tcp with keys, by two, and by two of which one was killed: the same bytes",
+          all(r == runs["one"] for r in runs.values()))
 
 
 def test_ticket(d, loss):
@@ -156,11 +166,14 @@ def test_ticket(d, loss):
     line = Line(["env", "BIND=tcp://127.0.0.1:*"] + script("front.py"), cwd=d, stdout=subprocess.PIPE)
     ticket = line[0].stdout.readline().decode().strip()
     check("a ticket over tcp carries a key", ticket.startswith("sprat1 noise tcp://127.0.0.1:") and " curve=" in ticket, ticket)
-    wrong = Line(["echo", ticket[:-40] + "rq:rM>}U?@Lns47E1%kR.o@n%FcmmsL/@{H8]yf7"], script("middle.py"), ["probe", "-q", "metrics"], cwd=d).wait(30)
-    check("a wrong key: all end, one sentence that names the address", wrong.codes[1] == 3 and wrong.code == 3 and ticket.split()[2] in wrong.stderr
+    wrong = Line(["echo", ticket[:-40] + "rq:rM>}U?@Lns47E1%kR.o@n%FcmmsL/@{H8]yf7"], script("middle.py"),
+                 ["probe", "-q", "metrics"], cwd=d).wait(30)
+    check("a wrong key: all end, one sentence that names the address", wrong.codes[1] == 3 and wrong.code == 3
+          and ticket.split()[2] in wrong.stderr
           and len(words_of(wrong)) == 1, f"{wrong.codes} {wrong.stderr}")
     nobody = Line(["echo", "sprat1 noise tcp://127.0.0.1:1"], script("middle.py"), ["probe", "-q", "metrics"], cwd=d).wait(30)
-    check("nobody there: the same", nobody.codes[1] == 3 and nobody.code == 3 and "127.0.0.1:1" in nobody.stderr and len(words_of(nobody)) == 1,
+    check("nobody there: the same", nobody.codes[1] == 3 and nobody.code == 3 and "127.0.0.1:1" in nobody.stderr
+          and len(words_of(nobody)) == 1,
           f"{nobody.codes} {nobody.stderr}")
     client = Client(ticket, "loss")
     schema = client.open()
@@ -168,7 +181,8 @@ def test_ticket(d, loss):
     batch = client.take().tensors["view0"]
     client.close()
     line.wait(20)
-    check("a client written from the page alone is served", batch.shape == (8, 32, 32, 3) and schema.scalars["fact.batch"] == 8 and line.codes == [0],
+    check("a client written from the page alone is served", batch.shape == (8, 32, 32, 3) and schema.scalars["fact.batch"] == 8
+          and line.codes == [0],
           line.codes)
 
 
@@ -185,7 +199,8 @@ def test_middle(d):
     got = client.take().tensors
     client.close()
     line.wait(20)
-    check("what it makes, and what passes", np.allclose(got["feature0"], got["view0"].mean((1, 2)), atol=1e-4) and len(got["label"]) == 8 and
+    check("what it makes, and what passes", np.allclose(got["feature0"], got["view0"].mean((1, 2)), atol=1e-4)
+          and len(got["label"]) == 8 and
           schema.offers["feature0"] == ("f32", (8, 3)), got)
     lineage = schema.text("lineage").split("\n")
     check("its command is in the lineage", lineage[0].startswith("augment") and lineage[1].startswith("colours"), lineage)
@@ -232,7 +247,8 @@ def test_examples(d, torch):
     torch.save(__import__("torchvision").models.mobilenet_v3_small().state_dict(), f"{d}/net.pth")
     net = make_net("mobilenet_v3_small", f"{d}/net.pth")
     env = lines.environment(KEEP=f"{d}/last.npz")
-    line = Line(AUGMENT, example("teacher.py", "mobilenet_v3_small", "net.pth"), ENCODE + ["taught"], script("loss.py", "q0", "t0", "view0"), cwd=d,
+    line = Line(AUGMENT, example("teacher.py", "mobilenet_v3_small", "net.pth"), ENCODE + ["taught"],
+                script("loss.py", "q0", "t0", "view0"), cwd=d,
                 env=env).wait(120)
     check("a teacher in PyTorch: the line ends well", line.codes == [0] * 4, f"{line.codes} {line.stderr}")
     kept, facts = np.load(f"{d}/last.npz"), {"fact.mean": "0.485,0.456,0.406", "fact.std": "0.229,0.224,0.225"}
@@ -242,7 +258,8 @@ def test_examples(d, torch):
           np.abs(kept["t0"] - truth).max())
     evaluation = ["augment", "-q", "-j1", "--eval", "--size", "32", "--batch", "8", "--holdout", "9", "data"]
     line = Line(evaluation, example("features.py", "mobilenet_v3_small", "net.pth"), ["probe", "-q", "knn:k=1"], cwd=d).wait(60)
-    check("probe knn of a network in PyTorch", line.codes == [0] * 3 and "knn" in line.stdout, f"{line.codes} {line.stdout} {line.stderr}")
+    check("probe knn of a network in PyTorch", line.codes == [0] * 3 and "knn" in line.stdout,
+          f"{line.codes} {line.stdout} {line.stderr}")
     line = Line(evaluation, example("features.py", "mobilenet_v3_small", "net.pth"), cwd=d, stdout=subprocess.PIPE)
     client = Client(line[1].stdout.readline().decode(), "probe")
     client.open()
@@ -252,15 +269,19 @@ def test_examples(d, torch):
     line.wait(30)
     with torch.no_grad():
         truth = net(normalised(got["view0"], facts)).numpy()
-    check("feature0 is what PyTorch makes of view0", np.allclose(got["feature0"], truth, rtol=1e-4, atol=1e-4), np.abs(got["feature0"] - truth).max())
+    check("feature0 is what PyTorch makes of view0", np.allclose(got["feature0"], truth, rtol=1e-4, atol=1e-4),
+          np.abs(got["feature0"] - truth).max())
     line = Line(AUGMENT, ENCODE + ["infonce"], example("loss.py", "0.2", "64"), cwd=d).wait(60)
     rows = json_lines(line.stdout)
-    check("a loss in PyTorch: the line ends well", line.codes == [0] * 3 and len(rows) == 24 and 1 < rows[0]["loss"] < 10, f"{line.codes} {line.stderr}")
+    check("a loss in PyTorch: the line ends well", line.codes == [0] * 3 and len(rows) == 24 and 1 < rows[0]["loss"] < 10,
+          f"{line.codes} {line.stderr}")
     line = Line(AUGMENT, example("loader.py"), cwd=d).wait(60)
-    check("augment as a loader", line.codes == [0, 0] and "192 images" in line.stdout and "epoch 4: 2 views of (8, 3, 32, 32)" in line.stdout,
+    check("augment as a loader", line.codes == [0, 0] and "192 images" in line.stdout
+          and "epoch 4: 2 views of (8, 3, 32, 32)" in line.stdout,
           f"{line.codes} {line.stdout} {line.stderr}")
     line = Line(AUGMENT, example("features.py", "nonet"), ["probe", "knn"], cwd=d).wait(60)
-    check("a network that is not there: one sentence, 2", line.codes[1:] == [2, 2] and len(words_of(line)) == 1, f"{line.codes} {line.stderr}")
+    check("a network that is not there: one sentence, 2", line.codes[1:] == [2, 2] and len(words_of(line)) == 1,
+          f"{line.codes} {line.stderr}")
 
 
 def main():

@@ -1,4 +1,5 @@
-"""Whatever a stage refuses, the one who sent it is told, and one sentence on stderr says what was wrong: nobody waits, nobody is silent."""
+"""Whatever a stage refuses, the one who sent it is told, and one sentence on stderr says what was wrong: nobody waits, nobody
+is silent."""
 import contextlib
 import json
 import os
@@ -13,7 +14,8 @@ import msgpack
 import numpy as np
 from lines import Line, check, folder, images, until
 from peer import Client, Record, Server, pack, receive
-from test_faults import AUGMENT, ENCODE, LOSS, Script, augment_schema, batch, ending, fault_of, raw_client, refused_by_encode, schema, start
+from test_faults import (AUGMENT, ENCODE, LOSS, Script, augment_schema, batch, ending, fault_of, raw_client, refused_by_encode,
+                         schema, start)
 
 OPEN = {"kind": "open", "scalars": {"version": 1, "role": "test", "command": "test"}}
 
@@ -49,7 +51,8 @@ STRANGE = {
     "a part without rows": (opened(scalars("want", step=0, part=0, parts=100)), "no rows"),
     "a gradient": (opened(scalars("grad", step=0)), "not trained"),
     "a trillionth part": (opened(scalars("want", step=0, part=0, parts=10**12)), "parts"),
-    "twenty facts": ([[msgpack.packb({"kind": "open", "scalars": {**OPEN["scalars"], **{f"fact.x{i}": i for i in range(20)}}})]], "facts"),
+    "twenty facts": ([[msgpack.packb({"kind": "open", "scalars": {**OPEN["scalars"], **{f"fact.x{i}": i for i in range(20)}}})]],
+                     "facts"),
 }
 
 
@@ -73,7 +76,8 @@ def test_strange_clients(d):
         for frames in messages:
             socket.send_multipart(frames)
         fault = last_word(socket)
-        check(f"augment given {name}: the client is told", fault and fault["code"] == 1 and fault["said"] and part in fault["sentence"], fault)
+        check(f"augment given {name}: the client is told", fault and fault["code"] == 1 and fault["said"]
+              and part in fault["sentence"], fault)
         check(f"augment given {name}: it is said once", len(line.words) == n + 1 and part in line.words[-1], line.words[n:])
         socket.close(linger=0)
     keep.want(0, ["view1"])
@@ -89,14 +93,16 @@ def test_strange_pupils(d):
     keep = Client(ticket, "test")
     keep.open()
     cases = {"a step past the end": ({"step": 10**9}, "there are 10"), "a step before the first": ({"step": -1}, "there are 10"),
-             "a part of none": ({"step": 0, "part": 0, "parts": 0}, "part 0 of 0"), "a part without rows": ({"step": 0, "part": 0, "parts": 9}, "8 rows"),
+             "a part of none": ({"step": 0, "part": 0, "parts": 0}, "part 0 of 0"),
+             "a part without rows": ({"step": 0, "part": 0, "parts": 9}, "8 rows"),
              "a part beyond": ({"step": 0, "part": 2, "parts": 2}, "part 2 of 2"), "a gradient": ({"step": 0}, "not trained")}
     for n, (name, (place, part)) in enumerate(cases.items()):
         client = Client(ticket, "pupil")
         client.open()
         client.send(Record("grad" if name == "a gradient" else "want", place, names=["feature0"]))
         fault = last_word(client.socket)
-        check(f"a teacher asked for {name}: its client is told", fault and part in fault["sentence"] and len(line.words) == n + 1, f"{fault} {line.stderr}")
+        check(f"a teacher asked for {name}: its client is told", fault and part in fault["sentence"]
+              and len(line.words) == n + 1, f"{fault} {line.stderr}")
         client.socket.close(linger=0)
     keep.want(0, ["feature0"])
     check("the other one is served on", keep.take().tensors["feature0"].shape[0] == 8)
@@ -164,7 +170,8 @@ def one_nan(client):
 def test_strange_losses(d):
     integers = np.zeros((8, 16), "<i4")
     refused_by_encode("one gradient that is not finite", d, one_nan, 1, "sent 1 value in 'd:q0' of step 1 that is not finite")
-    refused_by_encode("a gradient twice", d, lambda c: gradient(c, None, times=2), 1, "sent 'grad' of step 1 where its want of step 2")
+    refused_by_encode("a gradient twice", d, lambda c: gradient(c, None, times=2), 1,
+                      "sent 'grad' of step 1 where its want of step 2")
     refused_by_encode("a gradient in place of a want", d, no_want, 1, "sent 'grad' of step 2 where its want of step 2")
     refused_by_encode("a gradient of integers", d, lambda c: gradient(c, integers), 1, "i32[8,16], but 'q0' is f32[8,16]")
     refused_by_encode("a gradient of what is not trained", d, lambda c: gradient(c, None, "k1"), 1, "d:k1")
@@ -177,7 +184,8 @@ def test_faults():
     fault = lambda code, **more: pack(Record("fault", {"code": code, "sentence": "it rained in", **more}))
     with folder() as d:
         for code, exits in ((0, 1), (256, 1), (300, 1), (-1, 1), (255, 255)):
-            ending(f"a fault of code {code}", Script(LOSS, [pack(schema()), fault(code)], d).line, exits, 1, "it rained in", "'encode'")
+            ending(f"a fault of code {code}", Script(LOSS, [pack(schema()), fault(code)], d).line, exits, 1, "it rained in",
+                   "'encode'")
         ending("a fault that was said", Script(LOSS, [pack(schema()), fault(9, said=True)], d).line, 9, 0)
         ending("an end of code 256", Script(LOSS, [pack(schema()), pack(Record("end", {"code": 256}))], d).line, 1, 0)
         ending("a fault ticket of code 0: its whole line is shown", Line(["printf", "sprat1 fault 0 hi\\n"], LOSS, cwd=d), 2, 1,
@@ -192,7 +200,8 @@ def test_client_fault(d):
     client.open(loss="test")
     client.send(Record("fault", {"code": 7, "sentence": "no memory left"}))
     line.wait(20)
-    check("a client's fault is said, once in the line", line.codes == [7, 7] and len(line.words) == 1 and "the 'loss' stage" in line.stderr and
+    check("a client's fault is said, once in the line", line.codes == [7, 7] and len(line.words) == 1
+          and "the 'loss' stage" in line.stderr and
           "no memory left" in line.stderr, f"{line.codes} {line.stderr}")
     client.socket.close(linger=0)
 
@@ -213,7 +222,8 @@ def test_strange_schemas():
              "78 facts": ([augment_schema(**{f"x{i}": i for i in range(60)})], 1, "facts"),
              "facts of 20 kilobytes": ([augment_schema(**{f"x{i}": 900 * "x" for i in range(15)})], 1, "facts"),
              "a size that its views have not": ([augment_schema(size=64)], 1, "size = 64, but its views are 32x32"),
-             "64 names": ([augment_schema({f"mask{i}": ("u8", (augment_peer.BATCH,)) for i in range(60)})], 1, "more than 64 names"),
+             "64 names": ([augment_schema({f"mask{i}": ("u8", (augment_peer.BATCH,)) for i in range(60)})], 1,
+                          "more than 64 names"),
              "a schema twice": ([augment_schema(), augment_schema()], 1, "'schema' out of turn"),
              "fewer rows of one view": ([augment_schema(), uneven()], 1, "5 of 'view1'")}
     with folder() as d:
@@ -221,21 +231,25 @@ def test_strange_schemas():
             ending(f"loss behind an encode that gives {name}", Script(command, answers, d).line, 1, 1, part)
         for i, (name, (answers, code, part)) in enumerate(front.items()):
             line = Script(ENCODE + [f"front{i}"], answers, d, ["loss", "-q", "-j1", "moco:k=64"]).line
-            check(f"encode behind an augment that gives {name}: one word, one code", line.codes == [code, code] and len(line.words) == 1 and
+            check(f"encode behind an augment that gives {name}: one word, one code", line.codes == [code, code]
+                  and len(line.words) == 1 and
                   part in line.stderr, f"{line.codes} {line.stderr}")
 
 
 def uneven():
     n = augment_peer.SIZE
     picture = lambda rows: np.zeros((rows, n, n, 3), np.uint8)
-    return pack(Record("batch", {"step": 0, "part": 0, "parts": 1, "epoch": 0}, {"view0": picture(augment_peer.BATCH), "view1": picture(5)}))
+    return pack(Record("batch", {"step": 0, "part": 0, "parts": 1, "epoch": 0},
+                       {"view0": picture(augment_peer.BATCH), "view1": picture(5)}))
 
 
 def own_facts(d, out, epoch, **facts):
     """A line of the peer's augment up to an epoch, and a loss with facts of its own: (its first step, the line)."""
     front = [sys.executable, f"{lines.ROOT}/tests/pipe/augment_peer.py", f"ipc://{d}/front"]
-    many = {f"own{i:02d}": 295 * "x" for i in range(51 - len(augment_peer.FACTS))}     # encode adds 13: the 64 that a loss takes over
-    line = Line(front, ENCODE + [out, "--until", epoch], cwd=d, env=lines.environment(FACTS=json.dumps(many)), stdout=subprocess.PIPE)
+    # encode adds 13: the 64 that a loss takes over
+    many = {f"own{i:02d}": 295 * "x" for i in range(51 - len(augment_peer.FACTS))}
+    line = Line(front, ENCODE + [out, "--until", epoch], cwd=d, env=lines.environment(FACTS=json.dumps(many)),
+                stdout=subprocess.PIPE)
     client = Client(line[1].stdout.readline().decode(), "loss", patience=20)
     step = first = client.open(**facts).scalars["first_step"]
     while True:
@@ -259,7 +273,8 @@ def test_full_facts(d):
             except Exception as e:
                 check(f"{name}, epoch {epoch}", False, e)
                 continue
-            check(f"{name}, epoch {epoch}", first == 10 * (int(epoch) - 1) and line.codes == [0, 0], f"{first} {line.codes} {line.stderr}")
+            check(f"{name}, epoch {epoch}", first == 10 * (int(epoch) - 1) and line.codes == [0, 0],
+                  f"{first} {line.codes} {line.stderr}")
 
 
 # --- signals ---
@@ -270,7 +285,8 @@ def signalled(name, line, part, number=signal.SIGTERM, after=0.5, seconds=15, wo
     line.kill(-1, sig=number)
     began = time.monotonic()
     line[-1].wait(seconds)
-    check(f"{name}: one signal is enough", line[-1].returncode == 128 + number and time.monotonic() - began < seconds and part in line.stderr and
+    check(f"{name}: one signal is enough", line[-1].returncode == 128 + number and time.monotonic() - began < seconds
+          and part in line.stderr and
           len(line.words) == words, f"{line[-1].returncode} after {time.monotonic() - began:.1f} s, {line.stderr}")
     line.wait(5)
 
@@ -310,7 +326,8 @@ def test_hint(d):
     time.sleep(0.5)
     line.kill(1, sig=signal.SIGTERM)
     until(lambda: "once more" in line.stderr, 20)
-    check("encode whose loss hangs says that a second signal ends it", "# encode: ends after this step; once more: at once" in line.stderr and
+    check("encode whose loss hangs says that a second signal ends it",
+          "# encode: ends after this step; once more: at once" in line.stderr and
           line[1].poll() is None, line.stderr)
     line.kill(1, sig=signal.SIGTERM)
     line[1].wait(10)

@@ -1,4 +1,5 @@
-"""The README's two lines in small, and the bytes of views for a look without Pillow: any change of them is a change of every run."""
+"""The README's two lines in small, and the bytes of views for a look without Pillow: any change of them is a change of every
+run."""
 import hashlib
 import subprocess
 
@@ -20,7 +21,8 @@ def test_golden(d):
     got = {n: hashlib.sha256(t.tobytes()).hexdigest()[:16] for n, t in client.take().tensors.items()}
     client.close()
     line.wait(20)
-    check("two views of sixteen pictures have the bytes they always had", got == GOLDEN and line.codes == [0], f"{got} {line.codes}")
+    check("two views of sixteen pictures have the bytes they always had", got == GOLDEN and line.codes == [0],
+          f"{got} {line.codes}")
 
 
 def test_lines(d):
@@ -28,11 +30,13 @@ def test_lines(d):
                 ["encode", "-q", "-a", "mobilenet_v3_small", "--small", "--bn-momentum", "0.1", "-o", "run"],
                 ["loss", "-q", "moco:k=64"], cwd=d).wait()
     rows = json_lines(line.stdout)
-    check("a run of 32 steps", line.codes == [0] * 3 and [r["step"] for r in rows if "step" in r] == list(range(1, 33)), f"{line.codes} {rows[-3:]} {line.stderr}")
+    check("a run of 32 steps", line.codes == [0] * 3 and [r["step"] for r in rows if "step" in r] == list(range(1, 33)),
+          f"{line.codes} {rows[-3:]} {line.stderr}")
     line = Line(AUGMENT + ["-r", "moco-cifar", "--eval", "data"], ["encode", "-q", "--eval", "-w", "run/model.safetensors"],
                 ["probe", "-q", *PROBES], cwd=d).wait()
     rows = json_lines(line.stdout)
-    check("is evaluated by every probe", line.codes == [0] * 3 and {r.get("probe") for r in rows} == set(PROBES), f"{line.stdout} {line.stderr}")
+    check("is evaluated by every probe", line.codes == [0] * 3 and {r.get("probe") for r in rows} == set(PROBES),
+          f"{line.stdout} {line.stderr}")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
-"""One augment, one frozen teacher, several students by tee: each answer is made once, every student ends in the bytes of a line of its
-own, and one that dies or hangs ends nobody else.
+"""One augment, one frozen teacher, several students by tee: each answer is made once, every student ends in the bytes of a line
+of its own, and one that dies or hangs ends nobody else.
 
     test_tee.py loss WEIGHT     a loss that needs the teacher: WEIGHT/2 |q0 - t0|^2
 """
@@ -49,7 +49,8 @@ class Shell:
 
     def __init__(self, line, cwd):
         self.err = open(f"{cwd}/stderr", "w+")
-        self.proc = subprocess.Popen(["bash", "-c", line], cwd=cwd, env=environment(PATH=BIN + os.pathsep + os.environ["PATH"]), text=True,
+        self.proc = subprocess.Popen(["bash", "-c", line], cwd=cwd, env=environment(PATH=BIN + os.pathsep + os.environ["PATH"]),
+                                     text=True,
                                      stdin=subprocess.DEVNULL, stdout=self.err, stderr=self.err, process_group=0)
 
     def pids(self, words=""):
@@ -101,7 +102,8 @@ def ended(d, truth, *which):
 
 def test_sweep(d, truth):
     line = Shell(fan(f"{AUGMENT} | {TEACHER}", [student(i) for i in range(4)]), d).wait()
-    check("four students of one augment and one teacher end well", line.proc.returncode == 0 and not line.words and not line.late, line.text)
+    check("four students of one augment and one teacher end well", line.proc.returncode == 0 and not line.words
+          and not line.late, line.text)
     check("each in the bytes of a line of its own", ended(d, truth, 0, 1, 2, 3), line.text)
     for stage, names in (("augment", 2), ("encode", 3)):     # view0, view1 and t0; until all have connected, some are made again
         check(f"{stage} made each tensor once", STEPS <= line.made(stage) / names <= 1.1 * STEPS + 8, line.text)
@@ -113,7 +115,8 @@ def test_death(d, truth):
     line.signal("-o s1", signal.SIGKILL)
     line.signal("-o s2", signal.SIGSTOP)
     until(lambda: min(step_of(d, i) for i in (0, 3)) == STEPS, 60)
-    check("one killed and one that hangs do not stop the others", until(lambda: ended(d, truth, 0, 3), 20), content(f"{d}/stderr"))
+    check("one killed and one that hangs do not stop the others", until(lambda: ended(d, truth, 0, 3), 20),
+          content(f"{d}/stderr"))
     line.signal("-o s2", signal.SIGCONT)
     line.wait(60)
     check("the one that hung goes on", ended(d, truth, 2) and not line.late, line.text)

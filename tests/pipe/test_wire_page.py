@@ -1,5 +1,5 @@
-"""lib/stream/wire.5 says what is so: its conversation is held with the real loss byte by byte, its limits are the headers', and what sprat's
-stages send of facts and names stands on it"""
+"""lib/stream/wire.5 says what is so: its conversation is held with the real loss byte by byte, its limits are the headers', and
+what sprat's stages send of facts and names stands on it"""
 import glob
 import json
 import os
@@ -15,7 +15,8 @@ from lines import ROOT, Line, check, content, folder, images
 from peer import DTYPES, KINDS, Client, Server, pack, receive, unpack
 
 PAGE = content(f"{ROOT}/lib/stream/wire.5").decode()
-SOURCES = "".join(content(path).decode() for path in sorted(glob.glob(f"{ROOT}/lib/stream/*.[ch]")) + [f"{ROOT}/lib/tensor/tensor.h"])
+SOURCES = "".join(content(path).decode()
+                  for path in sorted(glob.glob(f"{ROOT}/lib/stream/*.[ch]")) + [f"{ROOT}/lib/tensor/tensor.h"])
 
 
 class Message:
@@ -52,7 +53,8 @@ def close_to(ours, theirs):
 
 def start_loss(messages):
     server = Server("encode")
-    loss = subprocess.Popen([f"{lines.BIN}/loss", "-q", *messages[0].said["scalars"]["command"].split(" ")[1:]], stdin=subprocess.PIPE,
+    loss = subprocess.Popen([f"{lines.BIN}/loss", "-q", *messages[0].said["scalars"]["command"].split(" ")[1:]],
+                            stdin=subprocess.PIPE,
                             stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     loss.stdin.write(f"{server.ticket}\n".encode())
     loss.stdin.close()
@@ -60,7 +62,8 @@ def start_loss(messages):
 
 
 def test_conversation(messages, last):
-    """The page's server, whose last word is an end or a fault, and the real loss: what loss sends are the page's bytes, what it is sent are too."""
+    """The page's server, whose last word is an end or a fault, and the real loss: what loss sends are the page's bytes, what it
+    is sent are too."""
     server, loss = start_loss(messages)
     for m in messages:
         kind = m.said["kind"]
@@ -80,7 +83,8 @@ def test_conversation(messages, last):
     out, said = loss.stdout.read(), loss.stderr.read()
     server.close()
     due = next(m.said["scalars"]["code"] for m in messages if m.said["kind"] == last)
-    check(f"and the page's {last} ends it", loss.wait(20) == due and b'"step": 1' in out and not said, f"{loss.returncode} {out} {said}")
+    check(f"and the page's {last} ends it", loss.wait(20) == due and b'"step": 1' in out and not said,
+          f"{loss.returncode} {out} {said}")
 
 
 def test_client(messages, d):
@@ -92,20 +96,29 @@ def test_client(messages, d):
     schema = unpack(receive(client.socket, 20))
     client.socket.send_multipart(shown["close"])
     line.wait(20)
-    check("augment takes the page's open and close", schema.kind == "schema" and line.codes == [0] and not line.stderr, f"{line.codes} {line.stderr}")
+    check("augment takes the page's open and close", schema.kind == "schema" and line.codes == [0] and not line.stderr,
+          f"{line.codes} {line.stderr}")
 
 
 # (constant, what the page's number is more than it, the page's words)
 LIMITS = (
-    ("TICKET_MAX", 0, "less than {} bytes with its newline"), ("STAGE_NAME", -1, "name, at most {} bytes:"), ("ENDPOINT_MAX", -1, ", at most {} bytes."),
-    ("WIRE_HEADER_MAX", 0, "one MessagePack map, at most {} bytes."), ("WIRE_VERSION", 0, "version ({})"), ("FRAME_MAX", 0, "at most {} gigabytes."),
-    ("RECORD_SCALARS", 0, "named values; at most {},"), ("SCALAR_NAME", -1, "names of at most {} bytes"), ("SCALAR_TEXT", -1, "texts of at most {},"),
+    ("TICKET_MAX", 0, "less than {} bytes with its newline"), ("STAGE_NAME", -1, "name, at most {} bytes:"),
+    ("ENDPOINT_MAX", -1, ", at most {} bytes."),
+    ("WIRE_HEADER_MAX", 0, "one MessagePack map, at most {} bytes."), ("WIRE_VERSION", 0, "version ({})"),
+    ("FRAME_MAX", 0, "at most {} gigabytes."),
+    ("RECORD_SCALARS", 0, "named values; at most {},"), ("SCALAR_NAME", -1, "names of at most {} bytes"),
+    ("SCALAR_TEXT", -1, "texts of at most {},"),
     ("TEXTS", 0, "all texts together {};"), ("RECORD_TENSORS", 0, "what the frames hold; at most {},"),
-    ("RECORD_NAMES", 0, "what is asked for; at most {},"), ("TENSOR_NAME", -1, "name: at most {} bytes"), ("TENSOR_RANK", 0, "array of at most {} integers"),
-    ("DEPTH_MAX", 0, "nesting deeper than {}"), ("CREDIT", 0, "at most {} wants open at a server"), ("WINDOW_MAX", 0, "steps behind ({},"),
-    ("KEEP_MB", 0, "as many as {} megabytes"), ("PATIENCE", 0, "seconds of that ({})"), ("RECORD_FACTS", 0, "A schema has at most {} facts"),
-    ("RECORD_CLIENT_FACTS", 0, "an open {},"), ("HEARTBEAT_LEAST", 0, "but at least {} and"), ("HEARTBEAT_MOST", 0, "at most {} seconds, for lost"),
-    ("OWN_FACTS", 0, "{} of them encode's"), ("FACT_TEXTS", 0, "texts of {} bytes together"), ("CLIENT_FACT_TEXTS", 0, "with texts of {}."),
+    ("RECORD_NAMES", 0, "what is asked for; at most {},"), ("TENSOR_NAME", -1, "name: at most {} bytes"),
+    ("TENSOR_RANK", 0, "array of at most {} integers"),
+    ("DEPTH_MAX", 0, "nesting deeper than {}"), ("CREDIT", 0, "at most {} wants open at a server"),
+    ("WINDOW_MAX", 0, "steps behind ({},"),
+    ("KEEP_MB", 0, "as many as {} megabytes"), ("PATIENCE", 0, "seconds of that ({})"),
+    ("RECORD_FACTS", 0, "A schema has at most {} facts"),
+    ("RECORD_CLIENT_FACTS", 0, "an open {},"), ("HEARTBEAT_LEAST", 0, "but at least {} and"),
+    ("HEARTBEAT_MOST", 0, "at most {} seconds, for lost"),
+    ("OWN_FACTS", 0, "{} of them encode's"), ("FACT_TEXTS", 0, "texts of {} bytes together"),
+    ("CLIENT_FACT_TEXTS", 0, "with texts of {}."),
 )
 
 
@@ -114,7 +127,8 @@ def constants():
     found = {n: int(v) for n, v in re.findall(r"(?:#define (?=\w+ +\d)|\b)([A-Z][A-Z_]+)(?: = | +)(\d+)\b", SOURCES)}
     number = lambda pattern: int(re.search(pattern, SOURCES)[1])
     texts = number(r"char texts\[(\d+)\]")
-    found.update(TEXTS=texts, STAGE_NAME=number(r"char stage\[(\d+)\]"), FRAME_MAX=(1 << number(r"FRAME_MAX \(1LL << (\d+)\)")) >> 30,
+    found.update(TEXTS=texts, STAGE_NAME=number(r"char stage\[(\d+)\]"),
+                 FRAME_MAX=(1 << number(r"FRAME_MAX \(1LL << (\d+)\)")) >> 30,
                  KEEP_MB=number(r"keep_bytes = (\d+) << 20"), PATIENCE=number(r"patience = (\d+)"),
                  OWN_FACTS=content(f"{ROOT}/cmd/encode/train.c").decode().count('facts, "fact.'))
     share = texts // (found["RECORD_SCALARS"] + 1)
@@ -178,12 +192,14 @@ def test_left_out(d):
         facts = {n: given.get(n) for n in augment_peer.FACTS if n not in required}
         front = [sys.executable, f"{ROOT}/tests/pipe/augment_peer.py", f"ipc://{d}/{out}.socket"]
         net = ["encode", "-q", "-j1", "-a", "mobilenet_v3_small", "--small", "--dim", "16", "-o", out]
-        line = Line(front, net, ["loss", "-q", "-j1", "moco:k=64"], cwd=d, env=lines.environment(FACTS=json.dumps(facts))).wait(60)
+        line = Line(front, net, ["loss", "-q", "-j1", "moco:k=64"], cwd=d,
+                    env=lines.environment(FACTS=json.dumps(facts))).wait(60)
         rows.append([{n: v for n, v in row.items() if n != "images_s"} for row in lines.json_lines(line.stdout)])
         check(f"{out} facts: the line ends well", line.codes == [0, 0, 0] and len(rows[-1]) == 21, f"{line.codes} {line.stderr}")
     check("facts that are left out are those of the page", rows[0] == rows[1], rows)
     flat = re.sub(r"\s+", " ", PAGE)
-    check("which it names", all(f"{n} {v}" in flat for n, v in defaults.items() if n != "epochs") and "epochs steps/steps_per_epoch" in flat)
+    check("which it names", all(f"{n} {v}" in flat for n, v in defaults.items() if n != "epochs")
+          and "epochs steps/steps_per_epoch" in flat)
 
 
 def main():

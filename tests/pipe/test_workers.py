@@ -1,4 +1,5 @@
-"""The stream of augment is a function of the line alone: not of threads, nor of how many workers there are, nor of their deaths."""
+"""The stream of augment is a function of the line alone: not of threads, nor of how many workers there are, nor of their
+deaths."""
 import hashlib
 import os
 import random
@@ -131,7 +132,8 @@ def test_late_worker(d):
     line.kill(0)
     line.wait(60)
     check("a late worker saves the run", line.codes == [-9, 0, 0, 0] and line.steps() == 15, f"{line.codes} {line.stderr}")
-    check("with the same bytes", content(f"{path}/run/checkpoint.safetensors") == content(f"{d}/one-worker/run/checkpoint.safetensors"))
+    check("with the same bytes",
+          content(f"{path}/run/checkpoint.safetensors") == content(f"{d}/one-worker/run/checkpoint.safetensors"))
 
 
 # --- workers that are slower than their reader ---
@@ -146,11 +148,13 @@ def photos(path, count):
     rng = np.random.default_rng(3)
     for i in range(count):
         os.makedirs(f"{path}/class{i % 3}", exist_ok=True)
-        Image.fromarray(rng.integers(0, 256, (150, 150, 3), np.uint8)).resize((2000, 2000)).save(f"{path}/class{i % 3}/{i:03d}.jpg", quality=90)
+        picture = Image.fromarray(rng.integers(0, 256, (150, 150, 3), np.uint8)).resize((2000, 2000))
+        picture.save(f"{path}/class{i % 3}/{i:03d}.jpg", quality=90)
 
 
 def slow_lines(d):
-    """{name: (worker i of a line in folder path, the stages behind, what the line leaves)}; every worker is slower than its reader."""
+    """{name: (worker i of a line in folder path, the stages behind, what the line leaves)}; every worker is slower than its
+    reader."""
     def peer(way):
         return lambda path, i: [sys.executable, f"{lines.ROOT}/tests/pipe/slow_augment.py", f"ipc://{path}/w{i}", way]
 

@@ -63,7 +63,8 @@ def decode(data):
     if w * h > 1 << 22:
         return False
     out = np.empty((h, w, 3), np.uint8)
-    return lib.image_decode(data, C.c_size_t(len(data)), wh[0] // 4 if wh[0] > 1 else 0, wh[1] // 4 if wh[1] > 1 else 0, w, h, out.ctypes.data_as(C.c_void_p)) == 0
+    return lib.image_decode(data, C.c_size_t(len(data)), wh[0] // 4 if wh[0] > 1 else 0, wh[1] // 4 if wh[1] > 1 else 0, w, h,
+                            out.ctypes.data_as(C.c_void_p)) == 0
 
 
 def resident():
@@ -72,7 +73,8 @@ def resident():
 
 
 def pictures():
-    files = [encoded(90, 70, "JPEG", quality=q, subsampling=s, progressive=p) for q in (30, 90) for s in (0, 2) for p in (False, True)]
+    files = [encoded(90, 70, "JPEG", quality=q, subsampling=s, progressive=p) for q in (30, 90) for s in (0, 2)
+             for p in (False, True)]
     files += [encoded(50, 40, "JPEG", "CMYK"), encoded(50, 40, "JPEG", "L"), encoded(50, 40, "JPEG", restart_marker_blocks=1)]
     files += [encoded(40, 30, "PNG", mode) for mode in ("RGB", "L", "P", "LA", "RGBA", "1")] + photos(6)
     files += [encoded(60, 40, "WEBP", mode, **how) for mode in ("RGB", "RGBA") for how in ({}, {"lossless": True})]
@@ -84,7 +86,8 @@ def pictures():
             slowest = max(slowest, time.thread_time() - t)
         if i in (times // 3, times - 1):
             sizes.append(resident())
-    check(f"{times * len(files)} damaged pictures, {survived} of them still readable", "" if survived < times * len(files) else "none was damaged")
+    check(f"{times * len(files)} damaged pictures, {survived} of them still readable", "" if survived < times * len(files)
+          else "none was damaged")
     check("none took longer than a second of the processor", "" if slowest < 1 else f"{slowest:.1f} s")
     check("memory stops growing", "" if sizes[1] - sizes[0] < 10240 else f"{sizes} kB")
 
@@ -108,7 +111,8 @@ def photographs():
     lib.decoder_free(decoder)
     check(f"{n} damaged photos, {survived} of them still readable", "" if 0 < survived < n else "all or none")
     check("no photo took longer than a second of the processor", "" if slowest < 1 else f"{slowest:.1f} s")
-    check(f"from {len(files) * (5 if full else 2)} to {n} photos memory grows by less than 10 MB", "" if sizes[1] - sizes[0] < 10240 else f"{sizes} kB")
+    check(f"from {len(files) * (5 if full else 2)} to {n} photos memory grows by less than 10 MB",
+          "" if sizes[1] - sizes[0] < 10240 else f"{sizes} kB")
 
 
 def bombs():
@@ -120,15 +124,22 @@ def bombs():
     sos = progressive.rindex(b"\xff\xda")
     scan = progressive[sos:-2]
     chunk = lambda t, d: struct.pack(">I", len(d)) + t + d + struct.pack(">I", zlib.crc32(t + d))
-    png = lambda w, h, data, *more: b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", w, h, 8, 2, 0, 0, 0)) + b"".join(more) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
+
+    def png(w, h, data, *more):
+        header = chunk(b"IHDR", struct.pack(">IIBBBBB", w, h, 8, 2, 0, 0, 0))
+        return b"\x89PNG\r\n\x1a\n" + header + b"".join(more) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
     text = chunk(b"zTXt", b"words\0\0" + zlib.compress(bytes(60 << 20)))
     profile = chunk(b"iCCP", b"words\0\0" + zlib.compress(bytes(60 << 20)))
     f = io.BytesIO()
     Image.new("RGB", (4000, 3000), (90, 100, 110)).save(f, "JPEG", progressive=True)
     large = f.getvalue()
-    files = {"a JPEG of 400 scans of 12 million pixels": large[:-2] + large[large.rindex(b"\xff\xda"):-2] * 400 + b"\xff\xd9", "65535 x 65535 JPEG": bytes(wide), "a JPEG of 600 scans": progressive[:-2] + scan * 600 + b"\xff\xd9", "a JPEG of 499 scans and an end": progressive[:-2] + scan * 480 + b"\xff\xd9",
-             "a billion-pixel PNG": png(1 << 15, 1 << 15, zlib.compress(bytes(1 << 20))), "a PNG with 60 MB of text": png(4, 4, zlib.compress(bytes(52)), text),
-             "a PNG with a 60 MB profile": png(4, 4, zlib.compress(bytes(52)), profile), "a PNG with 100,000 chunks": png(4, 4, zlib.compress(bytes(52)), chunk(b"tEXt", b"a\0b") * 100000),
+    files = {"a JPEG of 400 scans of 12 million pixels": large[:-2] + large[large.rindex(b"\xff\xda"):-2] * 400 + b"\xff\xd9",
+             "65535 x 65535 JPEG": bytes(wide), "a JPEG of 600 scans": progressive[:-2] + scan * 600 + b"\xff\xd9",
+             "a JPEG of 499 scans and an end": progressive[:-2] + scan * 480 + b"\xff\xd9",
+             "a billion-pixel PNG": png(1 << 15, 1 << 15, zlib.compress(bytes(1 << 20))),
+             "a PNG with 60 MB of text": png(4, 4, zlib.compress(bytes(52)), text),
+             "a PNG with a 60 MB profile": png(4, 4, zlib.compress(bytes(52)), profile),
+             "a PNG with 100,000 chunks": png(4, 4, zlib.compress(bytes(52)), chunk(b"tEXt", b"a\0b") * 100000),
              "a PNG with a text of 4 GB": png(4, 4, zlib.compress(bytes(52)), struct.pack(">I", 0xfffffff4) + b"tEXt"),
              "a WebP of 16383 x 16383": encoded(1, 1, "WEBP", lossless=True)[:21] + b"\xff\xff\xff\x0f" + bytes(20)}
     wh = (C.c_int * 2)()
@@ -138,7 +149,8 @@ def bombs():
         if lib.image_size(data, C.c_size_t(len(data)), wh) == 0:
             lib.decode_again(decoder, data, C.c_size_t(len(data)))
         seconds, grown = time.thread_time() - t, (resident() - before) >> 10
-        check(f"a bomb: {name}: {seconds:.2f} s, {grown} MB", "" if seconds < 1 and grown < 200 else f"{seconds:.1f} s, {grown} MB")
+        check(f"a bomb: {name}: {seconds:.2f} s, {grown} MB", "" if seconds < 1 and grown < 200
+              else f"{seconds:.1f} s, {grown} MB")
     lib.decoder_free(decoder)
 
 

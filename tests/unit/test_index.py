@@ -1,4 +1,5 @@
-"""The index of a big tree: it saves reading folders, and notices whatever changes. FULL=1: 200,000 files, with times and memory."""
+"""The index of a big tree: it saves reading folders, and notices whatever changes. FULL=1: 200,000 files, with times and
+memory."""
 import ctypes as C, os, random, shutil, sys, tempfile, time
 
 lib = C.CDLL(os.path.join(os.environ.get("B", "build/release"), "libparity.so"))
@@ -40,16 +41,19 @@ def truth(tree):
     for folder, folders, files in os.walk(tree, followlinks=True):
         here = os.path.realpath(folder)
         above = [p for p in on_the_way if folder.startswith(p[0] + "/")]
-        folders[:] = [f for f in folders if f[0] != "." and os.path.realpath(f"{folder}/{f}") not in [p[1] for p in above] + [here]]
+        folders[:] = [f for f in folders if f[0] != "." and os.path.realpath(f"{folder}/{f}") not in [p[1] for p in above]
+                      + [here]]
         on_the_way.append((folder, here))
         found.update({os.path.relpath(f"{folder}/{f}", tree): os.stat(f"{folder}/{f}").st_size for f in files
-                      if f[0] != "." and f.lower().endswith((".jpg", ".jpeg", ".png", ".webp")) and os.path.isfile(f"{folder}/{f}")})
+                      if f[0] != "." and f.lower().endswith((".jpg", ".jpeg", ".png", ".webp"))
+                      and os.path.isfile(f"{folder}/{f}")})
     return dict(sorted(found.items(), key=lambda x: x[0].encode()))
 
 
 def agrees(name, tree):
     got, want = read(tree)[0], truth(tree)
-    odd = got if isinstance(got, str) else next((f"{a} for {b}" for a, b in zip(got.items(), want.items()) if a != b), f"{len(got)} for {len(want)}")
+    odd = got if isinstance(got, str) else next((f"{a} for {b}" for a, b in zip(got.items(), want.items()) if a != b),
+                                                f"{len(got)} for {len(want)}")
     check(name, "" if not isinstance(got, str) and list(got.items()) == list(want.items()) else odd)
 
 
@@ -105,7 +109,8 @@ def damaged(tree):
     path, want = index_file(), truth(tree)
     with open(path, "rb") as f:
         data = f.read()
-    for label, bad in (("cut", data[:len(data) // 2]), ("a bit flipped", data[:5000] + bytes([data[5000] ^ 4]) + data[5001:]), ("empty", b""), ("other words", b"x" * 3000)):
+    for label, bad in (("cut", data[:len(data) // 2]), ("a bit flipped", data[:5000] + bytes([data[5000] ^ 4]) + data[5001:]),
+                       ("empty", b""), ("other words", b"x" * 3000)):
         with open(path, "wb") as f:
             f.write(bad)
         check(f"a damaged index is written anew: {label}", "" if read(tree)[0] == want else "wrong files")
@@ -136,18 +141,21 @@ def main():
         names = sum(len(n) + 1 for n in truth(tree)) / FILES
         measure(tree, "first start", 2), measure(tree, "from the index", 0.3)
         memory = measure(tree, "from the index again", 0.3)
-        check(f"memory: less than 64 bytes a file and its name, which has {names:.0f}", "" if memory < 64 + names else f"{memory:.0f} bytes a file")
+        check(f"memory: less than 64 bytes a file and its name, which has {names:.0f}", "" if memory < 64 + names
+              else f"{memory:.0f} bytes a file")
     read(tree)
     check("the index lies in XDG_CACHE_HOME", "" if index_file() else "no")
     agrees("from the index: the same", tree)
     check("from the index: files of other kinds are counted", "" if read(tree)[1][1] == 2 else str(read(tree)[1]))
     with open(f"{tree}/train/class.0/000000.jpg", "ab") as f:
         f.write(bytes(100))
-    check("folders that have not changed are not read", "" if read(tree)[0]["train/class.0/000000.jpg"] < 10 else "the new size is seen")
+    check("folders that have not changed are not read", "" if read(tree)[0]["train/class.0/000000.jpg"] < 10
+          else "the new size is seen")
     wh = (C.c_int * 2)()
     p = C.c_void_p(lib.set_open(tree.encode(), b""))
     first = list(read(tree)[0]).index("train/class.0/000000.jpg")
-    check("a file written over in place is an error that says what to do", "" if lib.set_pixels(p, first, wh, None) < 0 and "touch" in lib.why().decode() else lib.why().decode())
+    check("a file written over in place is an error that says what to do", "" if lib.set_pixels(p, first, wh, None) < 0
+          and "touch" in lib.why().decode() else lib.why().decode())
     os.utime(f"{tree}/train/class.0")
     agrees("a touched folder is read anew", tree)
     write(f"{tree}/train/class.10/at once.jpg")
@@ -157,7 +165,8 @@ def main():
     done = [what for what, _ in change(tree)]
     time.sleep(3.1)
     agrees("noticed: " + ", ".join(done), tree)
-    check("the same fingerprint without the index", "" if read(tree)[1] == (os.environ.update(XDG_CACHE_HOME=f"{root}/other"), read(tree)[1])[1] else "another")
+    check("the same fingerprint without the index",
+          "" if read(tree)[1] == (os.environ.update(XDG_CACHE_HOME=f"{root}/other"), read(tree)[1])[1] else "another")
     os.environ["XDG_CACHE_HOME"] = f"{root}/cache"
     damaged(tree)
     os.environ["XDG_CACHE_HOME"] = "/proc/nowhere"

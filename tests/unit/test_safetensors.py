@@ -233,11 +233,13 @@ def test_checksum(path):
     check("a cut file is refused", not cut, cut[:5])
     meta = {k: v for k, v in safetensors_read(path)[1].items()} if our_write(path, rows, [(b"step", b"10")]) == 0 else {}
     safetensors_write(path, {"a": np.ones(5, np.float16)}, meta)
-    check("a file that another program made of ours is read where it may be one", our_read(path, lib.shim_tensors_open) is not None, why())
+    check("a file that another program made of ours is read where it may be one",
+          our_read(path, lib.shim_tensors_open) is not None, why())
     check("and not where it may not", our_read(path) is None and "checksum" in why(), why())
     with open(path, "wb") as f:
         f.write(good[:-1] + bytes([good[-1] ^ 1]))
-    check("a damaged file of ours is refused there, too", our_read(path, lib.shim_tensors_open) is None and "checksum" in why(), why())
+    check("a damaged file of ours is refused there, too", our_read(path, lib.shim_tensors_open) is None and "checksum" in why(),
+          why())
     safetensors_write(path, {"a": np.zeros(2, np.float32)}, {"step": "10", "crc32": "another's"})
     check("a file without checksum is read", our_read(path) is not None, why())
 
