@@ -9,7 +9,7 @@
  *
  * With a single client nothing is kept.
  */
-#include "lib/stream/stage_internal.h"
+#include "lib/stream/answers.h"
 
 #include "lib/base/progress.h"
 

@@ -1,16 +1,15 @@
 /* downstream.c - the side of a stage that serves: ticket, clients, requests */
-#include "lib/stream/stage_internal.h"
+#include "lib/stream/downstream.h"
 
 #include "lib/base/progress.h"
+#include "lib/stream/answers.h"
+#include "lib/stream/fate.h"
 #include "lib/stream/wire.h"
 
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum {
-	LATE_SECONDS = 2,   /* between clients that read the same ticket */
-	SIGNAL_SECONDS = 5, /* from a signal to a client's first word */
-};
+enum { SIGNAL_SECONDS = 5 }; /* from a signal to a client's first word */
 
 /* --- the ticket --- */
 
@@ -247,7 +246,7 @@ static int lost(struct stage *s)
 
 	snprintf(text, sizeof(text), "the '%s' stage vanished without a word: run the same line again to resume",
 		 s->vanished_role);
-	return stage_gone(s, strcmp(s->vanished_role, "encode") == 0, text);
+	return fate_gone(s, strcmp(s->vanished_role, "encode") == 0, text);
 }
 
 int downstream_tend(struct stage *s, int *timeout)
@@ -266,14 +265,14 @@ int downstream_tend(struct stage *s, int *timeout)
 	if (s->vanished && (s->trained || s->stdout_closed || waited >= s->patience))
 		return lost(s);
 	if (!s->had_client && s->stdout_closed)
-		return stage_gone(s, true, "the next stage ended before it connected");
+		return fate_gone(s, true, "the next stage ended before it connected");
 	if (!s->had_client && stage_signal(s) && !s->stdout_pipe)
 		return fail_code(128 + stage_signal(s), "ended by a signal before any stage connected");
 	/* on a pipe somebody may be about to connect */
-	if (!s->had_client && stage_overdue(s, MIN(s->patience, SIGNAL_SECONDS), timeout))
-		return stage_gone(s, true, "ended by a signal before any stage connected");
+	if (!s->had_client && fate_overdue(s, MIN(s->patience, SIGNAL_SECONDS), timeout))
+		return fate_gone(s, true, "ended by a signal before any stage connected");
 	if (!s->had_client && waited >= s->patience)
-		return stage_gone(s, false, "no stage connected in time: give the ticket to one, or a longer --patience");
+		return fate_gone(s, false, "no stage connected in time: give the ticket to one, or a longer --patience");
 	waited = MAX(1, (s->patience - waited) * 1000);
 	*timeout = *timeout < 0 ? (int)waited : MIN(*timeout, (int)waited);
 	return 0;
@@ -290,8 +289,7 @@ static bool is_behind_own(struct stage *s, int i)
 	return false;
 }
 
-/* The first request that may be answered now, -1: none. *timeout as in downstream_tend(). */
-static int first_due(struct stage *s, int *timeout)
+int downstream_due(struct stage *s, int *timeout)
 {
 	for (int i = 0; i < s->inbox_count; i++) {
 		int later = -1;
@@ -304,38 +302,13 @@ static int first_due(struct stage *s, int *timeout)
 	return -1;
 }
 
-int stage_next(struct stage *s, struct request *q)
+void downstream_take(struct stage *s, int due, struct request *q)
 {
-	int due, timeout = -1;
-
-	record_free(s->answered);
-	s->answered = NULL;
-	while ((due = first_due(s, &timeout)) < 0) {
-		int done = downstream_tend(s, &timeout);
-
-		if (done != 0)
-			return done > 0 ? 0 : -1;
-		if (stage_pump(s, timeout) < 0)
-			return -1;
-		timeout = -1;
-	}
 	*q = *inbox_at(s, due);
 	for (int i = due; i > 0; i--)
 		*inbox_at(s, i) = *inbox_at(s, i - 1);
 	s->inbox_head = (s->inbox_head + 1) % INBOX_MAX;
 	s->inbox_count--;
-	s->answered = q->record;
-	return 1;
-}
-
-int stage_pending(struct stage *s)
-{
-	int later = -1;
-
-	for (int i = 0; i < 4 && first_due(s, &later) < 0; i++) /* a few events may stand before it */
-		if (stage_pump(s, 0) < 0)
-			return -1;
-	return first_due(s, &later) >= 0;
 }
 
 int stage_answer(struct stage *s, const struct request *q, const struct record *answer)
@@ -360,14 +333,6 @@ void stage_end(struct stage *s, int code)
 	record_set_int(end, "code", code);
 	downstream_farewell(s, end);
 	record_free(end);
-}
-
-void downstream_await(struct stage *s)
-{
-	double end = now() + MIN(s->patience, LATE_SECONDS);
-
-	while (!s->had_client && s->stdout_pipe && !s->stdout_closed && now() < end)
-		stage_pump(s, 100); /* what else happens matters no more */
 }
 
 void downstream_farewell(struct stage *s, const struct record *word)

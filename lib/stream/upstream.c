@@ -1,7 +1,9 @@
 /* upstream.c - the side of a stage that asks: tickets and servers */
-#include "lib/stream/stage_internal.h"
+#include "lib/stream/upstream.h"
 
 #include "lib/base/progress.h"
+#include "lib/stream/fate.h"
+#include "lib/stream/wants.h"
 #include "lib/stream/wire.h"
 
 #include <errno.h>
@@ -14,7 +16,7 @@ static bool is_live(const struct server *v)
 	return v->state == SERVER_CONNECTING || v->state == SERVER_READY;
 }
 
-int upstream_live(const struct stage *s)
+static int count_live(const struct stage *s)
 {
 	int n = 0;
 
@@ -61,7 +63,7 @@ static int add_ticket(struct stage *s, const char *line)
 	if (ticket_parse(&v->ticket, line) < 0)
 		return -1;
 	if (!v->ticket.stage[0])
-		return stage_pass(s, v->ticket.code, v->ticket.sentence);
+		return fate_pass(s, v->ticket.code, v->ticket.sentence);
 	if (v->ticket.parts > 1)
 		return fail_code(EXIT_USAGE, "ticket '%.80s' serves one part of each step; this version joins no parts", line);
 	if (s->server_count == SERVERS_MAX - 1)
@@ -270,12 +272,12 @@ static int give_up(struct stage *s)
 	char text[512];
 
 	if (v == NULL)
-		return stage_gone(s, false, "no ticket came on stdin: no stage is in front, as in 'augment DATA | ...', "
+		return fate_gone(s, false, "no ticket came on stdin: no stage is in front, as in 'augment DATA | ...', "
 				  "or it ended before it served");
 	if (is_live(v))
 		v->reach = MAX(v->reach, links_reach(s->links, v->peer));
 	describe_loss(s, v, text, sizeof(text));
-	return stage_gone(s, false, text);
+	return fate_gone(s, false, text);
 }
 
 /* Nothing is kept from being saved: no stage in front is there to go on with, or the reader of an evaluation waits. */
@@ -292,7 +294,7 @@ static int interrupted(struct stage *s)
 		return fail_code(128 + stage_signal(s), "interrupted while it waited for the '%s' stage at '%s'", v->ticket.stage,
 				 v->ticket.endpoint);
 	note("interrupted while it waited for a ticket");
-	return stage_pass(s, 128 + stage_signal(s), "interrupted while it waited for a ticket");
+	return fate_pass(s, 128 + stage_signal(s), "interrupted while it waited for a ticket");
 }
 
 static int reconnect(struct stage *s)
@@ -314,7 +316,7 @@ int upstream_tend(struct stage *s, int *timeout)
 
 	wants_assign(s);
 	/* in turn: what the stage behind says is enough */
-	if (may_leave(s) && stage_overdue(s, s->options.serves ? 2 : 1, timeout))
+	if (may_leave(s) && fate_overdue(s, s->options.serves ? 2 : 1, timeout))
 		return interrupted(s);
 	if (count_ready(s) > 0)
 		s->alone_since = 0;
@@ -323,24 +325,16 @@ int upstream_tend(struct stage *s, int *timeout)
 	if (s->alone_since == 0)
 		s->alone_since = now();
 	left = s->alone_since + s->patience - now();
-	if (left <= 0 || (upstream_live(s) == 0 && !s->stdin_open && only_unix_sockets(s)))
+	if (left <= 0 || (count_live(s) == 0 && !s->stdin_open && only_unix_sockets(s)))
 		return give_up(s);
 	left = MIN(left, RETRY_SECONDS) * 1000 + 1;
 	*timeout = *timeout < 0 ? (int)left : MIN(*timeout, (int)left);
 	return reconnect(s);
 }
 
-int upstream_wait(struct stage *s)
+int stage_room(const struct stage *s)
 {
-	int timeout = -1, other = -1;
-
-	if (upstream_tend(s, &timeout) < 0)
-		return -1;
-	if (s->serving && downstream_tend(s, &other) < 0)
-		return -1;
-	if (other >= 0 && (timeout < 0 || other < timeout))
-		timeout = other;
-	return stage_pump(s, timeout);
+	return MIN(MAX(1, count_live(s)) * wants_credit(s), WANTS_MAX) - s->want_count;
 }
 
 void stage_reply(struct stage *s, const struct record *grad)
@@ -359,7 +353,7 @@ const struct record *stage_schema(const struct stage *s)
 	return s->schema;
 }
 
-int stage_connect(struct stage *s, const struct record *open)
+int upstream_open(struct stage *s, const struct record *open)
 {
 	s->open = record_new(KIND_OPEN);
 	record_set_int(s->open, "version", WIRE_VERSION);
@@ -385,10 +379,7 @@ int stage_connect(struct stage *s, const struct record *open)
 		s->stdin_open = true;
 		links_watch_stdin(s->links, true);
 	}
-	while (!s->schema && !s->ended)
-		if (upstream_wait(s) < 0)
-			return -1;
-	return s->schema ? 0 : fail_code(EXIT_GONE, "the stage in front ended before it served");
+	return 0;
 }
 
 void upstream_farewell(struct stage *s, const struct record *word)

@@ -4,7 +4,7 @@
  * A server answers in the order in which it was sent its wants. That is not the ring's order once it has been given those of a
  * worker that died.
  */
-#include "lib/stream/stage_internal.h"
+#include "lib/stream/wants.h"
 
 static struct want *want_at(struct stage *s, int i)
 {
@@ -13,7 +13,7 @@ static struct want *want_at(struct stage *s, int i)
 
 /* --- asking --- */
 
-static int credit(const struct stage *s)
+int wants_credit(const struct stage *s)
 {
 	return s->schema && record_bool(s->schema, "trained", false) ? 1 : CREDIT;
 }
@@ -25,7 +25,7 @@ static struct server *least_busy(struct stage *s)
 	for (int i = 0; i < s->server_count; i++) {
 		struct server *v = &s->servers[i];
 
-		if (v->state == SERVER_READY && v->open_wants < credit(s) && (!best || v->open_wants < best->open_wants))
+		if (v->state == SERVER_READY && v->open_wants < wants_credit(s) && (!best || v->open_wants < best->open_wants))
 			best = v;
 	}
 	return best;
@@ -48,11 +48,6 @@ void wants_assign(struct stage *s)
 		w->turn = s->turns++;
 		v->open_wants++;
 	}
-}
-
-int stage_room(const struct stage *s)
-{
-	return MIN(MAX(1, upstream_live(s)) * credit(s), WANTS_MAX) - s->want_count;
 }
 
 void stage_want(struct stage *s, int64_t step, int part, int parts, const struct record *names)
@@ -156,20 +151,15 @@ int wants_answer(struct stage *s, struct server *v, struct record *r)
 	return 0;
 }
 
-int stage_take(struct stage *s, struct record **answer)
+struct record *wants_take(struct stage *s)
 {
-	if (s->want_count == 0)
-		bug("stage_take without a want");
-	while (!want_at(s, 0)->answer) {
-		if (s->ended)
-			return 0;
-		if (upstream_wait(s) < 0)
-			return -1;
-	}
-	*answer = want_at(s, 0)->answer;
+	struct record *answer = want_at(s, 0)->answer;
+
+	if (!answer)
+		return NULL;
 	record_free(want_at(s, 0)->request);
 	s->want_head = (s->want_head + 1) % WANTS_MAX;
 	s->want_count--;
 	wants_assign(s);
-	return 1;
+	return answer;
 }
