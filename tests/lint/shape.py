@@ -12,8 +12,7 @@ import subprocess
 import sys
 
 LINES, COLUMNS = 400, 130
-LONG = ("python/check-stage", "tests/parity/test_image.py",
-        "tests/parity/test_ops.py", "tests/unit/test_base.c", "tests/unit/test_readers.py", "tests/unit/test_wire.c")
+LONG = ("python/check-stage", "tests/parity/test_ops.py", "tests/unit/test_base.c", "tests/unit/test_wire.c")
 WIDE = ("Makefile", "bench/", "lib/nn/", "lib/tensor/", "pipelines/", "tests/")
 CIRCLES = ("lib/nn/", "lib/tensor/")
 

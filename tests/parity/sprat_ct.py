@@ -2,7 +2,7 @@
 
     from sprat_ct import lib, check, done, ptr
     check("sum of two", lib.shim_sum(ptr(x), 2) == 3, "got something else")
-    sys.exit(done())
+    done()
 
 The library is $B/libparity.so (default build/release). A sanitised one is loaded by running the script again with the sanitiser
 preloaded. Restypes other than int are declared where they are used. Import this before torch: threads that wait then sleep.
@@ -14,6 +14,9 @@ import subprocess
 import sys
 
 import numpy as np
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+from check import check, done, skip  # noqa: E402,F401
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -64,26 +67,6 @@ def relative(ours, reference, floor=0.0):
         return float("inf")
     difference = np.linalg.norm(ours - reference)
     return 0.0 if difference == 0 else float(difference / max(np.linalg.norm(reference), floor, 1e-300))
-
-
-# --- checks: the lines that tests/run counts ---
-
-_failures = 0
-
-
-def check(name, good, because=""):
-    global _failures
-    print(f"ok - {name}" if good else f"not ok - {name}: {because}", flush=True)
-    _failures += not good
-    return bool(good)
-
-
-def skip(name, reason):
-    print(f"skip - {name}: {reason}", flush=True)
-
-
-def done():
-    return 1 if _failures else 0
 
 
 # --- safetensors, written from the format's own description (u64 header size, JSON header, data) ---

@@ -4,20 +4,16 @@ import ctypes as C, io, os, random, struct, sys, warnings, zlib
 import numpy as np
 from PIL import Image, ImageFile, ImageOps, PngImagePlugin
 
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+from check import check, done
+
 lib = C.CDLL(os.path.join(os.environ.get("B", "build/release"), "libparity.so"))
 lib.why.restype = C.c_char_p
 lib.make_jpeg.restype = C.c_long
-failed = False
 rnd = random.Random(11)
 npr = np.random.RandomState(11)
 warnings.simplefilter("ignore")
 SIZES = [(1, 1), (1, 17), (17, 1), (7, 9), (16, 16), (33, 31), (64, 48), (97, 101), (3, 200), (200, 3)]
-
-
-def check(name, why=""):
-    global failed
-    failed |= bool(why)
-    print(f"not ok - {name}: {why}" if why else f"ok - {name}", flush=True)
 
 
 def decode(data, box=None, exif=False):
@@ -57,7 +53,7 @@ def compare(name, files, exif=False, windows=6):
             box = (x, y, rnd.randint(1, w - x), rnd.randint(1, h - y))
             if not same(decode(data, box, exif), theirs[y:y + box[3], x:x + box[2]]):
                 wrong.append(f"{label}, window {box}")
-    check(f"{name}: {n} files", f"{len(wrong)} differ, as {wrong[:3]}; {lib.why().decode()}" if wrong or not n else "")
+    check(f"{name}: {n} files", not wrong and n, f"{len(wrong)} differ, as {wrong[:3]}; {lib.why().decode()}")
 
 
 def picture(w, h, channels=3):
@@ -287,4 +283,4 @@ def main():
 
 
 main()
-sys.exit(failed)
+done()

@@ -1,26 +1,13 @@
-"""lib/image against Pillow 9.4 and torchvision 0.14: every operation byte for byte, every drawn distribution by
-Kolmogorov-Smirnov. FULL=1: on all 200 photos, thousands of draws for each operation."""
+"""lib/image against Pillow 9.4 and torchvision 0.14: every operation byte for byte. FULL=1: on all 200 photos, thousands of draws
+for each operation."""
 import ctypes as C, io, os, random, sys, tarfile
 import numpy as np
-from PIL import Image, ImageFile, ImageFilter, ImageOps
-from scipy import stats
-import torch, torchvision.transforms as T, torchvision.transforms.functional as F
+from PIL import Image, ImageFilter, ImageOps
+import torchvision.transforms.functional as F
 
-lib = C.CDLL(os.path.join(os.environ.get("B", "build/release"), "libparity.so"))
-lib.why.restype = C.c_char_p
-failed = False
-
-
-def check(name, why=""):
-    global failed
-    failed |= bool(why)
-    print(f"not ok - {name}: {why}" if why else f"ok - {name}", flush=True)
-
-
-class Draw(C.Structure):
-    _fields_ = [("crop", C.c_int * 4), ("out", C.c_int * 2), ("part", C.c_int * 4), ("bicubic", C.c_bool), ("jitter", C.c_bool),
-                ("grey", C.c_bool), ("solarise", C.c_bool), ("flip", C.c_bool), ("order", C.c_int * 4), ("factor", C.c_float * 4),
-                ("sigma", C.c_float)]
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+from check import check, done, skip
+from draws import draw, lib
 
 
 def pointer(a):
@@ -73,13 +60,6 @@ def blur(sigma, a):
     return a
 
 
-def draw(recipe, size, view, w, h, seed=0, epoch=0, sample=0):
-    d = Draw()
-    if lib.image_draw(recipe.encode(), size, C.c_int64(seed), epoch, sample, view, w, h, C.byref(d)) < 0:
-        raise SystemExit(lib.why().decode())
-    return d
-
-
 def difference(ours, theirs):
     if ours is None or theirs is None:
         return "" if ours is None and theirs is None else f"ours {'fails' if ours is None else 'works'}, theirs not"
@@ -102,7 +82,7 @@ def compare(name, cases):
         why = difference(ours, theirs)
         if worse(why) > worse(worst):
             worst, where = why, label
-    check(f"{name} ({n} cases)", f"{where}: {worst}" if worst else "" if n else "no case")
+    check(f"{name} ({n} cases)", n and not worst, f"{where}: {worst}" if n else "no case")
 
 
 rnd = random.Random(1)
@@ -220,8 +200,7 @@ def fast_distances(files):
             ours, theirs = decode_fast(data, min(image.size) // factor), np.asarray(image.reduce(factor))
             reduced.append(np.abs(ours.astype(int) - theirs).mean() if ours.shape == theirs.shape else 1e9)
     for what, levels in (("at full size", full), ("reduced", reduced)):
-        check(f"fast: {what} {np.median(levels):.2f} levels off, at most {max(levels):.2f}", "" if max(levels) < 4
-              else "more than 4")
+        check(f"fast: {what} {np.median(levels):.2f} levels off, at most {max(levels):.2f}", max(levels) < 4, "more than 4")
 
 
 def truncations(files):
@@ -334,62 +313,6 @@ def every_colour():
         yield f"hue {f}", colour(3, f, a), np.asarray(F.adjust_hue(Image.fromarray(a), f))
 
 
-# --- distributions ---
-
-N = 20000
-
-
-def laws(recipe, w, h, scale, jitter):
-    """Our draws and torchvision's, by name."""
-    ours, theirs = {}, {}
-    draws = [draw(recipe, 224, 0, w, h, seed=11, sample=k) for k in range(N)]
-    ours["crop area"] = [d.crop[2] * d.crop[3] for d in draws]
-    ours["crop ratio"] = [d.crop[2] / d.crop[3] for d in draws]
-    ours["crop left"] = [d.crop[0] for d in draws]
-    ours["crop top"] = [d.crop[1] for d in draws]
-    for k, name in enumerate(("brightness", "contrast", "saturation", "hue")):
-        ours[name] = [d.factor[k] for d in draws]
-        ours[f"place of {name}"] = [list(d.order).index(k) for d in draws]
-    torch.manual_seed(0)
-    image = torch.zeros(3, h, w)
-    crops = [T.RandomResizedCrop.get_params(image, [scale, 1.0], [3 / 4, 4 / 3]) for _ in range(N)]
-    theirs["crop area"] = [c[2] * c[3] for c in crops]
-    theirs["crop ratio"] = [c[3] / c[2] for c in crops]
-    theirs["crop left"] = [c[1] for c in crops]
-    theirs["crop top"] = [c[0] for c in crops]
-    cj = T.ColorJitter(*jitter)
-    params = [T.ColorJitter.get_params(cj.brightness, cj.contrast, cj.saturation, cj.hue) for _ in range(N)]
-    for k, name in enumerate(("brightness", "contrast", "saturation", "hue")):
-        theirs[name] = [p[k + 1] for p in params]
-        theirs[f"place of {name}"] = [p[0].tolist().index(k) for p in params]
-    return draws, ours, theirs
-
-
-def check_laws(recipe, w, h, scale, jitter, p):
-    draws, ours, theirs = laws(recipe, w, h, scale, jitter)
-    low = {k: q for k in ours if (q := stats.ks_2samp(ours[k], theirs[k]).pvalue) <= 0.001}
-    check(f"{recipe}: {len(ours)} distributions are torchvision's, {w}x{h}", "".join(f"{k} p={q:.2g} " for k, q in low.items()))
-    wrong = [k for k, want in p.items()
-             if stats.binomtest(sum(bool(getattr(d, k)) for d in draws), N, want).pvalue <= 0.001]
-    check(f"{recipe}: probabilities of {', '.join(p)}", f"wrong: {wrong}" if wrong else "")
-    return ours, theirs
-
-
-def distributions():
-    ours, theirs = check_laws("mocov2", 500, 375, 0.2, (0.4, 0.4, 0.4, 0.1), {"jitter": .8, "grey": .2, "sigma": .5, "flip": .5})
-    check_laws("moco-cifar", 32, 32, 0.08, (0.4, 0.4, 0.4, 0.1), {"jitter": .8, "grey": .2, "flip": .5})
-    check_laws("ssl-small", 200, 700, 0.2, (0.8, 0.8, 0.8, 0.4), {"jitter": .8, "grey": .5, "sigma": .5, "flip": .5})
-    wrong = [draw("mocov2:scale=0.08", 224, 0, 500, 375, seed=11, sample=k) for k in range(N)]
-    p = stats.ks_2samp([d.crop[2] * d.crop[3] for d in wrong], theirs["crop area"]).pvalue
-    check("a wrong law (scale .08 for .2) is noticed", "" if p < 1e-6 else f"p={p}")
-    sigma = [d.sigma for d in (draw("mocov2:blur=1", 224, 0, 9, 9, sample=k) for k in range(N))]
-    p = stats.kstest(sigma, stats.uniform(0.1, 1.9).cdf).pvalue
-    check("the blur's sigma is uniform from .1 to 2", "" if p > 0.001 else f"p={p}")
-    odd = [draw("byol", 224, 1, 50, 50, sample=k) for k in range(N)]
-    b, s = sum(d.sigma > 0 for d in odd) / N, sum(d.solarise for d in odd) / N
-    check("byol's second view: blur .1, solarise .2", "" if abs(b - .1) < .01 and abs(s - .2) < .01 else f"{b} {s}")
-
-
 def main():
     full = bool(os.environ.get("FULL"))
     jpegs, real = list(made_jpegs()), photos(200 if full else 24)
@@ -413,10 +336,9 @@ def main():
     compare("blur", blurs(small))
     compare("whole recipes", views(files))
     compare("resize and centre crop", centre_crops())
-    distributions()
     if not real:
-        print("skip - real photos: DATA names no folder with imagenet-sample-200.tar")
-    return failed
+        skip("real photos", "DATA names no folder with imagenet-sample-200.tar")
+    done()
 
 
-sys.exit(main())
+main()

@@ -4,26 +4,15 @@ import ctypes as C, os, subprocess, sys, tempfile
 import numpy as np
 from PIL import Image
 
-B = os.environ.get("B", "build/release")
-lib = C.CDLL(os.path.join(B, "libparity.so"))
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+from check import check, done
+from draws import Draw, lib
+
 lib.set_open.restype = lib.batches_new.restype = C.c_void_p
 lib.batches_make.restype = C.c_int64
 lib.dataset_name.restype = C.c_char_p
 BIN = os.environ.get("BIN", "bin")
 CHARACTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.,-+/_:= "
-failed = False
-
-
-class Draw(C.Structure):
-    _fields_ = [("crop", C.c_int * 4), ("out", C.c_int * 2), ("part", C.c_int * 4), ("bicubic", C.c_bool), ("jitter", C.c_bool),
-                ("grey", C.c_bool), ("solarise", C.c_bool), ("flip", C.c_bool), ("order", C.c_int * 4), ("factor", C.c_float * 4),
-                ("sigma", C.c_float)]
-
-
-def check(name, why=""):
-    global failed
-    failed |= bool(why)
-    print(f"not ok - {name}: {why}" if why else f"ok - {name}", flush=True)
 
 
 def line(text):
@@ -49,8 +38,8 @@ def words(d):
 
 def main(folder):
     letters = {line(c).tobytes(): c for c in CHARACTERS}
-    check("no two letters look alike", "" if len(letters) == len(CHARACTERS) else "they do")
-    check("small letters are capitals, the unknown is a question mark", "" if (line("ab~") == line("AB?")).all() else "no")
+    check("no two letters look alike", len(letters) == len(CHARACTERS), "they do")
+    check("small letters are capitals, the unknown is a question mark", (line("ab~") == line("AB?")).all(), "no")
     os.makedirs(f"{folder}/data/cat")
     rng = np.random.RandomState(2)
     for i in range(6):
@@ -59,7 +48,7 @@ def main(folder):
     r = subprocess.run([f"{BIN}/augment", "-j1", "--recipe", recipe, "--size", str(size), "--views", str(views), "-s", "5",
                         "--preview", sheet, f"{folder}/data"],
                        capture_output=True, text=True)
-    check("the sheet is written", "" if r.returncode == 0 and not r.stderr else r.stderr)
+    check("the sheet is written", r.returncode == 0 and not r.stderr, r.stderr)
     a = np.asarray(Image.open(sheet))
     s = C.c_void_p(lib.set_open(f"{folder}/data".encode(), b""))
     names = [lib.dataset_name(s, i).decode() for i in range(6)]
@@ -80,9 +69,9 @@ def main(folder):
             lib.image_draw(recipe.encode(), size, C.c_int64(5), 0, int(index[0]), v, w, h, C.byref(d))
             if (cell(v + 1) != view).any() or read(below(v + 1), letters) != words(d):
                 wrong.append((i, v, read(below(v + 1), letters), words(d)))
-    check("views and words are what is served and drawn", str(wrong[:2]) if wrong else "")
+    check("views and words are what is served and drawn", not wrong, str(wrong[:2]))
 
 
 with tempfile.TemporaryDirectory() as folder:
     main(folder)
-sys.exit(failed)
+done()

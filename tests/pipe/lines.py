@@ -26,23 +26,8 @@ POINTS = os.path.join(os.path.dirname(BUILD), os.path.basename(BUILD).replace("r
 DATA = os.environ.get("DATA", "")
 TOOLS = ("augment", "encode", "loss", "probe")
 
-failures = 0
-
-
-def check(name, good, why=""):
-    global failures
-    failures += not good
-    why = " | ".join(str(why).strip().splitlines())
-    print(f"ok - {name}" if good else f"not ok - {name}: {why}", flush=True)
-    return good
-
-
-def skip(name, why):
-    print(f"skip - {name}: {why}", flush=True)
-
-
-def done():
-    sys.exit(1 if failures else 0)
+sys.path.insert(0, os.path.join(ROOT, "tests"))
+from check import check, done, skip  # noqa: E402,F401
 
 
 @contextlib.contextmanager

@@ -3,21 +3,17 @@ import ctypes as C, gzip, io, os, random, shutil, struct, sys, tarfile, tempfile
 import numpy as np
 from PIL import Image
 
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+from check import check, done, skip
+
 lib = C.CDLL(os.path.join(os.environ.get("B", "build/release"), "libparity.so"))
 for f, restype in (("why", C.c_char_p), ("set_open", C.c_void_p), ("decoder_new", C.c_void_p)):
     getattr(lib, f).restype = restype
 C.c_int.in_dll(lib, "verbosity").value = -1
 C.CDLL(None).mallopt(-3, 1 << 20)  # M_MMAP_THRESHOLD, as augment sets it
-failed = False
 root = tempfile.mkdtemp()
 rnd = random.Random(5)
 npr = np.random.RandomState(5)
-
-
-def check(name, why=""):
-    global failed
-    failed |= bool(why)
-    print(f"not ok - {name}: {why}" if why else f"ok - {name}", flush=True)
 
 
 def hurt(data):
@@ -86,10 +82,10 @@ def pictures():
             slowest = max(slowest, time.thread_time() - t)
         if i in (times // 3, times - 1):
             sizes.append(resident())
-    check(f"{times * len(files)} damaged pictures, {survived} of them still readable", "" if survived < times * len(files)
-          else "none was damaged")
-    check("none took longer than a second of the processor", "" if slowest < 1 else f"{slowest:.1f} s")
-    check("memory stops growing", "" if sizes[1] - sizes[0] < 10240 else f"{sizes} kB")
+    check(f"{times * len(files)} damaged pictures, {survived} of them still readable", survived < times * len(files),
+          "none was damaged")
+    check("none took longer than a second of the processor", slowest < 1, f"{slowest:.1f} s")
+    check("memory stops growing", sizes[1] - sizes[0] < 10240, f"{sizes} kB")
 
 
 def photographs():
@@ -97,7 +93,7 @@ def photographs():
     full = bool(os.environ.get("FULL"))
     files = photos(200 if full else 10)
     if not files:
-        print("skip - damaged photos: DATA names no folder with imagenet-sample-200.tar")
+        skip("damaged photos", "DATA names no folder with imagenet-sample-200.tar")
         return
     decoder, sizes, slowest, survived, n = C.c_void_p(lib.decoder_new()), [], 0, 0, 0
     for _ in range(50 if full else 6):
@@ -109,10 +105,10 @@ def photographs():
             if n in (len(files) * (5 if full else 2), len(files) * (50 if full else 6)):
                 sizes.append(resident())
     lib.decoder_free(decoder)
-    check(f"{n} damaged photos, {survived} of them still readable", "" if 0 < survived < n else "all or none")
-    check("no photo took longer than a second of the processor", "" if slowest < 1 else f"{slowest:.1f} s")
-    check(f"from {len(files) * (5 if full else 2)} to {n} photos memory grows by less than 10 MB",
-          "" if sizes[1] - sizes[0] < 10240 else f"{sizes} kB")
+    check(f"{n} damaged photos, {survived} of them still readable", 0 < survived < n, "all or none")
+    check("no photo took longer than a second of the processor", slowest < 1, f"{slowest:.1f} s")
+    check(f"from {len(files) * (5 if full else 2)} to {n} photos memory grows by less than 10 MB", sizes[1] - sizes[0] < 10240,
+          f"{sizes} kB")
 
 
 def bombs():
@@ -149,8 +145,7 @@ def bombs():
         if lib.image_size(data, C.c_size_t(len(data)), wh) == 0:
             lib.decode_again(decoder, data, C.c_size_t(len(data)))
         seconds, grown = time.thread_time() - t, (resident() - before) >> 10
-        check(f"a bomb: {name}: {seconds:.2f} s, {grown} MB", "" if seconds < 1 and grown < 200
-              else f"{seconds:.1f} s, {grown} MB")
+        check(f"a bomb: {name}: {seconds:.2f} s, {grown} MB", seconds < 1 and grown < 200, f"{seconds:.1f} s, {grown} MB")
     lib.decoder_free(decoder)
 
 
@@ -174,7 +169,7 @@ def data_sets():
             s = lib.set_open(path.encode(), b"")
             opened += bool(s)
             lib.dataset_free(C.c_void_p(s))
-        check(f"damaged {name}, {opened} still opened")
+        check(f"damaged {name}, {opened} still opened", True)
 
 
 try:
@@ -184,4 +179,4 @@ try:
     data_sets()
 finally:
     shutil.rmtree(root)
-sys.exit(failed)
+done()

@@ -2,23 +2,19 @@
 memory."""
 import ctypes as C, os, random, shutil, sys, tempfile, time
 
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+from check import check, done
+
 lib = C.CDLL(os.path.join(os.environ.get("B", "build/release"), "libparity.so"))
 for f, restype in (("why", C.c_char_p), ("set_open", C.c_void_p), ("dataset_name", C.c_char_p), ("set_text", C.c_char_p)):
     getattr(lib, f).restype = restype
 C.c_int.in_dll(lib, "verbosity").value = -1
 FULL = bool(os.environ.get("FULL"))
 FILES, FOLDERS = (200000, 1000) if FULL else (4200, 12)
-failed = False
 C.CDLL(None).mallopt(-3, 1 << 20)  # M_MMAP_THRESHOLD, as augment sets it
 root = tempfile.mkdtemp(dir="/dev/shm" if FULL and os.access("/dev/shm", os.W_OK) else None)
 os.environ["XDG_CACHE_HOME"] = f"{root}/cache"
 rnd = random.Random(8)
-
-
-def check(name, why=""):
-    global failed
-    failed |= bool(why)
-    print(f"not ok - {name}: {why}" if why else f"ok - {name}", flush=True)
 
 
 def read(tree):
@@ -54,7 +50,7 @@ def agrees(name, tree):
     got, want = read(tree)[0], truth(tree)
     odd = got if isinstance(got, str) else next((f"{a} for {b}" for a, b in zip(got.items(), want.items()) if a != b),
                                                 f"{len(got)} for {len(want)}")
-    check(name, "" if not isinstance(got, str) and list(got.items()) == list(want.items()) else odd)
+    check(name, not isinstance(got, str) and list(got.items()) == list(want.items()), odd)
 
 
 def write(path, size=None):
@@ -113,9 +109,9 @@ def damaged(tree):
                        ("empty", b""), ("other words", b"x" * 3000)):
         with open(path, "wb") as f:
             f.write(bad)
-        check(f"a damaged index is written anew: {label}", "" if read(tree)[0] == want else "wrong files")
+        check(f"a damaged index is written anew: {label}", read(tree)[0] == want, "wrong files")
     with open(path, "rb") as f:
-        check("the index is whole again", "" if len(f.read()) == len(data) else "another size")
+        check("the index is whole again", len(f.read()) == len(data), "another size")
 
 
 def resident():
@@ -128,7 +124,7 @@ def measure(tree, label, most):
     p = C.c_void_p(lib.set_open(tree.encode(), b""))
     seconds, memory = time.perf_counter() - t, (resident() - before) / FILES
     lib.dataset_free(p)
-    check(f"{label}: {seconds:.3f} s, {memory:.0f} bytes a file", "" if seconds < most else f"more than {most} s")
+    check(f"{label}: {seconds:.3f} s, {memory:.0f} bytes a file", seconds < most, f"more than {most} s")
     return memory
 
 
@@ -141,21 +137,20 @@ def main():
         names = sum(len(n) + 1 for n in truth(tree)) / FILES
         measure(tree, "first start", 2), measure(tree, "from the index", 0.3)
         memory = measure(tree, "from the index again", 0.3)
-        check(f"memory: less than 64 bytes a file and its name, which has {names:.0f}", "" if memory < 64 + names
-              else f"{memory:.0f} bytes a file")
+        check(f"memory: less than 64 bytes a file and its name, which has {names:.0f}", memory < 64 + names,
+              f"{memory:.0f} bytes a file")
     read(tree)
-    check("the index lies in XDG_CACHE_HOME", "" if index_file() else "no")
+    check("the index lies in XDG_CACHE_HOME", index_file(), "no")
     agrees("from the index: the same", tree)
-    check("from the index: files of other kinds are counted", "" if read(tree)[1][1] == 2 else str(read(tree)[1]))
+    check("from the index: files of other kinds are counted", read(tree)[1][1] == 2, str(read(tree)[1]))
     with open(f"{tree}/train/class.0/000000.jpg", "ab") as f:
         f.write(bytes(100))
-    check("folders that have not changed are not read", "" if read(tree)[0]["train/class.0/000000.jpg"] < 10
-          else "the new size is seen")
+    check("folders that have not changed are not read", read(tree)[0]["train/class.0/000000.jpg"] < 10, "the new size is seen")
     wh = (C.c_int * 2)()
     p = C.c_void_p(lib.set_open(tree.encode(), b""))
     first = list(read(tree)[0]).index("train/class.0/000000.jpg")
-    check("a file written over in place is an error that says what to do", "" if lib.set_pixels(p, first, wh, None) < 0
-          and "touch" in lib.why().decode() else lib.why().decode())
+    check("a file written over in place is an error that says what to do",
+          lib.set_pixels(p, first, wh, None) < 0 and "touch" in lib.why().decode(), lib.why().decode())
     os.utime(f"{tree}/train/class.0")
     agrees("a touched folder is read anew", tree)
     write(f"{tree}/train/class.10/at once.jpg")
@@ -166,7 +161,7 @@ def main():
     time.sleep(3.1)
     agrees("noticed: " + ", ".join(done), tree)
     check("the same fingerprint without the index",
-          "" if read(tree)[1] == (os.environ.update(XDG_CACHE_HOME=f"{root}/other"), read(tree)[1])[1] else "another")
+          read(tree)[1] == (os.environ.update(XDG_CACHE_HOME=f"{root}/other"), read(tree)[1])[1], "another")
     os.environ["XDG_CACHE_HOME"] = f"{root}/cache"
     damaged(tree)
     os.environ["XDG_CACHE_HOME"] = "/proc/nowhere"
@@ -177,4 +172,4 @@ try:
     main()
 finally:
     shutil.rmtree(root)
-sys.exit(failed)
+done()
