@@ -1,7 +1,7 @@
 # sprat - self-supervised pre-training of small vision models as a pipeline of programs
-# make help lists the targets; knobs: DEV=1 (warnings are errors), SAN=address,undefined, BLAS=1 (without oneDNN), PLAIN=1 (no loops for
-# wider instruction sets), CC=clang, SYSROOT (another machine's libraries, with its CC), KIND=avx2 (tests as on a processor without more:
-# tests/kind), PREFIX, DESTDIR, DATA
+# make help lists the targets; knobs: DEV=1 (warnings are errors), SAN=address,undefined, BLAS=1 (without oneDNN), PLAIN=1 (no
+# loops for wider instruction sets), CC=clang, SYSROOT (another machine's libraries, with its CC), KIND=avx2 (tests as on a
+# processor without more: tests/kind), PREFIX, DESTDIR, DATA
 
 TOOLS = augment encode loss probe
 WINGS = base tensor stream image nn loss probe
@@ -12,34 +12,38 @@ PYTHON  ?= /usr/bin/python3
 CC      ?= gcc
 OPT     ?= $(if $(SAN),-O1,-O2) -g
 
-# Variants never share objects: every knob and another compiler have a part in the folder's name. POINTS: the stopping points of the
-# kill tests.
+# Variants never share objects: every knob and another compiler have a part in the folder's name. POINTS: the stopping points of
+# the kill tests.
 comma   := ,
 OTHER_CC := $(filter-out gcc cc,$(notdir $(lastword $(CC))))
-VARIANT := $(if $(POINTS),points,release)$(if $(BLAS),-blas)$(if $(PLAIN),-plain)$(if $(SAN),-san-$(subst $(comma),-,$(SAN)))$(OTHER_CC:%=-%)
+KNOBS   := $(if $(BLAS),-blas)$(if $(PLAIN),-plain)$(if $(SAN),-san-$(subst $(comma),-,$(SAN)))$(OTHER_CC:%=-%)
+VARIANT := $(if $(POINTS),points,release)$(KNOBS)
 B       := build/$(VARIANT)
 BIN     := $(if $(filter release,$(VARIANT)),bin,$B/bin)
 
 # Before the packages are there whatever compiles stops with one sentence; check and demo install them first.
 MACHINE := $(shell $(CC) -dumpmachine 2>/dev/null)
-PKG_CONFIG := $(if $(SYSROOT),PKG_CONFIG_SYSROOT_DIR=$(SYSROOT) PKG_CONFIG_LIBDIR=$(SYSROOT)/usr/lib/$(MACHINE)/pkgconfig) pkg-config
+PKG_CONFIG := $(if $(SYSROOT),PKG_CONFIG_SYSROOT_DIR=$(SYSROOT) PKG_CONFIG_LIBDIR=$(SYSROOT)/usr/lib/$(MACHINE)/pkgconfig) \
+	pkg-config
 MSGPACK := $(shell $(PKG_CONFIG) --exists msgpack-c 2>/dev/null && echo msgpack-c || echo msgpack)
 PKGS    := libzmq $(MSGPACK) libjpeg libpng libwebpdemux zlib jansson
-FOUND   := $(if $(MACHINE),$(shell $(PKG_CONFIG) --exists $(PKGS) openblas 2>/dev/null && echo y $$($(PKG_CONFIG) --cflags $(PKGS))))
-PACKAGES = $(if $(FOUND),$(wordlist 2,99,$(FOUND)),$(error $(CC) or a library is missing: pipelines/install-packages gets them on \
-	Debian and names them elsewhere))
+FOUND   := $(if $(MACHINE),$(shell $(PKG_CONFIG) --exists $(PKGS) openblas 2>/dev/null && \
+	echo y $$($(PKG_CONFIG) --cflags $(PKGS))))
+PACKAGES = $(if $(FOUND),$(wordlist 2,99,$(FOUND)),$(error $(CC) or a library is missing: pipelines/install-packages gets them \
+	on Debian and names them elsewhere))
 WARN     = -Wall -Wextra -Wmissing-prototypes -Wstrict-prototypes -Wvla -Wshadow -Wpointer-arith -Wno-sign-compare \
 	$(if $(DEV),-Werror) $(if $(findstring clang,$(OTHER_CC)),-Wno-pass-failed)
-CPPFLAGS = -I. -D_GNU_SOURCE $(if $(POINTS),-DTEST_POINTS) $(if $(HAVE_DNNL),-DWITH_ONEDNN) $(PACKAGES) $(if $(PLAIN),-DPLAIN) $(SYSROOT:%=--sysroot=%)
+CPPFLAGS = -I. -D_GNU_SOURCE $(if $(POINTS),-DTEST_POINTS) $(if $(HAVE_DNNL),-DWITH_ONEDNN) $(PACKAGES) \
+	$(if $(PLAIN),-DPLAIN) $(SYSROOT:%=--sysroot=%)
 CFLAGS   = -std=gnu11 $(OPT) $(WARN) -fopenmp -fPIC -fno-math-errno $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer)
 LDFLAGS  = -fopenmp $(if $(SAN),-fsanitize=$(SAN)) $(SYSROOT:%=--sysroot=%)
 
-# oneDNN 2 and 3 are known, as built for threads that OpenMP counts (or for one): with another the build says that it goes without.
+# oneDNN 2 and 3 are known, as built for threads that OpenMP counts (or for one): with another the build says it goes without.
 DNNL := $(if $(BLAS),,$(shell echo DNNL_VERSION_MAJOR DNNL_CPU_THREADING_RUNTIME DNNL_RUNTIME_OMP DNNL_RUNTIME_SEQ | \
 	$(CC) $(SYSROOT:%=--sysroot=%) -include dnnl.h -E -P -x c - 2>/dev/null | tail -n 1))
 HAVE_DNNL := $(and $(filter 2 3,$(firstword $(DNNL))),$(filter $(word 2,$(DNNL)),$(wordlist 3,4,$(DNNL))))
-$B/lib/tensor/backend.o: CFLAGS += $(if $(HAVE_DNNL)$(POINTS),,$(if $(DNNL),$(shell echo "make: this oneDNN is none of versions 2 and 3 with \
-	OpenMP (lib/tensor/onednn_describe.h): products are OpenBLAS's alone" >&2)))
+$B/lib/tensor/backend.o: CFLAGS += $(if $(HAVE_DNNL)$(POINTS),,$(if $(DNNL),$(shell echo "make: this oneDNN is none of versions \
+	2 and 3 with OpenMP (lib/tensor/onednn_describe.h): products are OpenBLAS's alone" >&2)))
 
 # What each program may link: the house rule that keeps the wings apart. Floor order: stream, tensor, base.
 ONEDNN   = $(if $(HAVE_DNNL),-ldnnl)
@@ -62,7 +66,8 @@ nn-CFLAGS    = $(O3) $(if $(findstring clang,$(OTHER_CC)),,-fno-unswitch-loops)
 loss-CFLAGS  = $(O3)
 probe-CFLAGS = $(O3)
 
-.PHONY: run-tests all units-built tests-built check check-fast check-variants check-all bench demo clean install lint help points fuzz
+.PHONY: all units-built tests-built run-tests check check-fast check-variants check-all bench demo clean install lint help
+.PHONY: points fuzz
 .SECONDARY:
 .DELETE_ON_ERROR:
 
@@ -77,8 +82,8 @@ $B/lib/$(1)/%.o: CFLAGS += $($(1)-CFLAGS)
 endef
 $(foreach w,$(WINGS),$(eval $(call wing_rules,$w)))
 
-# The loops of lib/nn and lib/image are compiled once for each x86-64 level, lib/nn's loops over activations once more for each type
-# of element; the machine's best is chosen at run time (kernels.c, pixels.c).
+# The loops of lib/nn and lib/image are compiled once for each x86-64 level, lib/nn's loops over activations once more for each
+# type of element; the machine's best is chosen at run time (kernels.c, pixels.c).
 ISA_base-CFLAGS       = -fno-trapping-math
 ISA_avx2-CFLAGS       = -fno-trapping-math -march=x86-64-v3
 ISA_avx512-CFLAGS     = -fno-trapping-math -march=x86-64-v4 -mprefer-vector-width=512
@@ -91,7 +96,8 @@ PIXELS        = $(patsubst %.c,%,$(wildcard lib/image/pixels_*.c))
 define kernel_rules
 $(2:%=$B/%.$(3).$(4).o): $B/%.$(3).$(4).o: %.c
 	@mkdir -p $$(@D)
-	$(CC) $$(CPPFLAGS) $$(CFLAGS) $($(1)-CFLAGS) $(ISA_$(3)-CFLAGS) -DKERNELS_ISA=$(3) -DKERNELS_ELEMENT=$(4) -MMD -MP -c -o $$@ $$<
+	$(CC) $$(CPPFLAGS) $$(CFLAGS) $($(1)-CFLAGS) $(ISA_$(3)-CFLAGS) -DKERNELS_ISA=$(3) -DKERNELS_ELEMENT=$(4) \
+		-MMD -MP -c -o $$@ $$<
 $B/lib/$(1).a: $(2:%=$B/%.$(3).$(4).o)
 endef
 $(eval $(call kernel_rules,nn,$(KERNELS_TYPED),base,bf16))
@@ -128,12 +134,14 @@ $B/tests/unit/test_amx: $B/tests/unit/test_amx.o $B/tests/parity/shim_amx.o $(AR
 	$(CC) $(LDFLAGS) $(EMULATED) -o $@ $^ -Wl,--as-needed $(ALL_LIBS)
 # The whole library as one shared object, for parity tests that call it from Python (ctypes) through tests/parity/shim_*.c.
 $B/libparity.so: $(patsubst %.c,$B/%.o,$(wildcard tests/parity/shim_*.c)) $(ARCHIVES)
-	$(CC) -shared $(LDFLAGS) $(EMULATED) -o $@ $(filter %.o,$^) -Wl,--whole-archive $(ARCHIVES) -Wl,--no-whole-archive -Wl,--as-needed $(ALL_LIBS)
+	$(CC) -shared $(LDFLAGS) $(EMULATED) -o $@ $(filter %.o,$^) -Wl,--whole-archive $(ARCHIVES) -Wl,--no-whole-archive \
+		-Wl,--as-needed $(ALL_LIBS)
 
 # Fuzz targets are built by clang, which has libFuzzer but not always an OpenMP; only what they touch is linked.
 FUZZ_SECONDS ?= 20
 FUZZ_FLAGS    = -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
-FUZZ_OBJECTS  = $(patsubst %.c,build/fuzz/%.o,$(filter-out %/threads.c %/amx_run.c %/amx_pack.c,$(foreach w,base tensor stream image,$(wildcard lib/$w/*.c))))
+FUZZ_SOURCES  = $(foreach w,base tensor stream image,$(wildcard lib/$w/*.c))
+FUZZ_OBJECTS  = $(patsubst %.c,build/fuzz/%.o,$(filter-out %/threads.c %/amx_run.c %/amx_pack.c,$(FUZZ_SOURCES)))
 build/fuzz/%.o: %.c
 	@mkdir -p $(@D)
 	clang $(CPPFLAGS) -std=gnu11 $(FUZZ_FLAGS) -fsanitize=fuzzer-no-link -MMD -MP -c -o $@ $<
@@ -185,15 +193,15 @@ check-all:
 fuzz: $(patsubst tests/fuzz/%.c,build/fuzz/bin/%,$(wildcard tests/fuzz/fuzz_*.c))
 	@$(PYTHON) tests/fuzz/seeds build/fuzz/corpus
 	@for t in $^; do mkdir -p "build/fuzz/corpus/$${t##*/}" && \
-		"$$t" $(if $(filter 0,$(FUZZ_SECONDS)),-runs=0,-max_total_time=$(FUZZ_SECONDS) -print_final_stats=1) -max_len=70000 \
-			-rss_limit_mb=1024 -timeout=$(if $(filter 0,$(FUZZ_SECONDS)),10,2) -verbosity=0 \
+		"$$t" $(if $(filter 0,$(FUZZ_SECONDS)),-runs=0,-max_total_time=$(FUZZ_SECONDS) -print_final_stats=1) \
+			-max_len=70000 -rss_limit_mb=1024 -timeout=$(if $(filter 0,$(FUZZ_SECONDS)),10,2) -verbosity=0 \
 			-artifact_prefix=build/fuzz/ "build/fuzz/corpus/$${t##*/}" || exit 1; done
 
 ## bench: measure side by side with PyTorch, torchvision and Pillow; one JSON object a line
 bench: tests-built
 	@PYTHON=$(PYTHON) B=$B BIN=$(BIN) bench/run
 
-## demo: install what is missing, build, pre-train on Fashion-MNIST, evaluate (4 minutes on two cores held to AVX2: tests/kind avx2)
+## demo: install what is missing, build, pre-train on Fashion-MNIST, evaluate (4 minutes on two cores held to AVX2)
 demo:
 	@pipelines/demo
 
@@ -203,7 +211,8 @@ lint:
 
 ## install: programs, pipelines, man pages and python/ below PREFIX
 install: all
-	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/share/man/man5 $(DESTDIR)$(PREFIX)/share/sprat/pipelines $(DESTDIR)$(PREFIX)/share/sprat/python/examples
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/share/man/man5
+	install -d $(DESTDIR)$(PREFIX)/share/sprat/pipelines $(DESTDIR)$(PREFIX)/share/sprat/python/examples
 	install $(TOOLS:%=$(BIN)/%) $(DESTDIR)$(PREFIX)/bin
 	install -m 644 $(foreach t,$(TOOLS),cmd/$t/$t.1) $(DESTDIR)$(PREFIX)/share/man/man1
 	install -m 644 lib/stream/wire.5 $(DESTDIR)$(PREFIX)/share/man/man5

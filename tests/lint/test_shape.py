@@ -1,4 +1,4 @@
-"""The rules of shape.py can fail: a tree with one offence of each kind is told of in one sentence each, a tree in shape in none"""
+"""The rules of shape.py can fail: a tree with an offence of each kind is told of in one sentence each, a tree in shape in none"""
 import os
 import sys
 

@@ -39,7 +39,8 @@ def laws(recipe, w, h, scale, jitter):
 def check_laws(recipe, w, h, scale, jitter, p):
     draws, ours, theirs = laws(recipe, w, h, scale, jitter)
     low = {k: q for k in ours if (q := stats.ks_2samp(ours[k], theirs[k]).pvalue) <= 0.001}
-    check(f"{recipe}: {len(ours)} distributions are torchvision's, {w}x{h}", not low, " ".join(f"{k} p={q:.2g}" for k, q in low.items()))
+    check(f"{recipe}: {len(ours)} distributions are torchvision's, {w}x{h}", not low,
+          " ".join(f"{k} p={q:.2g}" for k, q in low.items()))
     wrong = [k for k, want in p.items()
              if stats.binomtest(sum(bool(getattr(d, k)) for d in draws), N, want).pvalue <= 0.001]
     check(f"{recipe}: probabilities of {', '.join(p)}", not wrong, f"wrong: {wrong}")
