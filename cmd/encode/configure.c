@@ -1,6 +1,7 @@
 /* configure.c - the network that options, weights and data ask for */
 #include "cmd/encode/encode.h"
 
+#include "lib/nn/model/heads.h"
 #include "lib/nn/train/names.h"
 
 static int three_numbers(const char *text, const char *fact, float out[3])
@@ -183,7 +184,16 @@ static int choose_dim(struct net_config *c, const struct options *o, const struc
 {
 	const char *made = file ? tensors_meta(file, "dim") : NULL;
 	int64_t dim = o->dim ? o->dim : 128;
+	int spelled = head_spelled_width(c->head);
 
+	if (spelled < 0)
+		return -1;
+	if (spelled > 0 && o->dim && o->dim != spelled)
+		return fail_code(EXIT_USAGE, "head '%s' is %d wide, not %lld: leave --dim out", c->head, spelled, (long long)o->dim);
+	if (spelled > 0) {
+		c->dim = spelled;
+		return 0;
+	}
 	if (made && (parse_int(made, &dim) < 0 || dim < 1 || dim > DIM_MOST))
 		return fail("'%s' says that its head is '%s' wide", o->weights, made);
 	if (o->dim && dim != o->dim && strcmp(c->head, "none") != 0)

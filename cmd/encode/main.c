@@ -8,7 +8,7 @@
 static const struct option_row rows[] = {
 	{ 'a', "arch", OPT_CHOICE, AT(arch), 0, 0, "ARCH", "network; from -w when left out", &arch_table },
 	{ 0, "small", OPT_FLAG, AT(small), 0, 0, NULL, "small images: stride 1 in front, no max-pool", NULL },
-	{ 0, "head", OPT_TEXT, AT(head), 0, 0, "KIND", "none, linear, simple, wide or deep", NULL },
+	{ 0, "head", OPT_TEXT, AT(head), 0, 0, "HEAD", "a name, or layers: 2048,bn,relu,128", NULL },
 	{ 0, "dim", OPT_INT, AT(dim), 0, DIM_MOST, "N", "width of the head's output; 0: that of -w, or 128", NULL },
 	{ 'w', "weights", OPT_TEXT, AT(weights), 0, 0, "FILE", "start from (or serve) these weights", NULL },
 	{ 0, "frozen", OPT_FLAG, AT(frozen), 0, 0, NULL, "serve, do not train: a teacher", NULL },

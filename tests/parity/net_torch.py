@@ -27,10 +27,13 @@ torch.set_num_threads(2)
 ctypes.CDLL(None).mallopt(-4, 0), ctypes.CDLL(None).mallopt(-1, 1 << 30)  # memory is kept: M_MMAP_MAX, M_TRIM_THRESHOLD
 
 
-class PartsBN(nn.BatchNorm2d):
+class PartsBN(nn.modules.batchnorm._BatchNorm):
     """Batch statistics over contiguous parts of the rows, floor(iB/n) to floor((i+1)B/n), or for each view between the cuts that it is
     given; the running statistics move, once for each view, by the mean over its parts of batch mean and unbiased variance."""
     parts, views, alone = 1, None, False
+
+    def _check_input_dim(self, x):
+        pass
 
     def forward(self, x):
         views = self.views or [[i * len(x) // self.parts for i in range(self.parts + 1)]]
@@ -42,9 +45,9 @@ class PartsBN(nn.BatchNorm2d):
             batches += part
             part = part[-1:] if self.alone else part
             with torch.no_grad():
-                wide = [p.to(self.running_mean.dtype) for p in part]
-                for running, now in ((self.running_mean, [p.mean((0, 2, 3)) for p in wide]),
-                                     (self.running_var, [p.var((0, 2, 3), unbiased=True) for p in wide])):
+                wide, over = [p.to(self.running_mean.dtype) for p in part], [0, *range(2, x.dim())]
+                for running, now in ((self.running_mean, [p.mean(over) for p in wide]),
+                                     (self.running_var, [p.var(over, unbiased=True) for p in wide])):
                     running.lerp_(torch.stack(now).mean(0), self.momentum)
         return torch.cat([nn.functional.batch_norm(p, None, None, self.weight, self.bias, True, 0.0, self.eps) for p in batches])
 
@@ -93,13 +96,15 @@ class Depthwise(nn.Conv2d):
 
 
 def make_head(kind, width, dim):
-    hidden = {"none": None, "linear": [], "simple": [width], "wide": [2 * width], "deep": [width, width]}[kind]
-    if hidden is None:
-        return nn.Sequential()
-    sizes, layers = [width] + hidden + [dim], []
-    for a, b in zip(sizes, sizes[1:]):
-        layers += [nn.Linear(a, b), nn.ReLU()]
-    return nn.Sequential(*layers[:-1])
+    """Of a name, or of layers as in 2048,bn,relu,256."""
+    named = {"none": "", "linear": f"{dim}", "simple": f"{width},relu,{dim}", "wide": f"{2 * width},relu,{dim}",
+             "deep": f"{width},relu,{width},relu,{dim}"}
+    layers, at = [], width
+    for word in filter(None, named.get(kind, kind).split(",")):
+        layers.append(nn.Linear(at, int(word)) if word.isdigit() else {"bn": nn.BatchNorm1d, "relu": nn.ReLU, "gelu": nn.GELU}[word](
+            *[at] * (word == "bn")))
+        at = int(word) if word.isdigit() else at
+    return nn.Sequential(*layers)
 
 
 @functools.lru_cache(maxsize=None)
@@ -159,7 +164,7 @@ def reference(arch, small, kind, dim, weights, dtype, parts=1, momentum=1.0):
     model = Reference(arch, small, kind, dim)
     model.load(weights)
     for m in model.modules():
-        if isinstance(m, nn.BatchNorm2d):
+        if isinstance(m, (nn.BatchNorm1d, nn.BatchNorm2d)):
             m.__class__ = PartsBN
             m.parts, m.momentum = parts, momentum
         if isinstance(m, nn.ReLU6):

@@ -119,7 +119,7 @@ def main():
         test_arch(arch)
     test_step(Case("resnet18", True, 32, batch=8))
     test_step(replace(tiny, size=30, width=45))
-    for head in ("none", "linear", "wide", "deep"):
+    for head in ("none", "linear", "wide", "deep", "48,bn,relu,32", "64,gelu,40,bn,relu,32,bn"):
         test_step(replace(tiny, head=head))
     print_table()
     return done()

@@ -105,6 +105,7 @@ struct node {
 	bool by_image;           /* ... of a whole image, not of an element */
 	int64_t weight, bias, gamma, beta;   /* in the flat parameters, -1: none */
 	int64_t mean, var;       /* in the flat buffers, -1: none */
+	double eps;              /* of batch norm, of layer norm */
 	int64_t weights;         /* elements of weight */
 	enum dtype store;      /* of raw and d */
 	enum dtype factor;     /* of the products' factors */
@@ -134,11 +135,11 @@ struct net {
 	const struct kernels *kernels[DTYPES];   /* F32, BF16 */
 	struct node nodes[NODES_MAX];
 	int count, feature, head;
+	char head_text[256];     /* config.head */
 	struct net_tensor *tensors;
 	struct init { double normal, uniform, value; } *inits;   /* beside tensors */
 	int tensor_count, tensor_room;
 	int64_t params, buffers;
-	double bn_eps;
 };
 
 /* What a pass keeps of a node. Of per-channel vectors (ld) each thread has a copy of its own, p->channels apart. */

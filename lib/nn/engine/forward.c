@@ -25,7 +25,7 @@ static void forward_node(struct walk *w, int node)
 		norm_open(w);
 	if (w->t.x->op->forward)
 		w->t.x->op->forward(&w->t);
-	if (w->t.x->bias >= 0)
+	if (w->t.x->bias >= 0 && w->t.x->gamma < 0)
 		norm_bias(w);
 	if (w->t.x->gamma >= 0) {
 		norm_meet(w);

@@ -175,7 +175,6 @@ struct net *net_new(const struct net_config *c)
 		net_free(net);
 		return NULL;
 	}
-	net->bn_eps = c->arch->bn_eps;
 	net_link(net);
 	return net;
 }

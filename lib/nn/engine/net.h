@@ -33,8 +33,8 @@ struct meter;
 struct net_config {
 	const struct arch *arch;
 	bool small;             /* small images: stride 1 in the first convolution (3x3 for ResNet), no max-pool of ResNet, ShuffleNet */
-	const char *head;       /* "none", "linear" d->dim, "simple" d->d->dim, "wide" d->2d->dim, "deep" d->d->d->dim; ReLU between, no BN */
-	int dim;                /* of the head's output */
+	const char *head;       /* "none", "linear", ..., or spelled: heads.h */
+	int dim;                /* of the head's output, where that is named */
 	int height, width;      /* of the views */
 	double dropout;         /* probability, in training, where torchvision's network has it before the last layer; 0: none */
 	double drop_path;       /* probability of the last block's branch, growing from 0 at the first (stochastic depth); 0: none */

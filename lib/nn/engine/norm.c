@@ -130,6 +130,12 @@ static void set_channel(const struct walk *w, int c, double mean, double istd)
 	norm_own(&w->t, s->xshift)[c] = (float)(-mean * istd);
 }
 
+/* A bias before batch norm moves the mean, and nothing else. */
+static float bias_of(const struct walk *w, int c)
+{
+	return w->t.x->bias >= 0 ? w->t.params[w->t.x->bias + c] : 0;
+}
+
 /* Variances are handed out unbiased, as PyTorch's running ones are. */
 static void from_batch(const struct walk *w)
 {
@@ -139,9 +145,9 @@ static void from_batch(const struct walk *w)
 	for (int c = 0; c < x->c; c++) {
 		double mean = total(w, 0, c) / n, var = fmax(0, total(w, 0, x->ld + c) / n - mean * mean);
 
-		set_channel(w, c, mean, 1 / sqrt(var + w->t.net->bn_eps));
+		set_channel(w, c, mean, 1 / sqrt(var + w->t.x->eps));
 		if (w->statistics && w->t.thread == 0) {
-			w->statistics[x->mean + c] = (float)mean;
+			w->statistics[x->mean + c] = (float)(mean + bias_of(w, c));
 			w->statistics[x->var + c] = (float)(var * n / fmax(1, n - 1));
 		}
 	}
@@ -152,7 +158,7 @@ static void from_statistics(const struct walk *w)
 	const struct node *x = w->t.x;
 
 	for (int c = 0; c < x->c; c++)
-		set_channel(w, c, w->statistics[x->mean + c], 1 / sqrt(w->statistics[x->var + c] + w->t.net->bn_eps));
+		set_channel(w, c, w->statistics[x->mean + c] - bias_of(w, c), 1 / sqrt(w->statistics[x->var + c] + w->t.x->eps));
 }
 
 void norm_scale(const struct walk *w)

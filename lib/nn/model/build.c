@@ -1,5 +1,6 @@
 /* build.c - drawing up a net: layers become nodes and named tensors */
 #include "lib/nn/model/build.h"
+#include "lib/nn/model/heads.h"
 
 #include <math.h>
 
@@ -52,8 +53,9 @@ static int64_t add_vector(struct builder *b, const char *prefix, const char *suf
 	return add_tensor(b, prefix, suffix, 1, &n, init);
 }
 
-static void add_norm(struct builder *b, struct node *x, const char *name)
+static void add_norm(struct builder *b, struct node *x, const char *name, double eps)
 {
+	x->eps = eps;
 	x->gamma = add_vector(b, name, "weight", x->c, (struct init){ .value = 1 });
 	x->beta = add_vector(b, name, "bias", x->c, (struct init){ 0 });
 	x->mean = add_vector(b, name, "running_mean", x->c, (struct init){ 0 });
@@ -97,7 +99,7 @@ void build_conv(struct builder *b, const struct conv_spec *s)
 	x->weights = out * shape[1] * s->k * s->k;
 	x->weight = add_tensor(b, s->conv, "weight", 4, shape, conv_init(b, shape));
 	if (s->norm)
-		add_norm(b, x, s->norm);
+		add_norm(b, x, s->norm, b->net->arch->bn_eps);
 	else
 		x->bias = add_vector(b, s->conv, "bias", out, (struct init){ .uniform = conv_init(b, shape).uniform });
 }
@@ -234,6 +236,7 @@ void build_layernorm(struct builder *b, const char *name)
 
 	if (b->net->nodes[x->in[0]].op->read)
 		bug("'%s': a layer norm reads what is stored", name);
+	x->eps = b->net->arch->bn_eps;
 	x->weights = x->c;
 	x->weight = add_vector(b, name, "weight", x->c, (struct init){ .value = 1 });
 	x->bias = add_vector(b, name, "bias", x->c, (struct init){ 0 });
@@ -250,39 +253,43 @@ void build_attention(struct builder *b, int heads, int queries)
 	x->heads = heads;
 }
 
-/* Widths of the head's layers but the last, as multiples of the feature's. */
-static const struct {
-	const char *name;
-	int hidden[2];
-} heads[] = { { "linear", { 0, 0 } }, { "simple", { 1, 0 } }, { "wide", { 2, 0 } }, { "deep", { 1, 1 } } };
-
-static void head_layer(struct builder *b, int i, int out, enum act act)
+/* One layer of a head under PREFIX.AT; norms and activations are the node's before. */
+static void head_layer(struct builder *b, const struct head_layer *l, const char *prefix, int at)
 {
 	struct init uniform = { .uniform = 1 / sqrt(b->net->nodes[b->at].c) };
-	char name[16];
+	struct node *x = &b->net->nodes[b->at];
+	char name[32];
 
-	format(name, sizeof(name), "head.%d", 2 * i);
-	add_linear(b, out, act, name, uniform, uniform);
+	format(name, sizeof(name), "%s.%d", prefix, at);
+	if (l->kind == HEAD_LINEAR)
+		add_linear(b, l->width, ACT_NONE, name, uniform, uniform);
+	else if (l->kind == HEAD_NORM)
+		add_norm(b, x, name, 1e-5);   /* PyTorch's */
+	else if (l->kind == HEAD_DROP)
+		add_drop(b, l->p, false);
+	else
+		x->act = l->kind == HEAD_RELU ? ACT_RELU : ACT_GELU;
 }
 
-static int build_head(struct builder *b, const char *kind, int dim)
+static int build_head(struct builder *b)
 {
-	int d = b->net->nodes[b->at].c, n = 0;
+	struct net *net = b->net;
+	const struct node *in = &net->nodes[b->at];
+	struct head h;
 
-	b->net->config.head = "none";   /* a text that outlives the caller's */
-	if (!strcmp(kind, "none"))
-		return 0;
-	for (int i = 0; i < ARRAY_SIZE(heads); i++) {
-		if (strcmp(heads[i].name, kind))
-			continue;
-		b->net->config.head = heads[i].name;
-		for (; n < 2 && heads[i].hidden[n]; n++)
-			head_layer(b, n, d * heads[i].hidden[n], ACT_RELU);
-		head_layer(b, n, dim, ACT_NONE);
-		b->net->head = b->at;
-		return 0;
+	if (head_parse(&h, net->config.head, in->c, net->config.dim) < 0)
+		return -1;
+	if (h.count && in->h * in->w != 1)
+		return fail_code(EXIT_USAGE, "'%s' has no pooled feature for a head", net->arch->entry.name);
+	format(net->head_text, sizeof(net->head_text), "%s", net->config.head);
+	net->config.head = net->head_text;   /* the caller's may not live as long */
+	for (int i = 0; i < h.count; i++)
+		head_layer(b, &h.layers[i], "head", i);
+	if (h.count) {
+		net->head = b->at;
+		net->config.dim = h.width;
 	}
-	return fail_code(EXIT_USAGE, "unknown head '%s': choose none, linear, simple, wide or deep", kind);
+	return 0;
 }
 
 /* A wish that the architecture has no place for is refused. */
@@ -312,7 +319,5 @@ int build_net(struct net *net)
 	if (b.gate >= 0)
 		bug("'%s' ends with a gate", net->arch->entry.name);
 	net->feature = b.at;
-	if (strcmp(net->config.head, "none") && net->nodes[b.at].h * net->nodes[b.at].w != 1)
-		return fail_code(EXIT_USAGE, "'%s' has no pooled feature for a head", net->arch->entry.name);
-	return build_head(&b, net->config.head, net->config.dim);
+	return build_head(&b);
 }

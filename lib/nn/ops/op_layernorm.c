@@ -28,7 +28,7 @@ static void layernorm_read(const struct task *t, int node, int n, int images, in
 				kernels_of(t, x->in[0])->read_wide(t->vectors, element_at(value_at(t, x->in[0], i, y), in->store, r * x->ld),
 								   count, x->ld, &f, NULL, in->act, false);
 				t->net->kernels[e]->layernorm(element_at(dst, e, r * x->ld), t->vectors, count, x->c, x->ld,
-							      t->params + x->weight, t->params + x->bias, (float)t->net->bn_eps);
+							      t->params + x->weight, t->params + x->bias, (float)x->eps);
 			}
 }
 
@@ -45,7 +45,7 @@ static void layernorm_backward(struct task *t)
 		value_read(t, x->in[0], -1, n, 1, 0, x->h, values, F32, x->w);
 		gradient_read(t, n, 1, 0, x->h, dy, F32, x->w);
 		t->net->kernels[F32]->layernorm_back(gradient, dy, values, rows, x->c, x->ld,
-						t->params + x->weight, (float)t->net->bn_eps, gamma, beta);
+						t->params + x->weight, (float)x->eps, gamma, beta);
 		t->net->kernels[F32]->add(t->weight_grad, gamma, x->c);
 		t->net->kernels[F32]->add(t->bias_grad, beta, x->c);
 		gradient_give(t, 0, n, 1, 0, x->h, gradient);

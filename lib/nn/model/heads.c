@@ -1,0 +1,111 @@
+#include "lib/nn/model/heads.h"
+
+/* Shi et al. 2022: linear to deep; SimCLR (Chen et al. 2020, B.9); BYOL (Grill et al. 2020, 3.3); SimSiam (Chen and He 2021, sec. 3). */
+static const struct { const char *name, *spelling; } names[] = {
+	{ "none", "" },
+	{ "linear", "dim" },
+	{ "simple", "d,relu,dim" },
+	{ "wide", "2d,relu,dim" },
+	{ "deep", "d,relu,d,relu,dim" },
+	{ "simclr", "d,bn,relu,dim,bn" },
+	{ "byol", "4096,bn,relu,256" },
+	{ "simsiam", "2048,bn,relu,2048,bn,relu,2048,bn" },
+	{ "simsiam-predictor", "512,bn,relu,2048" },
+};
+
+static const char *find_spelling(const char *text)
+{
+	for (int i = 0; i < ARRAY_SIZE(names); i++)
+		if (strcmp(names[i].name, text) == 0)
+			return names[i].spelling;
+	return NULL;
+}
+
+static int refuse(const char *text, const char *because)
+{
+	char known[256] = "";
+
+	for (int i = 0; i < ARRAY_SIZE(names); i++) {
+		size_t n = strlen(known);
+
+		format(known + n, sizeof(known) - n, "%s%s", i ? ", " : "", names[i].name);
+	}
+	return fail_code(EXIT_USAGE, "head '%s': %s: give layers such as 2048,bn,relu,256, or one of %s", text, because, known);
+}
+
+/* A width: a number, d, 2d or dim; 0: it is none. */
+static int width_of(const char *word, int d, int dim)
+{
+	int64_t n;
+
+	if (strcmp(word, "dim") == 0)
+		return dim;
+	if (strcmp(word, "d") == 0 || strcmp(word, "2d") == 0)
+		return word[0] == '2' ? 2 * d : d;
+	return parse_int(word, &n) == 0 && n > 0 && n <= HEAD_WIDEST ? (int)n : 0;
+}
+
+/* One word as a layer. -1: it is none. */
+static int layer_of(struct head_layer *l, const char *word, int d, int dim)
+{
+	static const char *const kinds[] = { [HEAD_NORM] = "bn", [HEAD_RELU] = "relu", [HEAD_GELU] = "gelu" };
+
+	*l = (struct head_layer){ .kind = HEAD_LINEAR, .width = width_of(word, d, dim) };
+	if (l->width > 0)
+		return 0;
+	if (strncmp(word, "drop=", 5) == 0) {
+		l->kind = HEAD_DROP;
+		return parse_real(word + 5, &l->p) == 0 && l->p >= 0 && l->p < 1 ? 0 : -1;
+	}
+	for (int i = HEAD_NORM; i <= HEAD_GELU; i++)
+		if (strcmp(word, kinds[i]) == 0) {
+			l->kind = i;
+			return 0;
+		}
+	return -1;
+}
+
+/* What a layer may come behind: a norm behind a linear layer, an activation behind one of the two. */
+static bool may_follow(const struct head *h, enum head_kind kind)
+{
+	enum head_kind before = h->count ? h->layers[h->count - 1].kind : HEAD_DROP;
+
+	if (kind == HEAD_NORM)
+		return before == HEAD_LINEAR;
+	if (kind == HEAD_RELU || kind == HEAD_GELU)
+		return before == HEAD_LINEAR || before == HEAD_NORM;
+	return kind == HEAD_LINEAR || h->count > 0;
+}
+
+int head_parse(struct head *h, const char *text, int d, int dim)
+{
+	const char *named = find_spelling(text);
+	char words[256], *rest = words;
+
+	*h = (struct head){ .width = d };
+	if (format(words, sizeof(words), "%s", named ? named : text) < 0)
+		return refuse(text, "it is too long");
+	for (char *word; *words && (word = strsep(&rest, ","));) {
+		struct head_layer l;
+
+		if (layer_of(&l, word, d, dim) < 0)
+			return refuse(text, "a layer is a width, bn, relu, gelu or drop=P");
+		if (!may_follow(h, l.kind))
+			return refuse(text, "a norm follows a width, an activation a width or a norm");
+		if (h->count == HEAD_LAYERS)
+			return refuse(text, "it has too many layers");
+		h->layers[h->count++] = l;
+		h->width = l.kind == HEAD_LINEAR ? l.width : h->width;
+	}
+	return h->count || named ? 0 : refuse(text, "it has no layers");
+}
+
+int head_spelled_width(const char *text)
+{
+	const char *named = find_spelling(text);
+	struct head h;
+
+	if (named && (strstr(named, "dim") || !*named))
+		return 0;
+	return head_parse(&h, text, 1, 1) < 0 ? -1 : h.width;
+}

@@ -1,0 +1,38 @@
+/*
+ * heads.h - heads and predictors, the layers behind a network's feature: by a name, or spelled layer by layer
+ *
+ *	2048,bn,relu,256        linear 2048, batch norm, ReLU, linear 256; as PyTorch's nn.Sequential counts them: 0 1 2 3
+ *
+ * A number is a linear layer of so many outputs, with a bias; bn, relu, gelu are what they are called, drop=.5 is dropout. Norms and
+ * activations follow a linear layer. A name stands for a spelling, in which d is the width of what comes in, 2d twice that, and dim
+ * the width of what goes out:
+ *
+ *	struct head h;
+ *	if (head_parse(&h, "simple", 512, 128) < 0) ...         512,relu,128
+ *	h.layers[h.count - 1].width                             128
+ */
+#ifndef NN_HEADS_H
+#define NN_HEADS_H
+
+#include "lib/base/options.h"
+
+enum { HEAD_LAYERS = 24, HEAD_WIDEST = 65536 };
+
+struct head_layer {
+	enum head_kind { HEAD_LINEAR, HEAD_NORM, HEAD_RELU, HEAD_GELU, HEAD_DROP } kind;
+	int width;               /* of HEAD_LINEAR */
+	double p;                /* of HEAD_DROP */
+};
+
+struct head {
+	struct head_layer layers[HEAD_LAYERS];
+	int count;               /* 0: "none" */
+	int width;               /* of what goes out */
+};
+
+/* d: width of what comes in; dim: what names have for their output (a spelling has its own). -1 after fail() with EXIT_USAGE. */
+int head_parse(struct head *h, const char *text, int d, int dim);
+/* The width that a spelling says by itself; 0: it is a name. */
+int head_spelled_width(const char *text);
+
+#endif
