@@ -115,11 +115,6 @@ const char *choice_text(const struct choice *c, const char *key)
 	return c->text[param_index(c, key)];
 }
 
-bool choice_given(const struct choice *c, const char *key)
-{
-	return c->given[param_index(c, key)];
-}
-
 const char *choice_spell(const struct choice *c, char *dst, size_t size)
 {
 	size_t n = snprintf(dst, size, "%s", c->entry->name);

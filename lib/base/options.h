@@ -63,7 +63,6 @@ int choice_parse(struct choice *c, const struct table *t, const char *spelling);
 /* Value of a parameter by key; a key the row does not have is a bug. */
 double choice_value(const struct choice *c, const char *key);
 const char *choice_text(const struct choice *c, const char *key);
-bool choice_given(const struct choice *c, const char *key);
 /* The choice with every parameter written out, defaults too, into dst (returned): equal choices give equal texts. */
 const char *choice_spell(const struct choice *c, char *dst, size_t size);
 

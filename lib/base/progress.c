@@ -40,7 +40,8 @@ static size_t columns(void)
 	return ioctl(STDERR_FILENO, TIOCGWINSZ, &w) == 0 && w.ws_col > 0 ? w.ws_col : COLUMNS;
 }
 
-char *progress_left(char *text, size_t size, double seconds)
+/* "50 s left", "12 min left", "3 h 05 min left" */
+static void say_left(char *text, size_t size, double seconds)
 {
 	int64_t s = (int64_t)(seconds + 0.5), minutes = (s + 30) / 60;
 
@@ -50,10 +51,10 @@ char *progress_left(char *text, size_t size, double seconds)
 		snprintf(text, size, "%d min left", (int)minutes);
 	else
 		snprintf(text, size, "%lld h %02d min left", (long long)minutes / 60, (int)(minutes % 60));
-	return text;
 }
 
-size_t progress_fitting(const char *text, size_t room)
+/* Bytes of a line that a terminal of so many columns has room for: its first parts, or of the first part what fits. */
+static size_t fitting(const char *text, size_t room)
 {
 	size_t n = strlen(text), fits = 0;
 
@@ -83,7 +84,7 @@ static void insert_left(char *text, size_t size, int64_t done, double t)
 
 	if (done <= line.first || done >= line.total)
 		return;
-	progress_left(left + strlen(GAP), sizeof(left) - strlen(GAP), pace * (double)(line.total - done));
+	say_left(left + strlen(GAP), sizeof(left) - strlen(GAP), pace * (double)(line.total - done));
 	extra = strlen(left);
 	if (n + extra + 1 > size)
 		return;
@@ -107,7 +108,7 @@ void progress_show(int64_t done, int64_t total, const char *fmt, ...)
 	insert_left(text, sizeof(text), done, t);
 	line.last = t;
 	if (terminal()) /* the last column stays free: some terminals go on to the next line there */
-		n = snprintf(out, sizeof(out), "\r%.*s\033[K", (int)progress_fitting(text, columns() - 1), text);
+		n = snprintf(out, sizeof(out), "\r%.*s\033[K", (int)fitting(text, columns() - 1), text);
 	else
 		n = snprintf(out, sizeof(out), "%s\n", text);
 	write_all(STDERR_FILENO, out, n);

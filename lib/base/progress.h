@@ -18,10 +18,6 @@
  * time left is reckoned from the pace since the first call with this total. */
 void progress_show(int64_t done, int64_t total, const char *fmt, ...) PRINTF(3, 4);
 void progress_close(void);
-/* "50 s left", "12 min left", "3 h 05 min left" in text, which is returned. */
-char *progress_left(char *text, size_t size, double seconds);
-/* Bytes of line that a terminal of so many columns has room for: its first parts, or of the first part what fits. */
-size_t progress_fitting(const char *line, size_t columns);
 /* Seconds since some fixed point, monotonic. */
 double now(void);
 

@@ -2,7 +2,7 @@
 
 #include <time.h>
 
-const char *const phase_names[PHASES] = {
+static const char *const phase_names[PHASES] = {
 	"read", "decode", "resample", "colour", "blur", "interleave", "send", "wait for wants"
 };
 

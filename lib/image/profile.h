@@ -18,7 +18,6 @@
 #include "lib/base/progress.h"
 
 enum phase { PHASE_READ, PHASE_DECODE, PHASE_RESAMPLE, PHASE_COLOUR, PHASE_BLUR, PHASE_WEAVE, PHASE_SEND, PHASE_WAIT, PHASES };
-extern const char *const phase_names[PHASES];
 
 struct profile {
 	bool on;

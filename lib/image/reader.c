@@ -12,7 +12,8 @@ static const struct reader *const readers[] = { &reader_idx, &reader_cifar, &rea
 
 /* --- memory of one sample --- */
 
-uint8_t *bytes_room(struct bytes *b, size_t size)
+/* Room for size bytes. */
+static uint8_t *bytes_room(struct bytes *b, size_t size)
 {
 	if (size > b->room) {
 		b->room = MAX(size, 2 * b->room);

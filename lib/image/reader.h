@@ -24,8 +24,6 @@ struct reader {
 
 extern const struct reader reader_folder, reader_list, reader_tar, reader_idx, reader_cifar;
 
-/* Room for size bytes. */
-uint8_t *bytes_room(struct bytes *b, size_t size);
 /* pread(2) of exactly size bytes into scratch, as a BLOB_FILE. */
 int reader_span(int fd, uint64_t offset, size_t size, struct bytes *scratch, struct blob *blob);
 /* load() and expect() of samples whose names are paths, seen from the source's fd. */

@@ -200,7 +200,7 @@ static double feature_std(const struct objective *o)
 	int dim = (int)o->inputs[0].value.shape[1];
 
 	unit_rows(tensor_f32(&o->inputs[0].value), o->rows, dim, o->unit, o->norm);
-	return column_std(o->unit, o->rows, dim);
+	return unit_std(o->unit, o->rows, dim);
 }
 
 int objective_step(struct objective *o, int64_t step, const struct tensor *batch, int count)

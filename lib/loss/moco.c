@@ -94,7 +94,7 @@ static void pair(struct objective *o, struct loss_input *query, const float *k, 
 	float *d = tensor_f32(&query->gradient); /* (n, dim) */
 
 	unit_rows(tensor_f32(&query->value), n, dim, m->q, m->q_norm);
-	row_dots(m->q, k, n, dim, m->positive);
+	unit_dots(m->q, k, n, dim, m->positive);
 	softmax_run(m->softmax, m->q, m->positive, tensor_f32(&o->state[QUEUE]), tensor_f32(&o->state[QUEUE]), t);
 	for (int i = 0; i < n; i++) {
 		double logit = m->positive[i] / t, rest = -expm1(logit - m->softmax->lse[i]); /* 1 - p_own, also when nearly 0 */

@@ -1,7 +1,7 @@
 /*
  * monitor.h - notices when a run collapses
  *
- * Unit embeddings of dimension dim that point everywhere alike have a feature std (unit.h, column_std) of 1/sqrt(dim); all
+ * Unit embeddings of dimension dim that point everywhere alike have a feature std (unit.h, unit_std) of 1/sqrt(dim); all
  * equal, 0. The rule: the std stays below COLLAPSE_SHARE of 1/sqrt(dim) for COLLAPSE_STEPS steps in a row. Healthy runs dip to
  * a twelfth of it in their first steps (small MobileNets) and climb; a collapsed one falls to a hundredth or to 0 and stays. Said
  * once. Counting starts anew after a resume, so that nothing of it belongs to the state of a run.

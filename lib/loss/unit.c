@@ -32,13 +32,13 @@ void unit_rows_backward(const float *u, const float *norm, int n, int dim, float
 	}
 }
 
-void row_dots(const float *a, const float *b, int n, int dim, float *out)
+void unit_dots(const float *a, const float *b, int n, int dim, float *out)
 {
 	for (int i = 0; i < n; i++)
 		out[i] = (float)dot(a + (size_t)i * dim, b + (size_t)i * dim, dim);
 }
 
-double column_std(const float *u, int n, int dim)
+double unit_std(const float *u, int n, int dim)
 {
 	double total = 0;
 

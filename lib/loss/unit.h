@@ -13,9 +13,9 @@ void unit_rows(const float *x, int n, int dim, float *u, float *norm);
 /* du (n, dim), the gradient for u, becomes the gradient for x. */
 void unit_rows_backward(const float *u, const float *norm, int n, int dim, float *du);
 /* Row by row dot products of a and b (n, dim). */
-void row_dots(const float *a, const float *b, int n, int dim, float *out);
+void unit_dots(const float *a, const float *b, int n, int dim, float *out);
 /* Mean over the dim columns of the standard deviation (n - 1) over the rows: 1/sqrt(dim) when unit rows point everywhere
  * alike, 0 when all are equal. */
-double column_std(const float *u, int n, int dim);
+double unit_std(const float *u, int n, int dim);
 
 #endif

@@ -100,7 +100,7 @@ static void test_softmax(void)
 	for (int i = 0; i < K * DIM; i++)
 		keys[i] = cosf((float)(i * i % 1009));
 	unit_rows(keys, K, DIM, keys, norm);
-	row_dots(q, keys, ROWS, DIM, own);
+	unit_dots(q, keys, ROWS, DIM, own);
 	softmax_run(s, q, own, keys, keys, t);
 	for (int i = 0; i < ROWS; i++) {
 		double peak = own[i], sum;
@@ -108,14 +108,14 @@ static void test_softmax(void)
 		for (int j = 0; j < K; j++) {
 			float dot;
 
-			row_dots(q + i * DIM, keys + j * DIM, 1, DIM, &dot);
+			unit_dots(q + i * DIM, keys + j * DIM, 1, DIM, &dot);
 			peak = MAX(peak, dot);
 		}
 		sum = exp((own[i] - peak) / t);
 		for (int j = 0; j < K; j++) {
 			float dot;
 
-			row_dots(q + i * DIM, keys + j * DIM, 1, DIM, &dot);
+			unit_dots(q + i * DIM, keys + j * DIM, 1, DIM, &dot);
 			sum += exp((dot - peak) / t);
 		}
 		worst = MAX(worst, fabs(s->lse[i] - log(sum) - peak / t) / fabs(s->lse[i]));
@@ -130,8 +130,8 @@ static void test_spread(void)
 	float x[] = { 3, 0, 0, 4, -5, 0, 0, -6 }, norm[4];
 
 	unit_rows(x, 4, 2, x, norm);
-	check("feature std of four ways in the plane", fabs(column_std(x, 4, 2) - sqrt(2.0 / 3)) < 1e-7, "%g",
-	      column_std(x, 4, 2));
+	check("feature std of four ways in the plane", fabs(unit_std(x, 4, 2) - sqrt(2.0 / 3)) < 1e-7, "%g",
+	      unit_std(x, 4, 2));
 	check("norms", norm[0] == 3 && norm[3] == 6, "%g %g", norm[0], norm[3]);
 }
 
