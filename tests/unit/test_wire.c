@@ -1,72 +1,12 @@
 /*
- * test_wire.c - the header frame: what wire.5 allows comes back as it was, what it forbids is refused, noise does no harm
+ * test_wire.c - the header frame: what wire.5 allows comes back as it was, what it forbids is refused
  *
- * Headers are written by hand in wire.5's own notation (see compile()), so that nothing here leans on the packer under test.
+ * Headers are written by hand in wire.5's own notation (header.h), so that nothing here leans on the packer under test.
  */
-#include "lib/stream/wire.h"
 #include "tests/check.h"
+#include "tests/unit/header.h"
 
-#include <ctype.h>
 #include <math.h>
-#include <sys/resource.h>
-
-enum { MUTATIONS = 200000 };
-
-/* --- a notation for MessagePack: hexadecimal bytes, 'text' with its head, #N( ... ) for repetition --- */
-
-struct bytes {
-	uint8_t at[200000];
-	size_t used;
-};
-
-static void put(struct bytes *b, int byte)
-{
-	if (b->used < sizeof(b->at))
-		b->at[b->used++] = (uint8_t)byte;
-}
-
-static const char *put_text(struct bytes *b, const char *s)
-{
-	const char *end = strchr(s, '\'');
-	size_t n = end - s;
-
-	if (n < 32) {
-		put(b, 0xa0 | (int)n);
-	} else {
-		put(b, 0xda);
-		put(b, (int)n >> 8);
-		put(b, (int)n & 255);
-	}
-	while (s < end)
-		put(b, *s++);
-	return end + 1;
-}
-
-static int hex(int c)
-{
-	return isdigit(c) ? c - '0' : c - 'a' + 10;
-}
-
-static const char *compile_until(struct bytes *b, const char *s, char stop)
-{
-	while (*s && *s != stop) {
-		if (*s == ' ') {
-			s++;
-		} else if (*s == '\'') {
-			s = put_text(b, s + 1);
-		} else if (*s == '#') { /* #N( ... ) */
-			char *body;
-			long n = strtol(s + 1, &body, 10);
-
-			for (long i = 0; i < n; i++)
-				s = compile_until(b, body + 1, ')') + 1;
-		} else {
-			put(b, hex(s[0]) << 4 | hex(s[1]));
-			s += 2;
-		}
-	}
-	return s;
-}
 
 static struct bytes *compile(const char *s)
 {
@@ -77,8 +17,6 @@ static struct bytes *compile(const char *s)
 	return &b;
 }
 
-static struct record *rec; /* reused by all tests, as stages do */
-
 static int unpack(const char *notation)
 {
 	const struct bytes *b = compile(notation);
@@ -87,52 +25,6 @@ static int unpack(const char *notation)
 }
 
 /* --- round trips --- */
-
-static bool same_scalar(const struct record *a, const struct scalar *x, const struct record *b, const struct scalar *y)
-{
-	if (!y || x->type != y->type)
-		return false;
-	switch (x->type) {
-	case SCALAR_BOOL:
-		return x->flag == y->flag;
-	case SCALAR_INT:
-		return x->integer == y->integer;
-	case SCALAR_REAL:
-		return memcmp(&x->real, &y->real, sizeof(double)) == 0;
-	default:
-		return strcmp(a->texts + x->text, b->texts + y->text) == 0;
-	}
-}
-
-static bool same_specs(const struct tensor *a, int n, const struct tensor *b, int m)
-{
-	for (int i = 0; i < n && n == m; i++)
-		if (strcmp(a[i].name, b[i].name) != 0 || !tensor_same_spec(&a[i], &b[i]))
-			return false;
-	return n == m;
-}
-
-static bool same_header(const struct record *a, const struct record *b)
-{
-	for (int i = 0; i < a->scalar_count; i++)
-		if (!same_scalar(a, &a->scalars[i], b, record_scalar(b, a->scalars[i].name)))
-			return false;
-	for (int i = 0; i < a->name_count && a->name_count == b->name_count; i++)
-		if (strcmp(a->names[i], b->names[i]) != 0)
-			return false;
-	return a->kind == b->kind && a->scalar_count == b->scalar_count && a->name_count == b->name_count &&
-	       same_specs(a->tensors, a->tensor_count, b->tensors, b->tensor_count) &&
-	       same_specs(a->offers, a->offer_count, b->offers, b->offer_count);
-}
-
-static bool returns_as_it_was(const struct record *r)
-{
-	struct buffer *header = wire_pack(r);
-	bool same = header && wire_unpack(rec, header->data, header->size) == 0 && same_header(r, rec);
-
-	buffer_unref(header);
-	return same;
-}
 
 static void add_scalars(struct record *r)
 {
@@ -356,117 +248,6 @@ static void test_frames(void)
 	check("a tensor of rank 0 is one element", wire_attach(rec, 0, buffer_new(8)) == 0, "%s", why());
 }
 
-/* --- noise --- */
-
-static uint64_t noise_state = 1;
-
-static uint32_t noise(uint32_t n) /* xorshift64*: 0 .. n-1 */
-{
-	noise_state ^= noise_state >> 12;
-	noise_state ^= noise_state << 25;
-	noise_state ^= noise_state >> 27;
-	return (uint32_t)(noise_state * 0x2545f4914f6cdd1dULL >> 32) % n;
-}
-
-static const char *const seeds[] = {
-	"83 'kind' 'want' 'scalars' 83 'step' 07 'part' 00 'parts' 01 'names' 92 'view0' 'view1'",
-	"84 'kind' 'schema' 'scalars' 84 'version' 01 'stage' 'augment' 'trained' c2 'fact.mean' '0.5,0.5,0.5' 'offers' 92 93 "
-	"'view0' 'u8' 94 08 20 20 03 93 'index' 'i64' 91 08 'tensors' 91 93 'lineage' 'u8' 91 10",
-	"83 'kind' 'grad' 'scalars' 83 'step' 05 'incarnation' cf0123456789abcdef 'loss' cb401921fb54442d18 'tensors' 93 93 "
-	"'d:q0' 'f32' 92 cc80 cc80 93 'loss.queue' 'f32' 92 cd1000 cc80 93 'loss.pointer' 'i64' 91 01",
-	"82 'kind' 'fault' 'scalars' 82 'code' 01 'sentence' 'unable to open: no such file'",
-	"82 'kind' 'close' 'later' 92 81 'a' ca3f800000 93 01 c3 d90162",
-};
-
-static void mutate_once(struct bytes *b)
-{
-	static const uint8_t telling[] = { 0x00, 0x7f, 0x80, 0x8f, 0x90, 0x9f, 0xa0, 0xbf, 0xc0, 0xc1, 0xc4,
-					   0xc7, 0xcf, 0xd3, 0xd9, 0xda, 0xdb, 0xdc, 0xdd, 0xde, 0xdf, 0xff };
-	uint32_t at = noise((uint32_t)b->used + 1), n = 1 + noise(8);
-
-	switch (noise(6)) {
-	case 0:
-		b->at[at] = (uint8_t)noise(256);
-		break;
-	case 1:
-		b->at[at] = telling[noise(ARRAY_SIZE(telling))];
-		break;
-	case 2:
-		b->at[at] ^= (uint8_t)(1 << noise(8));
-		break;
-	case 3: /* cut */
-		b->used = at;
-		break;
-	case 4: /* leave out */
-		n = MIN(n, (uint32_t)b->used - at);
-		memmove(b->at + at, b->at + at + n, b->used - at - n);
-		b->used -= n;
-		break;
-	default: /* say twice */
-		n = MIN(n, (uint32_t)b->used - at);
-		memmove(b->at + at + n, b->at + at, b->used - at);
-		b->used += n;
-	}
-}
-
-static bool within_limits(const struct tensor *list, int count)
-{
-	for (int i = 0; i < count; i++) {
-		if (list[i].dtype > F32 || list[i].rank > TENSOR_RANK || strlen(list[i].name) >= TENSOR_NAME)
-			return false;
-		for (int d = 0; d < list[i].rank; d++)
-			if (list[i].shape[d] < 0 || list[i].shape[d] > INT32_MAX)
-				return false;
-	}
-	return count <= RECORD_TENSORS;
-}
-
-/* What was taken keeps the limits, and survives a second trip. */
-static bool sound(struct record *first)
-{
-	struct record *swap = rec;
-	bool good;
-
-	if (!within_limits(first->tensors, first->tensor_count) || !within_limits(first->offers, first->offer_count))
-		return false;
-	rec = record_new(KIND_CLOSE);
-	good = returns_as_it_was(first);
-	record_free(rec);
-	rec = swap;
-	return good;
-}
-
-static void test_noise(void)
-{
-	static struct bytes b;
-	int taken = 0, unsound = 0;
-	struct rusage before, after;
-
-	getrusage(RUSAGE_SELF, &before);
-	for (int i = 0; i < MUTATIONS; i++) {
-		uint8_t *exact;
-
-		b.used = 0;
-		compile_until(&b, seeds[noise(ARRAY_SIZE(seeds))], '\0');
-		for (uint32_t n = 1 + noise(4); n > 0; n--)
-			mutate_once(&b);
-		exact = xmalloc(b.used); /* a sanitiser sees one byte too far */
-		memcpy(exact, b.at, b.used);
-		if (wire_unpack(rec, exact, b.used) == 0) {
-			taken++;
-			unsound += !sound(rec);
-		}
-		free(exact);
-	}
-	getrusage(RUSAGE_SELF, &after);
-	check("200000 damaged headers", unsound == 0, "%d of the %d that were taken are not sound", unsound, taken);
-	check("damage reaches both ends", taken > MUTATIONS / 100 && taken < MUTATIONS / 2, "%d taken", taken);
-#ifndef __SANITIZE_ADDRESS__
-	check("damaged counts allocate nothing", after.ru_maxrss - before.ru_maxrss < 16384, "%ld KiB more",
-	      after.ru_maxrss - before.ru_maxrss);
-#endif
-}
-
 int main(void)
 {
 	rec = record_new(KIND_CLOSE);
@@ -476,7 +257,6 @@ int main(void)
 	test_refusals();
 	test_too_large_to_send();
 	test_frames();
-	test_noise();
 	record_free(rec);
 	return check_done();
 }
