@@ -12,7 +12,7 @@ import subprocess
 import sys
 
 LINES, COLUMNS = 400, 130
-LONG = ("python/check-stage", "tests/parity/test_ops.py")
+LONG = ("tests/parity/test_ops.py",)
 WIDE = ("cmd/encode/configure.c", "lib/nn/", "lib/tensor/", "tests/parity/moco_steps", "tests/parity/net_", "tests/parity/shim_",
         "tests/parity/test_net", "tests/parity/test_ops", "tests/parity/test_trainer", "tests/parity/trainer_ct",
         "tests/unit/test_amx", "tests/unit/test_heads")
