@@ -1,5 +1,4 @@
 /* read_tar.c - pictures in a tar: ustar, pax paths and sizes, GNU long names; WebDataset's classes; stdin through a spool */
-#include "lib/image/apart.h"
 #include "lib/image/reader.h"
 #include "lib/image/webdataset.h"
 
@@ -19,7 +18,7 @@ struct walk {
 	char key[PATH_ROOM];         /* WebDataset: the samples [key_first, count) share it */
 	int key_first, key_rank;     /* rank: of the member that said the class, see webdataset.h */
 	uint32_t key_class;
-	struct apart apart;          /* every class that a member said */
+	struct webdataset said;      /* every class that a member said */
 	bool parted;                 /* some key had either pictures or a class where it stood, not both */
 };
 
@@ -171,7 +170,7 @@ static void join_apart(struct walk *w)
 	int lonely;
 
 	leave_key(w);
-	lonely = w->parted ? apart_join(&w->apart, w->d, w->first) : 0;
+	lonely = w->parted ? webdataset_join(&w->said, w->d, w->first) : 0;
 	if (lonely)
 		note("'%s' holds the classes of %d pictures that it does not hold", path_of(w), lonely);
 }
@@ -189,7 +188,7 @@ static int read_class(struct walk *w, const char *name, uint64_t at, int64_t siz
 	if (r == 0 && webdataset_class(rank, text, size, class)) {
 		w->key_class = dataset_text(w->d, class);
 		w->key_rank = rank;
-		apart_add(&w->apart, name, w->key_class, rank);
+		webdataset_add(&w->said, name, w->key_class, rank);
 	}
 	free(text);
 	return r;
@@ -340,7 +339,7 @@ static int tar_scan(struct dataset *d, int source)
 		join_apart(w);
 		dataset_strip(d, source, w->first);
 	}
-	apart_release(&w->apart);
+	webdataset_release(&w->said);
 	free(w);
 	return r;
 }

@@ -3,7 +3,7 @@
 
 #include "lib/image/decoder.h"
 #include "lib/image/maker.h"
-#include "lib/image/text.h"
+#include "lib/image/preview.h"
 
 struct dataset *set_open(const char *paths, const char *holdout);
 struct dataset *set_choose(const char *paths, bool from_list, const char *labels, const char *holdout);
@@ -146,5 +146,5 @@ void positions(int64_t seed, int epoch, int n, uint32_t *out)
 
 void text_line(uint8_t *rgb, int w, int h, const char *text)
 {
-	text_draw(rgb, w, h, 0, 0, text);
+	preview_text(rgb, w, h, 0, 0, text);
 }
