@@ -189,7 +189,8 @@ static int choose_dim(struct net_config *c, const struct options *o, const struc
 	if (spelled < 0)
 		return -1;
 	if (spelled > 0 && o->dim && o->dim != spelled)
-		return fail_code(EXIT_USAGE, "head '%s' is %d wide, not %lld: leave --dim out", c->head, spelled, (long long)o->dim);
+		return fail_code(EXIT_USAGE, "head '%s' is %d wide, not %lld: leave --dim out", c->head, spelled,
+				 (long long)o->dim);
 	if (spelled > 0) {
 		c->dim = spelled;
 		return 0;

@@ -20,8 +20,8 @@ __attribute__((constructor)) static void one_thread(void)
 void gemm_blas(bool trans_a, bool trans_b, int m, int n, int k, float alpha, const float *a, int lda, const float *b, int ldb,
 	       float beta, float *c, int ldc)
 {
-	cblas_sgemm(CblasRowMajor, trans_a ? CblasTrans : CblasNoTrans, trans_b ? CblasTrans : CblasNoTrans, m, n, k, alpha, a, lda, b,
-		    ldb, beta, c, ldc);
+	cblas_sgemm(CblasRowMajor, trans_a ? CblasTrans : CblasNoTrans, trans_b ? CblasTrans : CblasNoTrans, m, n, k, alpha, a,
+		    lda, b, ldb, beta, c, ldc);
 }
 
 const char *gemm_blas_name(void)

@@ -157,7 +157,8 @@ static int run_add(struct machine *m)
 
 static int run_call(struct machine *m)
 {
-	return leave(m, (struct pickle_value){ .kind = PICKLE_CALL, .function = m->stack.v[m->from], .arguments = m->stack.v[m->from + 1] });
+	return leave(m, (struct pickle_value){ .kind = PICKLE_CALL, .function = m->stack.v[m->from],
+					       .arguments = m->stack.v[m->from + 1] });
 }
 
 static int run_reference(struct machine *m)
@@ -245,7 +246,7 @@ static const struct operation {
 	[0x81] = { run_call, 2, NOTHING, 0, 0 },                  /* NEWOBJ */
 	[0x92] = { run_call, 3, NOTHING, 0, 0 },                  /* NEWOBJ_EX: its keywords are let go */
 	['Q'] = { run_reference, 1, NOTHING, 0, 0 },              /* BINPERSID */
-	['b'] = { run_drop, 1, NOTHING, 0, 0 },                   /* BUILD: an object's attributes (a state_dict has some) are let go */
+	['b'] = { run_drop, 1, NOTHING, 0, 0 },                   /* BUILD: an object's attributes are let go */
 	['0'] = { run_drop, 1, NOTHING, 0, 0 },                   /* POP */
 	['1'] = { run_drop, MARKED, NOTHING, 0, 0 },
 	['q'] = { run_put, 1, NUMBER, 1, 0 },                     /* BINPUT */
@@ -371,5 +372,6 @@ int pickle_item(const struct pickle *p, int value, int n)
 
 bool pickle_text_is(const struct pickle_value *v, const char *text)
 {
-	return (v->kind == PICKLE_TEXT || v->kind == PICKLE_NAME) && v->length == strlen(text) && memcmp(v->text, text, v->length) == 0;
+	return (v->kind == PICKLE_TEXT || v->kind == PICKLE_NAME) && v->length == strlen(text) && memcmp(v->text, text,
+													 v->length) == 0;
 }

@@ -104,8 +104,8 @@ static bool check_span(const struct span *s, bool *dense)
 	for (int i = s->t.rank - 1; i >= 0; i--) {
 		int64_t reach;
 
-		if (__builtin_mul_overflow(s->t.shape[i] - 1, s->stride[i], &reach) || __builtin_add_overflow(last, reach, &last) ||
-		    __builtin_mul_overflow(count, s->t.shape[i], &count))
+		if (__builtin_mul_overflow(s->t.shape[i] - 1, s->stride[i], &reach) ||
+		    __builtin_add_overflow(last, reach, &last) || __builtin_mul_overflow(count, s->t.shape[i], &count))
 			return false;
 		if (s->t.shape[i] > 1 && s->stride[i] != step)
 			*dense = false;
@@ -175,7 +175,8 @@ static int read_tensor(struct reader *r, int arguments, const char *name)
 		return 0;
 	}
 	rank = read_numbers(r, pickle_item(&r->p, arguments, 2), s.t.shape);
-	if (rank < 0 || read_numbers(r, pickle_item(&r->p, arguments, 3), s.stride) != rank || offset->kind != PICKLE_NUMBER || offset->number < 0)
+	if (rank < 0 || read_numbers(r, pickle_item(&r->p, arguments, 3), s.stride) != rank || offset->kind != PICKLE_NUMBER ||
+	    offset->number < 0)
 		return refuse(r, "a tensor's shape, strides or offset are no sizes");
 	s.t.rank = rank;
 	s.offset = offset->number;
@@ -187,7 +188,8 @@ static int read_tensor(struct reader *r, int arguments, const char *name)
 
 /* --- the tree --- */
 
-/* Whether a call would make a tensor, and of which *arguments. Parameters and tensors of other classes are tensors in a wrapper. */
+/* Whether a call would make a tensor, and of which *arguments. Parameters and tensors of other classes are tensors in a
+ * wrapper. */
 static bool is_tensor(const struct reader *r, int at, int *arguments)
 {
 	for (int i = 0; i < WRAPPERS && value(r, at)->kind == PICKLE_CALL; i++) {
@@ -222,9 +224,11 @@ static int visit_links(struct reader *r, int at, const char *name, int depth)
 
 		snprintf(full, sizeof(full), "%s%s", name, *name ? "." : "");
 		if (text)
-			snprintf(full + strlen(full), sizeof(full) - strlen(full), "%.*s", (int)MIN(key->length, TENSOR_NAME), key->text);
+			snprintf(full + strlen(full), sizeof(full) - strlen(full), "%.*s", (int)MIN(key->length, TENSOR_NAME),
+				 key->text);
 		else
-			snprintf(full + strlen(full), sizeof(full) - strlen(full), "%lld", key->kind == PICKLE_NUMBER ? (long long)key->number : n);
+			snprintf(full + strlen(full), sizeof(full) - strlen(full), "%lld",
+				 key->kind == PICKLE_NUMBER ? (long long)key->number : n);
 		if (visit(r, l->value, full, depth + 1) < 0)
 			return -1;
 	}
@@ -251,7 +255,8 @@ static void read_arch(struct reader *r)
 		if (!pickle_text_is(key, "arch") || text->kind != PICKLE_TEXT || r->f->meta_count > 0)
 			continue;
 		r->f->meta = xcalloc(1, sizeof(*r->f->meta));
-		r->f->meta[r->f->meta_count++] = (struct metadata){ xstrdup("arch"), xasprintf("%.*s", (int)MIN(text->length, 64), text->text) };
+		r->f->meta[r->f->meta_count++] = (struct metadata){ xstrdup("arch"),
+								    xasprintf("%.*s", (int)MIN(text->length, 64), text->text) };
 	}
 }
 
@@ -263,14 +268,16 @@ static int read_tree(struct reader *r)
 		return -1;
 	if (r->f->count == 0)
 		return fail("'%s' holds no tensors in dictionaries%s: save the state_dict of the network, in Python:"
-			    " torch.save(net.state_dict(), 'weights.pth')", r->path, top->kind == PICKLE_CALL ? ", but a Python object" : "");
+			    " torch.save(net.state_dict(), 'weights.pth')", r->path,
+			    top->kind == PICKLE_CALL ? ", but a Python object" : "");
 	read_arch(r);
 	tensors_sort(r->f);
 	for (int i = 1; i < r->f->count; i++)
 		if (strcmp(r->f->tensors[i - 1].name, r->f->tensors[i].name) == 0)
 			return fail("unable to read '%s': two of its tensors are called '%s'", r->path, r->f->tensors[i].name);
 	if (r->odd)
-		note("'%s': passed over, for types (complex, int8, ...) or names that are not read: %d of its tensors", r->path, r->odd);
+		note("'%s': passed over, for types (complex, int8, ...) or names that are not read: %d of its tensors", r->path,
+		     r->odd);
 	return 0;
 }
 
@@ -348,7 +355,8 @@ int pth_parse(struct tensors *f, const char *path)
 		return fail("'%s' is in PyTorch's format from before 1.6: convert it, in Python: import torch;"
 			    " torch.save(torch.load('%s', map_location='cpu'), 'weights.pth')", path, path);
 	if (is_pickle(f))
-		return fail("'%s' is a pickle, but none of torch.save: save a state_dict, in Python: torch.save(state, 'weights.pth')", path);
+		return fail("'%s' is a pickle, but none of torch.save: save a state_dict, in Python: "
+		    "torch.save(state, 'weights.pth')", path);
 	if (zip_open(&r.zip, path, f->map, f->map_size) < 0)
 		return -1;
 	r.root = root = find_root(&r.zip);

@@ -43,7 +43,8 @@ static uLong sum_around(const uint8_t *file, size_t size, size_t at)
 	return crc32_z(sum, file + at + SUM_DIGITS, size - at - SUM_DIGITS);
 }
 
-/* Whether we have written the header: another program's has the keys in another place, and the checksum of the file that it read. */
+/* Whether we have written the header: another program's has the keys in another place, and the checksum of the file that it
+ * read. */
 static bool is_ours(const char *header, size_t size, size_t at)
 {
 	static const char front[] = "{\"__metadata__\":{\"" SUM_KEY "\":\"", back[] = "\",\"" SUM_OF_KEY "\":\"";
@@ -129,7 +130,8 @@ static int read_entry(const char *path, const char *name, const json_t *entry, s
 	t->dtype = dtype;
 	if (read_shape(json_object_get(entry, "shape"), t, &bytes) < 0)
 		return refuse(path, "a tensor's shape is no list of sizes");
-	if (json_array_size(offsets) != 2 || begin < 0 || end < begin || (uint64_t)end > data_size || (size_t)(end - begin) != bytes)
+	if (json_array_size(offsets) != 2 || begin < 0 || end < begin || (uint64_t)end > data_size ||
+	    (size_t)(end - begin) != bytes)
 		return refuse(path, "a tensor's offsets do not fit its shape or the file");
 	t->data = data + begin;
 	return 0;

@@ -1,8 +1,8 @@
 /*
  * shim_amx.c - AMX for machines with AVX512-BF16 and no more: lib/tensor/amx_run.c once more, its instructions written out in C
  *
- * What is linked with --wrap=amx_has,--wrap=amx_run multiplies bf16 by it after amx_emulate(true), as on a machine that has AMX, only
- * slowly; denormals are no zeros.
+ * What is linked with --wrap=amx_has,--wrap=amx_run multiplies bf16 by it after amx_emulate(true), as on a machine that has
+ * AMX, only slowly; denormals are no zeros.
  */
 #include "lib/tensor/amx.h"
 

@@ -17,8 +17,8 @@ struct trainer *shim_trainer(const char *arch, int small, const char *head, int 
 	struct trainer_config c = {
 		.net = { .arch = arch_find(arch), .small = small, .head = head, .dim = dim, .height = height, .width = width,
 			 .backend = backend, .bf16 = bf16 },
-		.parts = parts, .bn_momentum = bn_momentum, .stream = stream, .ema = ema, .batch = batch, .steps_per_epoch = steps,
-		.epochs = 1,
+		.parts = parts, .bn_momentum = bn_momentum, .stream = stream, .ema = ema, .batch = batch,
+		.steps_per_epoch = steps, .epochs = 1,
 	};
 
 	memcpy(c.net.mean, mean, sizeof(c.net.mean));

@@ -20,7 +20,8 @@ static const char *spelled(const char *text, int d, int dim)
 		else if (l->kind == HEAD_DROP)
 			format(out + n, sizeof(out) - n, " drop=%g", l->p);
 		else
-			format(out + n, sizeof(out) - n, " %s", l->kind == HEAD_NORM ? "bn" : l->kind == HEAD_RELU ? "relu" : "gelu");
+			format(out + n, sizeof(out) - n, " %s",
+			       l->kind == HEAD_NORM ? "bn" : l->kind == HEAD_RELU ? "relu" : "gelu");
 	}
 	format(out + n, sizeof(out) - n, ": %d", h.width);
 	return out;
@@ -66,7 +67,8 @@ int main(void)
 	refused("8,relu,bn", "follows");
 	refused("8,relu,relu", "follows");
 	refused("1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1", "too many");
-	check("a name's width is the option's", head_spelled_width("simple") == 0 && head_spelled_width("none") == 0, "it is not");
+	check("a name's width is the option's", head_spelled_width("simple") == 0 && head_spelled_width("none") == 0,
+	      "it is not");
 	check("a spelling's is its own", head_spelled_width("9,bn") == 9 && head_spelled_width("byol") == 256, "it is not");
 	check("of what is no head there is none", head_spelled_width("x") == -1, "there is");
 	return check_done();

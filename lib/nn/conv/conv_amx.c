@@ -118,8 +118,8 @@ static struct tile same_tile(const struct task *t, const struct chunk *c, const 
 {
 	const struct node *x = back ? t->x : t->in;
 	bool whole = c->y1 - c->y0 == x->h;
-	struct tile tile = { base, BF16, c->images, c->y1 - c->y0 + (whole ? 1 : 2) * p->border, c->y0 - p->border, p->border, p->in_w,
-			     x->ld };
+	struct tile tile = { base, BF16, c->images, c->y1 - c->y0 + (whole ? 1 : 2) * p->border, c->y0 - p->border, p->border,
+			     p->in_w, x->ld };
 	int ya = MAX(0, tile.top), yb = MIN(x->h, c->y1 + p->border);
 
 	if (!p->border && back && gradient_is_stored(x, BF16))
@@ -196,10 +196,10 @@ static struct tile back_tile(const struct task *t, const struct chunk *c, const 
 static struct sweep forward_sweep(const struct task *t, const struct chunk *c, const struct tile *from)
 {
 	const struct node *x = t->x, *in = t->in;
-	struct sweep s = { .amx = amx(t), .room = room_of(t), .from = *from, .h = in->h, .w = in->w, .channels = channels_of(x, in),
-			   .weights = t->p->state[t->id].factor[FACTOR_FORWARD], .taps = taps_of(x, in), .to = value_at(t, t->id, c->n, 0),
-			   .result = x->store, .to_h = x->h, .to_w = x->w, .columns = x->c, .ld = x->ld, .images = c->images, .y0 = c->y0,
-			   .y1 = c->y1 };
+	struct sweep s = { .amx = amx(t), .room = room_of(t), .from = *from, .h = in->h, .w = in->w,
+			   .channels = channels_of(x, in), .weights = t->p->state[t->id].factor[FACTOR_FORWARD],
+			   .taps = taps_of(x, in), .to = value_at(t, t->id, c->n, 0), .result = x->store, .to_h = x->h,
+			   .to_w = x->w, .columns = x->c, .ld = x->ld, .images = c->images, .y0 = c->y0, .y1 = c->y1 };
 
 	s.bordered = is_first(in) || !sweep_by_images(&s);
 	if (is_plain(x, in)) {
@@ -233,7 +233,8 @@ static void input_gradient(const struct task *t, const struct chunk *c, const st
 	const struct node *x = t->x, *in = t->in;
 	int y0 = x->stride == 1 ? c->y0 : 0, y1 = x->stride == 1 ? c->y1 : in->h;
 	struct sweep s = { .amx = amx(t), .room = room_of(t), .from = *back, .h = x->h, .w = x->w, .channels = x->c,
-			   .weights = t->p->state[t->id].factor[FACTOR_BACKWARD], .taps = x->k * x->k, .to = gradient_at(t, x->in[0], c->n, 0),
+			   .weights = t->p->state[t->id].factor[FACTOR_BACKWARD], .taps = x->k * x->k,
+			   .to = gradient_at(t, x->in[0], c->n, 0),
 			   .result = in->store, .add = !x->first[0], .to_h = in->h, .to_w = in->w, .columns = in->c, .ld = in->ld,
 			   .images = c->images, .y0 = y0, .y1 = y1 };
 
@@ -267,5 +268,6 @@ static void amx_backward(struct task *t)
 }
 
 const struct conv_method conv_amx = {
-	{ "amx", "bf16 by AMX, without patches", NULL }, amx_choose, amx_scratch, factor_bytes, factor_make, amx_forward, amx_backward
+	{ "amx", "bf16 by AMX, without patches", NULL },
+	amx_choose, amx_scratch, factor_bytes, factor_make, amx_forward, amx_backward
 };

@@ -1,14 +1,15 @@
 /*
  * conv_amx.h - dense convolution and linear layers in bf16 by AMX, without patches: what the files of this way share
  *
- * The value of a chunk's input pixels lies in scratch with zeros around it. A row panel's 16 rows are 16 pixels of an output row, or,
- * where rows are short, one pixel of 16 images; each tap of the window is the same rows read from another place, 32 channels a step
- * (conv_sweep.c). Taps outside of the image are left out. The input's gradient is the same with the output's gradient read and
- * transposed weights; at stride s the pixels of the input fall into s*s phases, each with taps of its own.
+ * The value of a chunk's input pixels lies in scratch with zeros around it. A row panel's 16 rows are 16 pixels of an output
+ * row, or, where rows are short, one pixel of 16 images; each tap of the window is the same rows read from another place, 32
+ * channels a step (conv_sweep.c). Taps outside of the image are left out. The input's gradient is the same with the output's
+ * gradient read and transposed weights; at stride s the pixels of the input fall into s*s phases, each with taps of its own.
  *
- * Weights' gradients are products over pixels (conv_outer.c). At stride 1, inputs and gradients lie in scratch alike, so that a tap is a
- * distance between the two: the inputs are transposed once, channels apart and pixels side by side, and serve all taps. Zeros between
- * rows and images multiply to nothing. At other strides each tap's pixels are gathered first. Of views, whole rows of taps are.
+ * Weights' gradients are products over pixels (conv_outer.c). At stride 1, inputs and gradients lie in scratch alike, so that a
+ * tap is a distance between the two: the inputs are transposed once, channels apart and pixels side by side, and serve all
+ * taps. Zeros between rows and images multiply to nothing. At other strides each tap's pixels are gathered first. Of views,
+ * whole rows of taps are.
  */
 #ifndef NN_CONV_AMX_H
 #define NN_CONV_AMX_H

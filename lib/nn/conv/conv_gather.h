@@ -17,7 +17,8 @@ struct cut {
 };
 
 /* Rows of taps ky .. ky+n-1 of the patches of a chunk's output pixels. zeros: as many as a row of taps has. */
-void conv_gather(const struct tile *tile, const struct cut *cut, const struct chunk *c, int ky, int n, const char *zeros, char *patches);
+void conv_gather(const struct tile *tile, const struct cut *cut, const struct chunk *c, int ky, int n, const char *zeros,
+		 char *patches);
 /* Adds the gradients of such rows of patches to those of the input; images: whole ones, of the chunk. */
 void conv_scatter(const struct task *t, const struct chunk *c, const struct cut *cut, int ky, int n, const float *patches,
 		     float *images);

@@ -151,7 +151,8 @@ static void transpose_view(const struct task *t, const struct chunk *c, const st
 			int row = y * x->stride - x->pad + ky;
 
 			if (row >= 0 && row < t->in->h)
-				amx(t)->transpose(to, pitch, tile_at(in, i, row, -x->pad), (int64_t)x->stride * in->ld, channels, x->w);
+				amx(t)->transpose(to, pitch, tile_at(in, i, row, -x->pad), (int64_t)x->stride * in->ld, channels,
+						  x->w);
 			for (int k = 0; k < channels && (row < 0 || row >= t->in->h); k++)
 				memset(to + k * pitch, 0, x->w * 2);
 		}
@@ -161,8 +162,8 @@ static void weights_first(const struct task *t, const struct chunk *c, const str
 {
 	const struct node *x = t->x;
 	int64_t zero = 0;
-	struct outer o = { .pixels = c->images * (c->y1 - c->y0) * x->w, .taps = 1, .channels = channels_of(x, t->in), .at = &zero,
-			   .to = t->weight_grad };
+	struct outer o = { .pixels = c->images * (c->y1 - c->y0) * x->w, .taps = 1, .channels = channels_of(x, t->in),
+			   .at = &zero, .to = t->weight_grad };
 	char *room = transposed_room(t, o.channels, o.pixels, &o.pitch);
 
 	o.left = room;

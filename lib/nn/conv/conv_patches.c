@@ -171,8 +171,8 @@ static void patches_forward(struct task *t)
 
 		load_input(t, &c, &p, &r);
 		for (int ky = 0, n; ky < x->k; ky += n) {
-			struct product q = { .element = x->factor, .result = there ? x->store : F32, .m = m, .n = x->c, .add = ky > 0,
-					     .ldb = x->c, .c = out, .ldc = x->ld };
+			struct product q = { .element = x->factor, .result = there ? x->store : F32, .m = m, .n = x->c,
+					     .add = ky > 0, .ldb = x->c, .c = out, .ldc = x->ld };
 
 			n = MIN(p.in.group, x->k - ky);
 			q.k = n * row;
@@ -186,14 +186,15 @@ static void patches_forward(struct task *t)
 
 /* --- backward --- */
 
-static void weight_gradient(const struct task *t, const struct chunk *c, const struct plan *p, const struct room *r, const void *dy,
-			    int m)
+static void weight_gradient(const struct task *t, const struct chunk *c, const struct plan *p, const struct room *r,
+			    const void *dy, int m)
 {
 	const struct node *x = t->x;
 	int row = x->k * t->in->c;
 
 	for (int ky = 0, n; ky < x->k; ky += n) {
-		struct product q = { .element = x->factor, .trans_a = true, .add = true, .n = x->c, .k = m, .b = dy, .ldb = x->ld, .ldc = x->c };
+		struct product q = { .element = x->factor, .trans_a = true, .add = true, .n = x->c, .k = m, .b = dy,
+				     .ldb = x->ld, .ldc = x->c };
 
 		n = MIN(p->in.group, x->k - ky);
 		q.m = n * row;
@@ -203,13 +204,15 @@ static void weight_gradient(const struct task *t, const struct chunk *c, const s
 	}
 }
 
-/* A product whose result is the gradient of a chunk's inputs: where that is stored, if the products can store it, else in scratch. */
+/* A product whose result is the gradient of a chunk's inputs: where that is stored, if the products can store it, else in
+ * scratch. */
 static struct product part_of(const struct task *t, const struct chunk *c, const struct room *r, bool there, int m)
 {
 	const struct node *x = t->x, *in = t->in;
 
 	return (struct product){ .element = x->factor, .result = there ? in->store : F32, .m = m, .n = in->c,
-				 .add = there && !x->first[0], .c = there ? gradient_at(t, x->in[0], c->n, c->y0) : r->part, .ldc = in->ld };
+				 .add = there && !x->first[0], .c = there ? gradient_at(t, x->in[0], c->n, c->y0) : r->part,
+				 .ldc = in->ld };
 }
 
 static void give_part(const struct task *t, const struct chunk *c, const struct room *r, bool there)
@@ -255,8 +258,8 @@ static void flipped_back(const struct task *t, const struct chunk *c, const stru
 	give_part(t, c, r, there);
 }
 
-static void scattered_back(const struct task *t, const struct chunk *c, const struct plan *p, const struct room *r, const void *dy,
-			   int m)
+static void scattered_back(const struct task *t, const struct chunk *c, const struct plan *p, const struct room *r,
+			   const void *dy, int m)
 {
 	const struct node *x = t->x, *in = t->in;
 	int row = x->k * in->c;
@@ -266,7 +269,8 @@ static void scattered_back(const struct task *t, const struct chunk *c, const st
 		memset(r->part, 0, (size_t)c->images * in->h * in->w * in->ld * sizeof(float));
 	for (int ky = 0, n; ky < x->k; ky += n) {
 		n = MIN(p->in.group, x->k - ky);
-		task_multiply(t, &(struct product){ .element = x->factor, .trans_b = true, .m = m, .n = n * row, .k = x->c, .a = dy, .lda = x->ld,
+		task_multiply(t, &(struct product){ .element = x->factor, .trans_b = true, .m = m, .n = n * row, .k = x->c,
+				.a = dy, .lda = x->ld,
 				.b = element_at(weight_of(t), x->factor, (int64_t)ky * row * x->c), .ldb = x->c, .c = patches,
 				.ldc = p->in.pitch });
 		conv_scatter(t, c, &p->in, ky, n, patches, r->part);
@@ -333,5 +337,6 @@ static bool patches_choose(const struct net *net, void *room, struct node *x, co
 }
 
 const struct conv_method conv_patches = {
-	{ "patches", "patches times weights", NULL }, patches_choose, patches_scratch, factor_bytes, factor_make, patches_forward, patches_backward
+	{ "patches", "patches times weights", NULL },
+	patches_choose, patches_scratch, factor_bytes, factor_make, patches_forward, patches_backward
 };

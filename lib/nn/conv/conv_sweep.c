@@ -125,7 +125,8 @@ static void run_spots(const struct sweep *s, const struct phase *p, struct lists
 	int64_t pixel = (int64_t)s->ld * element_size(s->result), source = (int64_t)s->from.ld * 2;
 	struct amx_work w = { .rows = rows, .depth = amx_depth(s->channels), .left_row = p->by * source, .right = s->weights,
 				.right_panel = (int64_t)s->taps * amx_steps(s->channels) * AMX_STEP_BYTES, .columns = s->columns,
-				.result = s->result, .add = s->add, .to_row = p->every * pixel, .panel = l->panel, .group = l->group };
+				.result = s->result, .add = s->add, .to_row = p->every * pixel, .panel = l->panel,
+				.group = l->group };
 
 	if (!l->spots)
 		return;

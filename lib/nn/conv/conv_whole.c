@@ -2,13 +2,13 @@
  * conv_whole.c - dense convolutions of whole images by the backend's own kernels, in place of patches and products
  *
  * Patches are copied, k*k numbers for one; kernels that find the pixels themselves do without. They want f32, pixels without
- * gaps, their weights in an order of their own, and whole images: the values of a few are computed into scratch. Each thread orders
- * the weights for itself, just before it uses them: that takes a hundredth of the products' time, and a copy for all threads would
- * stay in memory until the backward pass.
+ * gaps, their weights in an order of their own, and whole images: the values of a few are computed into scratch. Each thread
+ * orders the weights for itself, just before it uses them: that takes a hundredth of the products' time, and a copy for all
+ * threads would stay in memory until the backward pass.
  *
  * Backward, many images go into one gradient of the weight, since each comes in the kernel's order and must be added to the
- * thread's. Where the output is narrow, kernels have short loops and many taps lie outside, and with strides they are slow: there the
- * gradient is a product for each tap, of the pixels that have one.
+ * thread's. Where the output is narrow, kernels have short loops and many taps lie outside, and with strides they are slow:
+ * there the gradient is a product for each tap, of the pixels that have one.
  *
  * Which nodes, and how many images a call, follows from shapes alone: a net computes the same bytes each time.
  */
@@ -54,7 +54,8 @@ static int images_for(const struct node *x, int pixels)
 	return images;
 }
 
-/* Whether the weight's gradient is a product for each tap: where the output is narrow, or strided and the input has channels enough. */
+/* Whether the weight's gradient is a product for each tap: where the output is narrow, or strided and the input has channels
+ * enough. */
 static bool by_taps(const struct node *x, const struct node *in)
 {
 	return x->w < NARROW || (x->stride > 1 && !is_view(in));
@@ -252,13 +253,15 @@ static void taps_back(const struct task *t, const struct chunk *c, const float *
 
 	for (int i = 0; i < x->k * x->k; i++) {
 		int ky = i / x->k - x->pad, kx = i % x->k - x->pad;
-		struct span ys = span_of(i / x->k, x->pad, x->stride, from->h, x->h), xs = span_of(i % x->k, x->pad, x->stride, from->w, x->w);
+		struct span ys = span_of(i / x->k, x->pad, x->stride, from->h, x->h);
+		struct span xs = span_of(i % x->k, x->pad, x->stride, from->w, x->w);
 		bool all = ys.to - ys.from == x->h && xs.to - xs.from == x->w;
 		struct product q = { .element = F32, .result = F32, .trans_a = true, .add = true, .m = from->c, .n = x->c, .a = a,
 				     .lda = from->ld, .b = all ? dy : b, .ldb = x->ld, .ldc = x->c };
 
 		q.c = t->weight_grad + (int64_t)i * from->c * x->c;
-		q.k = gather_tap(a, in + ((int64_t)ky * from->w + kx) * from->ld, c->images, from->h, from->w, from->ld, ys, xs, x->stride);
+		q.k = gather_tap(a, in + ((int64_t)ky * from->w + kx) * from->ld, c->images, from->h, from->w, from->ld, ys, xs,
+				 x->stride);
 		if (!all)
 			gather_tap(b, dy, c->images, x->h, x->w, x->ld, ys, xs, 1);
 		if (q.k > 0)
@@ -274,7 +277,8 @@ static void input_back(const struct task *t, const struct chunk *c, const struct
 
 	for (int i = 0, n; i < c->images; i += n) {
 		n = next_call(x->whole.images, c->images - i);
-		convolve(t, CONV_INPUT, n, there ? gradient_at(t, x->in[0], c->n + i, 0) : p->call, p->filters, dy + i * size_of(x));
+		convolve(t, CONV_INPUT, n, there ? gradient_at(t, x->in[0], c->n + i, 0) : p->call, p->filters,
+			 dy + i * size_of(x));
 		gradient_give(t, 0, c->n + i, n, 0, t->in->h, there ? NULL : p->call);
 	}
 }
@@ -286,7 +290,8 @@ static void whole_backward(struct task *t)
 	bool inward = !is_view(t->in);
 
 	if (inward)
-		order(t, CONV_INPUT, x->whole.images, x->whole.flips ? t->p->state[t->id].factor[FACTOR_BACKWARD] : t->params + x->weight, p.filters);
+		order(t, CONV_INPUT, x->whole.images,
+		      x->whole.flips ? t->p->state[t->id].factor[FACTOR_BACKWARD] : t->params + x->weight, p.filters);
 	for (struct chunk c = chunk_over(t, x->h, x->w, x->whole.many * x->h * x->w); chunk_next(&c);) {
 		const float *dy = gradients(t, &c, p.out), *in = values(t, c.n, c.images, p.in);
 
@@ -301,5 +306,6 @@ static void whole_backward(struct task *t)
 }
 
 const struct conv_method conv_whole = {
-	{ "whole", "the backend's kernels over whole images", NULL }, whole_choose, whole_scratch, factor_bytes, factor_make, whole_forward, whole_backward
+	{ "whole", "the backend's kernels over whole images", NULL },
+	whole_choose, whole_scratch, factor_bytes, factor_make, whole_forward, whole_backward
 };

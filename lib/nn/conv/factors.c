@@ -1,8 +1,8 @@
 /*
  * factors.c - weights as products want them: in other orders and precisions, made once a forward pass
  *
- * Parameters are f32 and (kh, kw, in, out). Operations that multiply by something else say how many bytes that takes and how it is
- * made; a forward pass makes it, each thread a part, before any node runs, and its backward pass uses it too.
+ * Parameters are f32 and (kh, kw, in, out). Operations that multiply by something else say how many bytes that takes and how it
+ * is made; a forward pass makes it, each thread a part, before any node runs, and its backward pass uses it too.
  */
 #include "lib/nn/engine/engine.h"
 

@@ -37,7 +37,8 @@ static void start_output(struct walk *w, int node, const float *from)
 
 		memset(d, 0, pixels * t->x->ld * element_size(t->x->store));
 		for (int64_t i = 0; row && i < pixels; i++)
-			t->net->kernels[t->x->store]->narrow(element_at(d, t->x->store, i * t->x->ld), row + i * t->x->c, t->x->c);
+			t->net->kernels[t->x->store]->narrow(element_at(d, t->x->store, i * t->x->ld), row + i * t->x->c,
+							     t->x->c);
 		if (t->x->last_reader == node)
 			gradient_finish(t, 0, node, n, 1);
 	}

@@ -12,19 +12,20 @@
  *	dz = gate * d + pooled * act'(z)       pooled: the gradient of a mean-pool reader, the same over an image, never stored
  *	draw = gamma*istd * (dz - mean(dz) - xhat * mean(dz * xhat)) = c0*dz + c1*raw + c2
  *
- * The column sums of dz and dz*xhat are taken by whoever adds the last part of d, while the rows are hot ("finish"). For a gated
- * or pooled node they follow from sums over each image, so no further pass over the activations is needed:
+ * The column sums of dz and dz*xhat are taken by whoever adds the last part of d, while the rows are hot ("finish"). For a
+ * gated or pooled node they follow from sums over each image, so no further pass over the activations is needed:
  *
  *	sum dz = sum_n gate[n] * sum_hw d  +  pooled[n] * sum_hw act'(z)       and the same with xhat
  *
  * A layer norm stores nothing at all: its value is computed from the rows of its input, whenever it is read.
  *
- * Raw outputs and gradients are stored as f32, or as bf16 (config.bf16); all sums, statistics, weights' gradients, tokens to which
- * blocks add, and whatever has one pixel an image (pooled features, gates, the head) are stored as f32. What is stored is read into
- * scratch as floats or, as a factor of a bf16 product, as bf16; results come as floats in scratch and are stored by value_put() or gradient_give().
+ * Raw outputs and gradients are stored as f32, or as bf16 (config.bf16); all sums, statistics, weights' gradients, tokens to
+ * which blocks add, and whatever has one pixel an image (pooled features, gates, the head) are stored as f32. What is stored is
+ * read into scratch as floats or, as a factor of a bf16 product, as bf16; results come as floats in scratch and are stored by
+ * value_put() or gradient_give().
  *
- * Each thread owns a contiguous range of images and goes through them in chunks that fit in L2; sums are reduced in thread order.
- * Threads meet only where batch norm needs the sums of all (walk.h, norm.c).
+ * Each thread owns a contiguous range of images and goes through them in chunks that fit in L2; sums are reduced in thread
+ * order. Threads meet only where batch norm needs the sums of all (walk.h, norm.c).
  */
 #ifndef NN_ENGINE_H
 #define NN_ENGINE_H
@@ -75,8 +76,8 @@ struct op {
 };
 
 /* Every operation there is. */
-#define OPS(X) X(view) X(conv) X(stem) X(depthwise) X(maxpool) X(meanpool) X(sum) X(tokens) X(token) X(layernorm) X(attention) X(drop) X(shuffle) \
-	X(slice)
+#define OPS(X) X(view) X(conv) X(stem) X(depthwise) X(maxpool) X(meanpool) X(sum) X(tokens) X(token) X(layernorm) \
+	X(attention) X(drop) X(shuffle) X(slice)
 #define OP_DECLARE(name) extern const struct op op_##name;
 OPS(OP_DECLARE)
 extern const struct op *const op_list[];
@@ -264,8 +265,8 @@ void gradient_give(const struct task *t, int slot, int n, int images, int y0, in
 /* d *= act'(z) and the column sums of whole images of a node without a gate. */
 void gradient_finish(const struct task *t, int slot, int node, int n, int images);
 
-/* Column sums for batch norm: of rows of t's node, from the sum and the sum of squares of their differences from an origin; of dz and
- * dz*xhat, of the node x in slot. */
+/* Column sums for batch norm: of rows of t's node, from the sum and the sum of squares of their differences from an origin; of
+ * dz and dz*xhat, of the node x in slot. */
 void norm_add_rows(const struct task *t, int64_t rows, const float *origin, const float *sum, const float *squares);
 void norm_add_gradient(const struct task *t, int slot, const struct node *x, const float *sum, const float *dots);
 /* Those that a thread wrote before meeting number; the next thread's begin norm_stride() numbers later. */
@@ -280,7 +281,8 @@ static inline bool deferred(const struct node *x)
 }
 void *value_at(const struct task *t, int node, int n, int y);
 void *gradient_at(const struct task *t, int node, int n, int y);
-/* Stores rows of t's node from floats (NULL: they are stored already), and takes their column sums where BN statistics want them. */
+/* Stores rows of t's node from floats (NULL: they are stored already), and takes their column sums where BN statistics want
+ * them. */
 void value_put(const struct task *t, int n, int y, const float *from, int64_t rows);
 /* Whether value_put() and gradient_give() store a node's rows past the caches. */
 bool value_past(const struct task *t, int node);

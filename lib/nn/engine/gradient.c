@@ -59,8 +59,8 @@ void gradient_read(const struct task *t, int n, int images, int y0, int y1, void
 			gradient_image(t, i, t->vectors, t->vectors + x->ld);
 		for (int y = y0; y < y1; y += s.rows, dst = element_at(dst, e, step))
 			if (x->gamma < 0)
-				value_rows(kernels_of(t, t->id), x->store, e, dst, gradient_at(t, t->id, i, y), rows, x->ld, &none, NULL,
-					  ACT_NONE);
+				value_rows(kernels_of(t, t->id), x->store, e, dst, gradient_at(t, t->id, i, y), rows, x->ld,
+					  &none, NULL, ACT_NONE);
 			else
 				grad_rows(t, i, y, rows, dst, e, by_image);
 	}
@@ -106,7 +106,8 @@ static void finish_gated(const struct task *t, int node, int n, int y0, int y1, 
 		memset(sums, 0, 2 * x->ld * sizeof(float));
 		memset(gates, 0, x->ld * sizeof(float));
 	}
-	kernels_of(t, node)->finish(gradient_at(t, node, n, y0), part, false, value_at(t, node, n, y0), (int64_t)(y1 - y0) * x->w, x->ld, &f,
+	kernels_of(t, node)->finish(gradient_at(t, node, n, y0), part, false, value_at(t, node, n, y0),
+				    (int64_t)(y1 - y0) * x->w, x->ld, &f,
 				    x->act, sums, sums + x->ld, gates, part && value_past(t, node));
 	if (y1 == x->h)
 		gradient_finish(t, 0, gate, n, 1);
@@ -122,8 +123,8 @@ void gradient_give(const struct task *t, int slot, int n, int images, int y0, in
 	if (!t->x->last[slot] && !part)
 		return;
 	if (!t->x->last[slot])
-		kernels_of(t, node)->finish(gradient_at(t, node, n, y0), part, !t->x->first[slot], NULL, rows, x->ld, &none, ACT_NONE, NULL,
-					    NULL, NULL, t->x->first[slot] && value_past(t, node));
+		kernels_of(t, node)->finish(gradient_at(t, node, n, y0), part, !t->x->first[slot], NULL, rows, x->ld, &none,
+					    ACT_NONE, NULL, NULL, NULL, t->x->first[slot] && value_past(t, node));
 	else if (t->x->gate < 0)
 		finish_rows(t, slot, node, n, y0, rows, part, !t->x->first[slot]);
 	else

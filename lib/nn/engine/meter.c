@@ -261,7 +261,8 @@ static void print_line(FILE *out, const char *name, const char *shape, const str
 {
 	double ms = total_ms(l);
 
-	fprintf(out, "%-36s\t%-26s\t%9.3f\t%9.3f\t%9.3f\t%9.3f\t%8.1f\t%8.2f\t%6.2f\t%9.3f\t", name, shape, ms, l->ms[METER_FORWARD],
+	fprintf(out, "%-36s\t%-26s\t%9.3f\t%9.3f\t%9.3f\t%9.3f\t%8.1f\t%8.2f\t%6.2f\t%9.3f\t", name, shape, ms,
+		l->ms[METER_FORWARD],
 		l->ms[METER_BACKWARD], l->ms[METER_KEY], ms > 0 ? 1e-6 * l->flops / ms : 0, ms > 0 ? 1e-6 * l->bytes / ms : 0,
 		step > 0 ? 100 * ms / step : 0, l->bound);
 	if (l->bound > 0)
@@ -285,18 +286,18 @@ static struct line *find_kind(const char *kind, const char **names, struct line 
 
 static void print_head(const struct meter *m, FILE *out)
 {
-	fprintf(out, "# medians of %d steps, %d threads; memory %.1f GB/s, products f32 %.0f", counted(m), m->threads, 1e-9 * m->bandwidth,
-		1e-9 * m->products[F32]);
+	fprintf(out, "# medians of %d steps, %d threads; memory %.1f GB/s, products f32 %.0f", counted(m), m->threads,
+		1e-9 * m->bandwidth, 1e-9 * m->products[F32]);
 	if (m->products[BF16] > 0)
 		fprintf(out, ", bf16 %.0f", 1e-9 * m->products[BF16]);
-	fprintf(out, " GFLOP/s\n%-36s\t%-26s\t%9s\t%9s\t%9s\t%9s\t%8s\t%8s\t%6s\t%9s\t%7s\n", "# operation", "shape", "ms", "forward", "backward",
-		"key", "GFLOP/s", "GB/s", "share", "bound", "ratio");
+	fprintf(out, " GFLOP/s\n%-36s\t%-26s\t%9s\t%9s\t%9s\t%9s\t%8s\t%8s\t%6s\t%9s\t%7s\n", "# operation", "shape", "ms",
+		"forward", "backward", "key", "GFLOP/s", "GB/s", "share", "bound", "ratio");
 }
 
 static const char *const others[METER_NODE] = {
 	[METER_NORM] = "batch norm", [METER_FACTORS] = "weights as factors", [METER_PARTS] = "adding gradients",
-	[METER_THREADS] = "threads waiting", [METER_OPTIMISER] = "optimiser", [METER_EMA] = "ema", [METER_LOSS] = "waiting for the loss",
-	[METER_VIEWS] = "waiting for views", [METER_REST] = "rest",
+	[METER_THREADS] = "threads waiting", [METER_OPTIMISER] = "optimiser", [METER_EMA] = "ema",
+	[METER_LOSS] = "waiting for the loss", [METER_VIEWS] = "waiting for views", [METER_REST] = "rest",
 };
 
 void meter_print(const struct meter *m, FILE *out)

@@ -1,10 +1,10 @@
 /*
  * meter.h - where the time of training steps goes, and how far each operation is from its bound
  *
- * Between meter_open() and meter_close() every thread of a pass says what its time since its last word was spent on; waiting for the
- * other threads is a row of its own, so the rows of one thread add up to the pass. Outside of passes meter_spent() does the same.
- * A step's row is the mean over the threads; what is printed are medians over the last METER_STEPS steps, without the first
- * METER_WARM ones.
+ * Between meter_open() and meter_close() every thread of a pass says what its time since its last word was spent on; waiting
+ * for the other threads is a row of its own, so the rows of one thread add up to the pass. Outside of passes meter_spent() does
+ * the same. A step's row is the mean over the threads; what is printed are medians over the last METER_STEPS steps, without the
+ * first METER_WARM ones.
  *
  *	struct meter *m = meter_new(net);                          measures the machine's rates: about a second
  *	pass_meter(pass, m);
@@ -16,12 +16,13 @@
  *	meter_print(m, stderr);
  *	meter_free(m);
  *
- * The bound: an image's forward pass has to write each convolution's output and to read it once, a backward pass to read it twice and
- * to write and read its gradient: 8 passes over memory in a step of query, gradient and key. A backward pass multiplies twice as
- * much as a forward pass (once where no input wants a gradient). An operation takes at least the longer of its bytes at the rate of
- * memory and its products at the rate of products; what the others (sums, pools, norms, optimiser) take could be hidden behind these,
- * so their bound is 0. Both rates are measured (rates.h), with all threads; the costs come from the table of operations (engine.h:
- * struct cost). Outputs that stay in a cache from their writer to their reader can be faster than the bound.
+ * The bound: an image's forward pass has to write each convolution's output and to read it once, a backward pass to read it
+ * twice and to write and read its gradient: 8 passes over memory in a step of query, gradient and key. A backward pass
+ * multiplies twice as much as a forward pass (once where no input wants a gradient). An operation takes at least the longer of
+ * its bytes at the rate of memory and its products at the rate of products; what the others (sums, pools, norms, optimiser)
+ * take could be hidden behind these, so their bound is 0. Both rates are measured (rates.h), with all threads; the costs come
+ * from the table of operations (engine.h: struct cost). Outputs that stay in a cache from their writer to their reader can be
+ * faster than the bound.
  *
  * All functions but meter_new() and meter_print() take NULL for a meter that is off, and do nothing.
  */

@@ -102,9 +102,9 @@ static bool is_pixel(const struct node *x)
 	return x->h * x->w == 1;
 }
 
-/* One pixel an image is stored as f32, and so is what follows it. So are tokens and their sums, to which every block adds: rounded each
- * time, the error would grow with the depth. A layer norm's value is never stored and may be a bf16 factor again. Products have bf16
- * factors only where the machine is better at them, and the head's output never has. */
+/* One pixel an image is stored as f32, and so is what follows it. So are tokens and their sums, to which every block adds:
+ * rounded each time, the error would grow with the depth. A layer norm's value is never stored and may be a bf16 factor again.
+ * Products have bf16 factors only where the machine is better at them, and the head's output never has. */
 static void link_elements(struct net *net)
 {
 	for (int i = 1; i < net->count; i++) {

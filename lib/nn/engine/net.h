@@ -6,8 +6,8 @@
  * optimiser, EMA, checkpoint, norm and the finite check are one loop each. Activations live in a pass: one pass for every
  * forward whose backward is still to come (a symmetric loss needs two), planned once, no malloc in the training loop.
  *
- * A net's loops and products are those of the level of instructions when it was made (lib/base/isa.h), a pass takes the number of OpenMP
- * threads then; how it works inside stands in engine.h.
+ * A net's loops and products are those of the level of instructions when it was made (lib/base/isa.h), a pass takes the number
+ * of OpenMP threads then; how it works inside stands in engine.h.
  *
  * Layout is NHWC throughout. Views enter as u8; (x/255 - mean)/std is fused into the first layer's reading.
  *
@@ -32,12 +32,12 @@ struct meter;
 
 struct net_config {
 	const struct arch *arch;
-	bool small;             /* small images: stride 1 in the first convolution (3x3 for ResNet), no max-pool of ResNet, ShuffleNet */
+	bool small;             /* small images: stride 1 in front (3x3 for ResNet), no max-pool there */
 	const char *head;       /* "none", "linear", ..., or spelled: heads.h */
 	int dim;                /* of the head's output, where that is named */
 	int height, width;      /* of the views */
 	double dropout;         /* probability, in training, where torchvision's network has it before the last layer; 0: none */
-	double drop_path;       /* probability of the last block's branch, growing from 0 at the first (stochastic depth); 0: none */
+	double drop_path;       /* stochastic depth: probability of the last block's branch, growing from 0 at the first */
 	float mean[3], std[3];  /* of the normalisation of u8 views */
 	bool bf16;              /* activations, their gradients and working weights in bf16; all sums in f32 */
 	const char *backend;    /* "blas", "onednn"; NULL: onednn where built in, else blas */
@@ -91,8 +91,8 @@ struct pass *pass_new(const struct net *net, int batch, bool grad);
 void pass_free(struct pass *p);
 size_t pass_bytes(const struct pass *p);
 /*
- * Products want the weights in orders and precisions of their own. A pass makes such factors at every forward pass; passes of the same
- * parameters may share them: the first forward pass after factors_renew() makes them for all. grad: as of the passes.
+ * Products want the weights in orders and precisions of their own. A pass makes such factors at every forward pass; passes of
+ * the same parameters may share them: the first forward pass after factors_renew() makes them for all. grad: as of the passes.
  */
 struct factors *factors_new(const struct net *net, bool grad);
 void factors_free(struct factors *f);
@@ -105,14 +105,15 @@ const float *pass_feature(const struct pass *p);     /* (rows, feature_dim), val
 const float *pass_head(const struct pass *p);        /* (rows, dim) */
 
 /*
- * views u8 (rows, height, width, 3), any alignment. statistics: BN's means and variances, net_buffers() elements. In NET_EVAL they are
- * read; else those of these rows are written there (variances unbiased, as PyTorch's), or not where it is NULL: moving the running ones
- * is the caller's (statistics.h). Same arguments, same threads: same bytes.
+ * views u8 (rows, height, width, 3), any alignment. statistics: BN's means and variances, net_buffers() elements. In NET_EVAL
+ * they are read; else those of these rows are written there (variances unbiased, as PyTorch's), or not where it is NULL: moving
+ * the running ones is the caller's (statistics.h). Same arguments, same threads: same bytes.
  */
 void net_forward(const struct net *net, struct pass *p, const float *params, float *statistics, const uint8_t *views, int rows,
 		 enum net_mode mode);
-/* Adds to grads (flat) the gradient for d_head (rows, dim) and, where not NULL, d_feature (rows, feature_dim). Either may be NULL.
- * The views given to the forward pass must still be there. */
-void net_backward(const struct net *net, struct pass *p, const float *params, const float *d_feature, const float *d_head, float *grads);
+/* Adds to grads (flat) the gradient for d_head (rows, dim) and, where not NULL, d_feature (rows, feature_dim). Either may be
+ * NULL. The views given to the forward pass must still be there. */
+void net_backward(const struct net *net, struct pass *p, const float *params, const float *d_feature, const float *d_head,
+		  float *grads);
 
 #endif

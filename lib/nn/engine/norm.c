@@ -1,9 +1,9 @@
 /*
  * norm.c - batch norm (Ioffe and Szegedy 2015): column sums, scale and shift, gradients (engine.h has the formulas)
  *
- * Whoever stores rows of a normalised node, or completes its gradient, adds their column sums here while they are hot. After the threads
- * have met, the sums give scale and shift of the value, or the coefficients of the gradient. The batch's statistics are handed out;
- * the running ones are not this room's (statistics.h).
+ * Whoever stores rows of a normalised node, or completes its gradient, adds their column sums here while they are hot. After
+ * the threads have met, the sums give scale and shift of the value, or the coefficients of the gradient. The batch's statistics
+ * are handed out; the running ones are not this room's (statistics.h).
  */
 #include "lib/nn/engine/walk.h"
 

@@ -307,8 +307,8 @@ size_t pass_bytes(const struct pass *p)
 	size_t outputs = (size_t)p->batch * (net_feature_dim(p->net) + (p->head ? p->net->config.dim : 0));
 	size_t partial = p->grad ? (p->threads - 1) * 2 * p->partial_size : 0;
 
-	return (p->images_size + p->threads * thread + partial + outputs) * sizeof(float) + sums_bytes(p) + (p->own ? p->own->size : 0) +
-	       p->threads * (p->arena_size + p->scratch_size);
+	return (p->images_size + p->threads * thread + partial + outputs) * sizeof(float) + sums_bytes(p) +
+	       (p->own ? p->own->size : 0) + p->threads * (p->arena_size + p->scratch_size);
 }
 
 void pass_masks(struct pass *p, struct masks m)

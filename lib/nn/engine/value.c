@@ -53,8 +53,8 @@ void value_read(const struct task *t, int node, int gate, int n, int images, int
 		if (gate >= 0)
 			value_vector(t, gate, i, t->vectors);
 		for (int y = y0; y < y1; y += s.rows, dst = element_at(dst, e, step))
-			value_rows(kernels_of(t, node), x->store, e, dst, value_at(t, node, i, y), (int64_t)s.images * s.rows * x->w,
-				  x->ld, &f, gate >= 0 ? t->vectors : NULL, x->act);
+			value_rows(kernels_of(t, node), x->store, e, dst, value_at(t, node, i, y),
+				  (int64_t)s.images * s.rows * x->w, x->ld, &f, gate >= 0 ? t->vectors : NULL, x->act);
 	}
 }
 

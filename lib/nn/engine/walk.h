@@ -1,10 +1,10 @@
 /*
  * walk.h - one thread's way over the nodes of a pass (private to lib/nn): forward, backward
  *
- * Every thread takes its images through all operations. Threads meet (a barrier) only where batch norm needs the column sums of all:
- * after a normalised node forward, after the last part of a normalised node's gradient backward. What follows from the sums every
- * thread computes for itself, after many have added up a share each. Sums and the parts of weight gradients have two buffers used in
- * turn: what was written before a meeting is read after it, and overwritten only after the next one.
+ * Every thread takes its images through all operations. Threads meet (a barrier) only where batch norm needs the column sums of
+ * all: after a normalised node forward, after the last part of a normalised node's gradient backward. What follows from the
+ * sums every thread computes for itself, after many have added up a share each. Sums and the parts of weight gradients have two
+ * buffers used in turn: what was written before a meeting is read after it, and overwritten only after the next one.
  */
 #ifndef NN_WALK_H
 #define NN_WALK_H
@@ -41,7 +41,8 @@ void walk_spent(const struct walk *w, enum meter_row row);
 void norm_open(const struct walk *w);
 /* A meeting after which the sums of all threads are known. */
 void norm_meet(struct walk *w);
-/* Scale and shift of the node at work: from the sums (to be written to statistics too), or in NET_EVAL from statistics; or its bias. */
+/* Scale and shift of the node at work: from the sums (to be written to statistics too), or in NET_EVAL from statistics; or
+ * its bias. */
 void norm_scale(const struct walk *w);
 void norm_bias(const struct walk *w);
 /* From the column sums of the node in slot: gradients of gamma and beta, and what gradient_read() needs. */

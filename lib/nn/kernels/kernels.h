@@ -37,7 +37,7 @@ struct dw_rows {
 #define STEM_TAPS (3 * STEM_SIDE)
 struct stem_rows {
 	float *out;              /* count pixels of ld floats */
-	const float *in;         /* under the first tap of the first pixel; step floats to the next pixel's, in_row to the next row's */
+	const float *in;         /* under the first tap of the first pixel; the next's is step on, the next row's in_row */
 	int count, step, in_row, kh, ld;
 };
 
@@ -55,8 +55,8 @@ struct adamw {
 };
 
 /*
- * Every kernel, declared once: TYPED(type, name, arguments) is made for each type of element, and what is void in it is of those; its
- * "_wide" writes floats instead. FLAT(...) has floats only.
+ * Every kernel, declared once: TYPED(type, name, arguments) is made for each type of element, and what is void in it is of
+ * those; its "_wide" writes floats instead. FLAT(...) has floats only.
  */
 #define KERNELS(TYPED, FLAT) \
 	/* dst = act(z) * gate; gate (ld) or NULL. */ \
@@ -67,8 +67,8 @@ struct adamw {
 		const float *gate, enum act act, bool add)) \
 	/* u8 pixels to (x/255 - mean)/std given as scale and shift of each channel; n pixels of 3. */ \
 	TYPED(void, read_view, (void *dst, const uint8_t *src, int64_t n, const float scale[3], const float shift[3])) \
-	/* Stores floats (src NULL: dst has them already); where sum is not NULL, also column sums of x - origin and of its square, x as \
-	 * stored, origin its first row, (ld) each: the origin keeps the variance exact. past: past the caches. */ \
+	/* Stores floats (src NULL: dst has them already); where sum is not NULL, also column sums of x - origin and of its \
+	 * square, x as stored, origin its first row, (ld) each: the origin keeps the variance exact. past: past the caches. */ \
 	TYPED(void, put, (void *dst, const float *src, int64_t rows, int ld, float *origin, float *sum, \
 		float *squares, bool past)) \
 	/* dst = c[0]*d + c[1]*raw + c[2]: the gradient through batch norm; c is (3, ld). */ \
@@ -108,7 +108,8 @@ struct adamw {
 	/* dst = gradient of x, the rows normalised, for dy; adds to the gradients of gamma and beta. */ \
 	FLAT(void, layernorm_back, (float *dst, const float *dy, const float *x, int64_t rows, int c, int ld, \
 		const float *gamma, float eps, float *d_gamma, float *d_beta)) \
-	/* In place, of the first n elements of every row: softmax(scale * x), zeros behind them; narrow (rows, ld): the same as bf16, or NULL. */ \
+	/* In place, of the first n elements of every row: softmax(scale * x), zeros behind them; narrow (rows, ld): the same as \
+	 * bf16, or NULL. */ \
 	FLAT(void, softmax, (float *x, int rows, int n, int ld, float scale, uint16_t *narrow)) \
 	/* From the gradient of the probabilities p to that of x, in place, or, where narrow is not NULL, there. */ \
 	FLAT(void, softmax_back, (float *d, const float *p, int rows, int n, int ld, float scale, uint16_t *narrow)) \

@@ -130,8 +130,8 @@ INLINE vector widen(halves h)
 #endif
 }
 
-/* Rounds to nearest even; what is not a number stays so. AVX512-BF16's instruction makes denormals zeros of their sign, the others
- * keep them: 1.2e-38 is far below what activations and gradients hold. */
+/* Rounds to nearest even; what is not a number stays so. AVX512-BF16's instruction makes denormals zeros of their sign, the
+ * others keep them: 1.2e-38 is far below what activations and gradients hold. */
 INLINE halves narrow(vector v)
 {
 #if defined(__AVX512BF16__)
@@ -238,7 +238,8 @@ INLINE vector exponential(vector x)
 	return (vector)((uvector)q + ((uvector)t << 23));
 }
 
-/* 2^t to about an ulp, t <= 126; below -126 the value there. t = n + r: e^(r ln 2) is a polynomial of minimal relative error (7.5e-8). */
+/* 2^t to about an ulp, t <= 126; below -126 the value there. t = n + r: e^(r ln 2) is a polynomial of minimal relative error
+ * (7.5e-8). */
 INLINE vector power(vector t)
 {
 	vector n, r, q = splat(0.00132764718f);
@@ -275,9 +276,9 @@ INLINE vector reciprocal(vector d)
 }
 
 /*
- * The normal distribution at z: its density times sqrt(2 pi) into *e, its integral up to z returned. The tail is
- * e^(-z^2/2) * erfcx(|z|/sqrt 2) / 2; the second factor is a polynomial in u = 1/(1 + 0.29|z|) of minimal relative error (4e-8; 1e-4
- * where the result is rounded), so that small values keep their digits: 1 + erf() would not.
+ * The normal distribution at z: its density times sqrt(2 pi) into *e, its integral up to z returned. The tail is e^(-z^2/2) *
+ * erfcx(|z|/sqrt 2) / 2; the second factor is a polynomial in u = 1/(1 + 0.29|z|) of minimal relative error (4e-8; 1e-4 where
+ * the result is rounded), so that small values keep their digits: 1 + erf() would not.
  */
 INLINE vector normal(vector z, vector *e)
 {

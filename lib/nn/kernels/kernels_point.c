@@ -260,8 +260,8 @@ INLINE void grad_block(void *dst, int64_t row, const stored *d, const stored *ra
 		vector k0 = load_f32(k + c), k1 = load_f32(k + ld + c), k2 = load_f32(k + 2 * ld + c);
 
 		EACH_ROW(r, rows)
-			save_as(dst, (row + r) * ld + c, k0 * load_ahead(d + (row + r) * ld + c, ld) + (k1 * load_ahead(raw + (row + r) * ld + c, ld) + k2),
-				to_stored);
+			save_as(dst, (row + r) * ld + c, k0 * load_ahead(d + (row + r) * ld + c, ld) +
+				(k1 * load_ahead(raw + (row + r) * ld + c, ld) + k2), to_stored);
 	}
 }
 
@@ -280,11 +280,13 @@ void TYPED(grad_wide)(float *dst, const void *d, const void *raw, int64_t rows, 
 }
 
 INLINE void grad_pooled_block(void *dst, int64_t row, const stored *d, const stored *raw, int ld, const float *k,
-			      const struct affine *f, enum act act, const float *gate, const float *pooled, bool to_stored, int rows)
+			      const struct affine *f, enum act act, const float *gate, const float *pooled, bool to_stored,
+			      int rows)
 {
 	EACH_VECTOR(c, ld) {
 		struct line l = line_at(f->scale, f->shift, c);
-		vector k0 = load_f32(k + c), k1 = load_f32(k + ld + c), k2 = load_f32(k + 2 * ld + c), mean = load_f32(pooled + c);
+		vector k0 = load_f32(k + c), k1 = load_f32(k + ld + c), k2 = load_f32(k + 2 * ld + c);
+		vector mean = load_f32(pooled + c);
 
 		EACH_ROW(r, rows) {
 			int64_t at = (row + r) * ld + c;
@@ -362,8 +364,8 @@ void TYPED(finish)(void *d, const float *part, bool add, const void *raw, int64_
 	bool more = add && part;
 
 #define FINISH(row, n) \
-	finish_block(to + (row) * ld, part ? part + (row) * ld : NULL, more, from ? from + (row) * ld : NULL, ld, f, act_, sum, dots, \
-		     gates, past, n)
+	finish_block(to + (row) * ld, part ? part + (row) * ld : NULL, more, from ? from + (row) * ld : NULL, ld, f, act_, \
+		     sum, dots, gates, past, n)
 #define ONE(a) do { const enum act act_ = a; BY_BLOCKS(rows, FINISH); } while (0)
 	FOR_ACT(act, ONE)
 #undef ONE

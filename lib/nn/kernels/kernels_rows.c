@@ -72,7 +72,8 @@ void ISA(softmax)(float *x, int rows, int n, int ld, float scale, uint16_t *narr
 }
 
 /* dx = scale * p * (d - sum(p * d)) */
-void ISA(softmax_back)(float *restrict d, const float *restrict p, int rows, int n, int ld, float scale, uint16_t *restrict narrow)
+void ISA(softmax_back)(float *restrict d, const float *restrict p, int rows, int n, int ld, float scale,
+		       uint16_t *restrict narrow)
 {
 	for (int r = 0; r < rows; r++, d += ld, p += ld) {
 		vector sum = splat(0), total;

@@ -144,7 +144,8 @@ static const struct arch archs[] = {
 	     INIT_NORMAL),
 	ARCH(efficientnet_b0, "EfficientNet-B0 (Tan and Le 2019), feature 1280, 4.0 M parameters", 1e-5, 0.1, INIT_UNIFORM),
 	ARCH(shufflenet_v2_x1_0, "ShuffleNetV2 (Ma et al. 2018), feature 1024, 1.3 M parameters", 1e-5, 0.1, INIT_DEFAULT),
-	ARCH(deit_tiny, "DeiT-Tiny (Touvron et al. 2021), patches of 16 (small: 4), feature 192, 5.5 M parameters", 1e-6, 0.1, INIT_VIT),
+	ARCH(deit_tiny, "DeiT-Tiny (Touvron et al. 2021), patches of 16 (small: 4), feature 192, 5.5 M parameters", 1e-6, 0.1,
+	     INIT_VIT),
 };
 const struct table arch_table = TABLE("architecture", archs);
 

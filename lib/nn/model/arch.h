@@ -25,7 +25,7 @@ enum act { ACT_NONE, ACT_RELU, ACT_RELU6, ACT_HARDSWISH, ACT_HARDSIGMOID, ACT_SI
 enum {
 	LAYER_CONV,       /* out, k, stride, pad, act, norm (0: a bias instead) */
 	LAYER_DEPTHWISE,  /* k, stride, pad, act, norm */
-	LAYER_LINEAR,     /* out, act: over the channels of every pixel, with bias; named after the row unless the family says otherwise */
+	LAYER_LINEAR,     /* out, act: over the channels of every pixel, with bias */
 	LAYER_MAXPOOL,    /* k, stride, pad */
 	LAYER_MEANPOOL,   /* over the whole image */
 	LAYER_SQUEEZE,    /* width, inner act, outer act: squeeze-and-excitation, the gate of the next layer */
@@ -65,7 +65,7 @@ enum init_rule {
 	INIT_UNIFORM,     /* PyTorch's default for linear layers: U(+-1/sqrt(in)), biases too; convolutions normal, fan-out */
 	INIT_NORMAL,      /* linear layers N(0, 0.01), biases 0; convolutions normal, fan-out */
 	INIT_DEFAULT,     /* PyTorch's defaults: linear layers as INIT_UNIFORM, convolutions U(+-1/sqrt(fan-in)) */
-	INIT_VIT,         /* linear layers N(0, 0.02), biases 0; convolutions PyTorch's default: U(+-1/sqrt(fan-in)), biases too */
+	INIT_VIT,         /* linear layers N(0, 0.02), biases 0; convolutions as INIT_DEFAULT, biases too */
 };
 
 struct arch {

@@ -83,7 +83,8 @@ void build_conv(struct builder *b, const struct conv_spec *s)
 	int out = s->depthwise ? in->c : s->out, gate = b->gate;
 	bool amx = b->net->config.bf16 && amx_of(b->net);   /* which is better at first layers too */
 	const struct op *op = s->depthwise ? &op_depthwise : is_view(in) && s->k == STEM_SIDE && !amx ? &op_stem : &op_conv;
-	struct node *x = add_node(b, op, b->at, window(in->h, s->k, s->stride, s->pad), window(in->w, s->k, s->stride, s->pad), out);
+	struct node *x = add_node(b, op, b->at, window(in->h, s->k, s->stride, s->pad), window(in->w, s->k, s->stride, s->pad),
+				  out);
 	int64_t shape[4] = { out, s->depthwise ? 1 : in->c, s->k, s->k };
 
 	if (gate >= 0 && s->depthwise)

@@ -1,8 +1,8 @@
 /*
  * build.h - drawing up a net: each function adds a layer's nodes and named tensors behind the node at hand (private to lib/nn)
  *
- * Layers (layers.c) are made of these; names are torchvision's. What cannot be, by the architecture's tables, is a bug; images too small
- * for the network make the builder fail, and go on.
+ * Layers (layers.c) are made of these; names are torchvision's. What cannot be, by the architecture's tables, is a bug; images
+ * too small for the network make the builder fail, and go on.
  */
 #ifndef NN_BUILD_H
 #define NN_BUILD_H

@@ -1,6 +1,7 @@
 #include "lib/nn/model/heads.h"
 
-/* Shi et al. 2022: linear to deep; SimCLR (Chen et al. 2020, B.9); BYOL (Grill et al. 2020, 3.3); SimSiam (Chen and He 2021, sec. 3). */
+/* Shi et al. 2022: linear to deep; SimCLR (Chen et al. 2020, B.9); BYOL (Grill et al. 2020, 3.3); SimSiam (Chen and He 2021,
+ * sec. 3). */
 static const struct { const char *name, *spelling; } names[] = {
 	{ "none", "" },
 	{ "linear", "dim" },

@@ -3,9 +3,9 @@
  *
  *	2048,bn,relu,256        linear 2048, batch norm, ReLU, linear 256; as PyTorch's nn.Sequential counts them: 0 1 2 3
  *
- * A number is a linear layer of so many outputs, with a bias; bn, relu, gelu are what they are called, drop=.5 is dropout. Norms and
- * activations follow a linear layer. A name stands for a spelling, in which d is the width of what comes in, 2d twice that, and dim
- * the width of what goes out:
+ * A number is a linear layer of so many outputs, with a bias; bn, relu, gelu are what they are called, drop=.5 is dropout.
+ * Norms and activations follow a linear layer. A name stands for a spelling, in which d is the width of what comes in, 2d twice
+ * that, and dim the width of what goes out:
  *
  *	struct head h;
  *	if (head_parse(&h, "simple", 512, 128) < 0) ...         512,relu,128

@@ -1,8 +1,9 @@
 /*
  * positions.h - position embeddings made for one grid of patches, fitted to another
  *
- * As DeiT's fine-tuning code does it (Touvron et al. 2021, sec. 6; main.py): the class token's row stays, the others are resized as a
- * picture by PyTorch's bicubic interpolation (a = -0.75, pixels' centres aligned, borders repeated, no smoothing when it shrinks).
+ * As DeiT's fine-tuning code does it (Touvron et al. 2021, sec. 6; main.py): the class token's row stays, the others are
+ * resized as a picture by PyTorch's bicubic interpolation (a = -0.75, pixels' centres aligned, borders repeated, no smoothing
+ * when it shrinks).
  *
  *	positions_resize(from, 14, 14, to, 6, 6, 192);      from (1 + 14*14, 192), to (1 + 6*6, 192)
  */

@@ -3,8 +3,8 @@
  *
  * The input holds queries, keys and values side by side, each (heads, d). Images and heads go one by one through a scratch that
  * stays in the cache; probabilities are never stored but computed again in the backward pass. A node with fewer pixels than its
- * input has only that many queries, the first ones: the last block of a network of which only the class token is used. Products may
- * have bf16 factors; probabilities and their gradients are rounded for the next one as they are made.
+ * input has only that many queries, the first ones: the last block of a network of which only the class token is used. Products
+ * may have bf16 factors; probabilities and their gradients are rounded for the next one as they are made.
  */
 #include "lib/nn/engine/engine.h"
 
@@ -16,7 +16,8 @@ struct heads {
 	int pitch, ld, out;      /* of rows of scores, of the input, of the output */
 	float scale;
 	enum dtype e;            /* of the factors */
-	void *in, *factor, *d_out;   /* queries, keys and values of all heads; bf16 probabilities or their gradient; the output's gradient */
+	void *in;                /* queries, keys and values of all heads */
+	void *factor, *d_out;    /* bf16 probabilities or their gradient; the output's gradient */
 	float *p, *dp;           /* (queries, pitch): probabilities of a head and their gradient */
 	float *values, *in_grad; /* the output; the input's gradient */
 };
@@ -37,8 +38,8 @@ static void *take(char *base, size_t *used, int64_t elements, enum dtype e)
 
 static struct heads lay_heads(const struct node *x, const struct node *in, bool grad, char *base, size_t *used)
 {
-	struct heads h = { .keys = in->h * in->w, .queries = x->h * x->w, .d = x->c / x->heads, .pitch = pitch_of(in), .ld = in->ld,
-			   .out = x->ld, .e = x->factor };
+	struct heads h = { .keys = in->h * in->w, .queries = x->h * x->w, .d = x->c / x->heads, .pitch = pitch_of(in),
+			   .ld = in->ld, .out = x->ld, .e = x->factor };
 	int64_t tokens = (int64_t)h.keys * h.ld, scores = (int64_t)h.queries * h.pitch, values = (int64_t)h.queries * h.out;
 
 	h.scale = 1 / sqrtf(h.d);
@@ -73,8 +74,8 @@ static struct heads open_heads(const struct task *t, bool grad)
 static void matmul(const struct task *t, bool trans_a, bool trans_b, int m, int n, int k, const void *a, int lda, const void *b,
 		   int ldb, float *c, int ldc)
 {
-	task_multiply(t, &(struct product){ .element = t->x->factor, .trans_a = trans_a, .trans_b = trans_b, .m = m, .n = n, .k = k,
-			.a = a, .lda = lda, .b = b, .ldb = ldb, .c = c, .ldc = ldc });
+	task_multiply(t, &(struct product){ .element = t->x->factor, .trans_a = trans_a, .trans_b = trans_b, .m = m, .n = n,
+			.k = k, .a = a, .lda = lda, .b = b, .ldb = ldb, .c = c, .ldc = ldc });
 }
 
 /* Queries, keys or values (which 0, 1, 2) of the head that begins at channel at. */
@@ -86,7 +87,8 @@ static const void *part_of(const struct task *t, const struct heads *h, int whic
 /* Probabilities, returned as a factor. */
 static const void *probabilities(const struct task *t, const struct heads *h, int at)
 {
-	matmul(t, false, true, h->queries, h->keys, h->d, part_of(t, h, 0, at), h->ld, part_of(t, h, 1, at), h->ld, h->p, h->pitch);
+	matmul(t, false, true, h->queries, h->keys, h->d, part_of(t, h, 0, at), h->ld, part_of(t, h, 1, at), h->ld, h->p,
+	       h->pitch);
 	t->net->kernels[F32]->softmax(h->p, h->queries, h->keys, h->pitch, h->scale, h->factor);
 	return h->factor ? h->factor : (void *)h->p;
 }
@@ -100,7 +102,8 @@ static void attention_forward(struct task *t)
 		for (int at = 0; at < t->x->c; at += h.d) {
 			const void *p = probabilities(t, &h, at);
 
-			matmul(t, false, false, h.queries, h.d, h.keys, p, h.pitch, part_of(t, &h, 2, at), h.ld, h.values + at, h.out);
+			matmul(t, false, false, h.queries, h.d, h.keys, p, h.pitch, part_of(t, &h, 2, at), h.ld, h.values + at,
+			       h.out);
 		}
 		value_put(t, n, 0, h.values, h.queries);
 	}

@@ -51,7 +51,8 @@ static size_t depthwise_scratch(const struct node *x, const struct node *in, boo
 {
 	struct plan p = plan_depthwise(x, in);
 
-	return sizeof(float) * (x->ld * (3 * x->k * x->k + p.in_rows * p.in_w + (grad ? (int64_t)p.d_rows * p.d_w : 0)) + p.results);
+	return sizeof(float) *
+	       (x->ld * (3 * x->k * x->k + p.in_rows * p.in_w + (grad ? (int64_t)p.d_rows * p.d_w : 0)) + p.results);
 }
 
 static struct chunk bands(const struct task *t, const struct plan *p)
@@ -84,7 +85,8 @@ static int inside_row(const struct node *x, int w, int *first)
 
 static void clear_values(const struct task *t, const struct plan *p, float *values)
 {
-	tile_clear(&(struct tile){ .base = (char *)values, .left = t->x->pad, .w = p->in_w, .ld = t->x->ld }, p->in_rows, t->in->w);
+	tile_clear(&(struct tile){ .base = (char *)values, .left = t->x->pad, .w = p->in_w, .ld = t->x->ld }, p->in_rows,
+		   t->in->w);
 }
 
 static void depthwise_forward(struct task *t)

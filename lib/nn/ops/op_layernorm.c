@@ -25,7 +25,8 @@ static void layernorm_read(const struct task *t, int node, int n, int images, in
 		for (int y = y0; y < y1; y += s.rows, dst = element_at(dst, e, rows / x->w * pitch * x->ld))
 			for (int64_t r = 0; r < rows; r += count) {
 				count = MIN(VECTORS, rows - r);
-				kernels_of(t, x->in[0])->read_wide(t->vectors, element_at(value_at(t, x->in[0], i, y), in->store, r * x->ld),
+				kernels_of(t, x->in[0])->read_wide(t->vectors,
+								   element_at(value_at(t, x->in[0], i, y), in->store, r * x->ld),
 								   count, x->ld, &f, NULL, in->act, false);
 				t->net->kernels[e]->layernorm(element_at(dst, e, r * x->ld), t->vectors, count, x->c, x->ld,
 							      t->params + x->weight, t->params + x->bias, (float)x->eps);

@@ -101,7 +101,9 @@ static size_t max_output(const struct node *x, const struct node *in)
 /* Backward the gradient of a band's input besides, and of rows that no window sees. */
 static size_t max_scratch(const struct node *x, const struct node *in, bool grad)
 {
-	return sizeof(float) * (max_input(x, in) + max_output(x, in) + (grad ? max_input(x, in) + (size_t)x->stride * in->w * in->ld : 0));
+	size_t back = grad ? max_input(x, in) + (size_t)x->stride * in->w * in->ld : 0;
+
+	return sizeof(float) * (max_input(x, in) + max_output(x, in) + back);
 }
 
 static struct chunk max_chunks(const struct task *t)

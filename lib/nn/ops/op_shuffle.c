@@ -1,8 +1,9 @@
 /*
  * op_shuffle.c - two halves of the channels: put together and shuffled, taken apart (Ma et al. 2018, fig. 3c and 3d)
  *
- * Concatenating two arrays of c channels and shuffling them in two groups takes their channels in turn: channel 2i is the second
- * input's i, channel 2i+1 the first's. What a unit passes on unchanged, and what goes through its branch, are slices of the channels.
+ * Concatenating two arrays of c channels and shuffling them in two groups takes their channels in turn: channel 2i is the
+ * second input's i, channel 2i+1 the first's. What a unit passes on unchanged, and what goes through its branch, are slices of
+ * the channels.
  */
 #include "lib/nn/engine/engine.h"
 

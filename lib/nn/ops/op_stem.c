@@ -1,8 +1,9 @@
 /*
  * op_stem.c - 3x3 convolution of views, the first layer of most networks
  *
- * Its patches are 27 numbers long: too short for a product to be worth copying them. Each of three rows of taps is nine numbers in a row
- * of the normalised view, so the loops run over these, with the filters of a vector of channels at once. Views need no gradient.
+ * Its patches are 27 numbers long: too short for a product to be worth copying them. Each of three rows of taps is nine numbers
+ * in a row of the normalised view, so the loops run over these, with the filters of a vector of channels at once. Views need no
+ * gradient.
  */
 #include "lib/nn/engine/engine.h"
 
@@ -42,8 +43,8 @@ static struct stem_room open_room(const struct task *t)
 	const struct node *x = t->x;
 	size_t filters = padded(sizeof(float) * TAPS * x->ld), tile = padded(sizeof(float) * tile_floats(x, t->in));
 	char *at = t->scratch + 2 * filters;
-	struct stem_room r = { (float *)t->scratch, (float *)(t->scratch + filters), { at, F32, 0, 0, 0, x->pad, tile_width(x, t->in), 3 },
-			       (float *)(at + tile) };
+	struct stem_room r = { (float *)t->scratch, (float *)(t->scratch + filters),
+			       { at, F32, 0, 0, 0, x->pad, tile_width(x, t->in), 3 }, (float *)(at + tile) };
 
 	for (int i = 0; i < TAPS; i++)
 		memcpy(r.weight + (int64_t)i * x->ld, t->params + x->weight + (int64_t)i * x->c, x->c * sizeof(float));

@@ -13,7 +13,8 @@ static void view_read(const struct task *t, int node, int n, int images, int y0,
 	}
 	for (int64_t i = n; i < n + images; i++)
 		for (int y = y0; y < y1; y++, dst = element_at(dst, e, 3 * pitch))
-			t->net->kernels[e]->read_view(dst, t->p->views + (i * c->height + y) * c->width * 3, c->width, scale, shift);
+			t->net->kernels[e]->read_view(dst, t->p->views + (i * c->height + y) * c->width * 3, c->width, scale,
+						      shift);
 }
 
 const struct op op_view = { .entry = { "view", "the input", NULL }, .read = view_read };

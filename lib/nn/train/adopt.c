@@ -91,9 +91,10 @@ static int find_place(const struct net *net, const struct tensors *f, const char
 	search_names(&s, net, f, true);
 	*place = s.best;
 	if (s.contested && 2 * s.found > model_count(net))
-		return fail_code(EXIT_USAGE, "'%s' holds two networks of this kind, '%s*' and '%s*': give it one, in Python: torch.save({n[%d:]: t for"
-				 " n, t in state.items() if n.startswith('%s')}, 'weights.pth')", path, s.best.prefix, s.rival.prefix,
-				 (int)strlen(s.best.prefix), s.best.prefix);
+		return fail_code(EXIT_USAGE,
+				 "'%s' holds two networks of this kind, '%s*' and '%s*': give it one, in Python: "
+				 "torch.save({n[%d:]: t for n, t in state.items() if n.startswith('%s')}, 'weights.pth')", path,
+				 s.best.prefix, s.rival.prefix, (int)strlen(s.best.prefix), s.best.prefix);
 	return 0;
 }
 
@@ -140,7 +141,8 @@ static int list_aside(const struct tensors *f, const char *prefix, const bool *u
 	return groups;
 }
 
-static void tell(const struct net *net, const struct tensors *f, const char *path, const struct model_place *place, const bool *used)
+static void tell(const struct net *net, const struct tensors *f, const char *path, const struct model_place *place,
+		 const bool *used)
 {
 	const struct arch *a = net_configuration(net)->arch;
 	char aside[TEXT_MAX + 64];

@@ -1,12 +1,12 @@
 /*
  * adopt.h - a network's weights from whatever file holds them: ours, torchvision's, timm's, a training code's checkpoint
  *
- * The weights are looked for under every prefix and under both libraries' names (names.h); the place that has most of the network's
- * backbone is taken ("state_dict.module.encoder_q."). Of two that have as much, the trained one is taken rather than its moving
- * average (a prefix with ema, momentum, encoder_k, teacher, target, key, average or swa in it); two more of a kind are refused.
- * A note names the prefix, and what is left aside with its number of tensors.
+ * The weights are looked for under every prefix and under both libraries' names (names.h); the place that has most of the
+ * network's backbone is taken ("state_dict.module.encoder_q."). Of two that have as much, the trained one is taken rather than
+ * its moving average (a prefix with ema, momentum, encoder_k, teacher, target, key, average or swa in it); two more of a kind
+ * are refused. A note names the prefix, and what is left aside with its number of tensors.
  *
- *	r = adopt(net, &file, path, params, buffers);    1 with the head, 0 when the file has none for it: the head is as it was, -1
+ *	r = adopt(net, &file, path, params, buffers);    1 with the head, 0 without: the head is as it was; -1
  */
 #ifndef NN_ADOPT_H
 #define NN_ADOPT_H

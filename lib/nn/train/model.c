@@ -85,14 +85,16 @@ static int check_tensor(const char *path, const struct net_tensor *t, const stru
 	struct tensor wanted = tensor_borrow(t->name, F32, t->rank, t->shape, NULL), shape = found ? *found : wanted;
 	char a[128], b[128];
 
-	while (shape.rank > wanted.rank && shape.shape[shape.rank - 1] == 1)   /* a 1x1 convolution for a linear layer, as timm has it */
+	/* timm has a 1x1 convolution for a linear layer */
+	while (shape.rank > wanted.rank && shape.shape[shape.rank - 1] == 1)
 		shape.rank--;
 	if (!found)
 		return fail_code(EXIT_USAGE, "'%s' has no tensor '%s' %s: is it a file of this architecture?", path, name,
 				 tensor_spec(&wanted, a, sizeof(a)));
 	shape.dtype = F32;
 	if (!is_floating(found) || !tensor_same_spec(&wanted, &shape))
-		return fail_code(EXIT_USAGE, "tensor '%s' of '%s' is %s, the network needs %s: is it a file of this architecture%s?", name,
+		return fail_code(EXIT_USAGE,
+				 "tensor '%s' of '%s' is %s, the network needs %s: is it a file of this architecture%s?", name,
 				 path, tensor_spec(found, a, sizeof(a)), tensor_spec(&wanted, b, sizeof(b)),
 				 t->rank == 3 ? ", for images of this size" : "");   /* a position embedding */
 	return 0;
@@ -101,8 +103,8 @@ static int check_tensor(const char *path, const struct net_tensor *t, const stru
 /* timm calls its classifiers head.weight and head.bias; our heads are head.0 and on. */
 bool model_is_head(const char *name)
 {
-	static const char *const heads[] = { "fc.", "classifier.", "head.", "heads.", "projector.", "projection_head.", "predictor.",
-					     "prediction_head.", "prototypes." };
+	static const char *const heads[] = { "fc.", "classifier.", "head.", "heads.", "projector.", "projection_head.",
+					     "predictor.", "prediction_head.", "prototypes." };
 
 	for (int i = 0; i < ARRAY_SIZE(heads); i++)
 		if (strncmp(name, heads[i], strlen(heads[i])) == 0)
@@ -128,7 +130,9 @@ static int check_leftovers(const struct tensors *f, const char *path, const char
 		const struct tensor *t = &f->tensors[i];
 
 		if (!used[i] && strncmp(t->name, prefix, n) == 0 && !model_is_head(t->name + n) && !model_is_counter(t->name))
-			return fail_code(EXIT_USAGE, "'%s' has a tensor '%s' %s, which the network has not: is it a file of this architecture?",
+			return fail_code(EXIT_USAGE,
+					 "'%s' has a tensor '%s' %s, which the network has not: is it a file of this "
+					 "architecture?",
 					 path, t->name, tensor_spec(t, spec, sizeof(spec)));
 	}
 	return 0;
@@ -151,7 +155,8 @@ static bool has_head(const struct net *net, const struct tensors *f, const char 
 		const char *name = f->tensors[i].name + start;
 		bool known = false;
 
-		if (strncmp(f->tensors[i].name, prefix, start) != 0 || strncmp(name, "head.", 5) != 0 || name[5] < '0' || name[5] > '9')
+		if (strncmp(f->tensors[i].name, prefix, start) != 0 || strncmp(name, "head.", 5) != 0 || name[5] < '0' ||
+		    name[5] > '9')
 			continue;
 		for (int j = 0; j < n; j++)
 			known |= strcmp(list[j].name, name) == 0;
@@ -222,8 +227,8 @@ static int read_tensor(const struct net *net, const struct net_tensor *t, const 
 	return 0;
 }
 
-static int read_all(const struct net *net, const struct tensors *f, const char *path, const struct model_place *place, bool with_head,
-		    float *params, float *buffers, bool *used)
+static int read_all(const struct net *net, const struct tensors *f, const char *path, const struct model_place *place,
+		    bool with_head, float *params, float *buffers, bool *used)
 {
 	const struct net_tensor *list;
 	int n = net_tensors(net, &list), r = 0;
@@ -246,8 +251,8 @@ static int read_all(const struct net *net, const struct tensors *f, const char *
 	return r < 0 ? -1 : check_leftovers(f, path, place->prefix, used);
 }
 
-int model_load(const struct net *net, const struct tensors *f, const char *path, const struct model_place *place, enum model_head head,
-	       float *params, float *buffers, bool *used)
+int model_load(const struct net *net, const struct tensors *f, const char *path, const struct model_place *place,
+	       enum model_head head, float *params, float *buffers, bool *used)
 {
 	bool with_head = head == MODEL_HEAD_REQUIRED || has_head(net, f, place->prefix), *mine = xcalloc(f->count, sizeof(*mine));
 	int r = read_all(net, f, path, place, with_head, params, buffers, used ? used : mine);

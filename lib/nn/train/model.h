@@ -33,14 +33,15 @@ struct model_place {
 	bool other;                 /* the names are those of names_other() */
 };
 
-/* Reads every tensor of the network from its place in a file, f32, f16, bf16 or f64. A missing tensor, another shape, or a tensor
- * there that the network has no place for (but a head's that is not its own) fails, naming it; but a position embedding of another
- * (square) grid is resized, and a note says so. buffers may be NULL. used: NULL, or set for those of f's tensors that were read.
- * Returns 1 when the head was read too, 0 when it was not there, -1. */
-int model_load(const struct net *net, const struct tensors *f, const char *path, const struct model_place *place, enum model_head head,
-	       float *params, float *buffers, bool *used);
+/* Reads every tensor of the network from its place in a file, f32, f16, bf16 or f64. A missing tensor, another shape, or a
+ * tensor there that the network has no place for (but a head's that is not its own) fails, naming it; but a position embedding
+ * of another (square) grid is resized, and a note says so. buffers may be NULL. used: NULL, or set for those of f's tensors
+ * that were read. Returns 1 when the head was read too, 0 when it was not there, -1. */
+int model_load(const struct net *net, const struct tensors *f, const char *path, const struct model_place *place,
+	       enum model_head head, float *params, float *buffers, bool *used);
 
-/* Whether a name behind the prefix is of a head, a classifier or a projector, not of the backbone; and BN's counters of batches. */
+/* Whether a name behind the prefix is of a head, a classifier or a projector, not of the backbone; and BN's counters of
+ * batches. */
 bool model_is_head(const char *name);
 bool model_is_counter(const char *name);
 

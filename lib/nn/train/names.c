@@ -133,7 +133,8 @@ static int translate_vit(const struct arch *a, const char *name, char *out, size
 	theirs = follow(vit_rules, ARRAY_SIZE(vit_rules), name + at, length - at);
 	if (!theirs)
 		return -1;
-	return format(out, size, "encoder.layers.encoder_layer_%d.%s%s%s", block, theirs, strcmp(theirs, vit_rules[2].theirs) ? "." : "_", last);
+	return format(out, size, "encoder.layers.encoder_layer_%d.%s%s%s", block, theirs,
+		      strcmp(theirs, vit_rules[2].theirs) ? "." : "_", last);
 }
 
 /* --- families --- */

@@ -2,8 +2,8 @@
  * names.h - what other libraries call the same tensors
  *
  * A network's own names are torchvision's, for DeiT timm's. The other library's follow by rules: timm's for the MobileNets and
- * EfficientNet ("features.4.block.1.0.weight" is "blocks.2.0.conv_dw.weight"), torchvision's for DeiT ("blocks.3.attn.qkv.bias" is
- * "encoder.layers.encoder_layer_3.self_attention.in_proj_bias"). ResNets have the same names in both.
+ * EfficientNet ("features.4.block.1.0.weight" is "blocks.2.0.conv_dw.weight"), torchvision's for DeiT ("blocks.3.attn.qkv.bias"
+ * is "encoder.layers.encoder_layer_3.self_attention.in_proj_bias"). ResNets have the same names in both.
  */
 #ifndef NN_NAMES_H
 #define NN_NAMES_H

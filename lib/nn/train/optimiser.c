@@ -92,9 +92,9 @@ static void adamw_step(struct optimiser *o, double lr, double scale, int64_t ste
 	const struct kernels *k = kernels_find(F32);
 	const struct choice *c = &o->choice;
 	double beta1 = choice_value(c, "beta1"), beta2 = choice_value(c, "beta2"), t = (double)step + 1;
-	const struct adamw all = { .scale = (float)scale, .beta1 = (float)beta1, .rest1 = (float)(1 - beta1), .beta2 = (float)beta2,
-		.rest2 = (float)(1 - beta2), .rate = (float)(lr / (1 - pow(beta1, t))), .root = (float)(1 / sqrt(1 - pow(beta2, t))),
-		.eps = (float)choice_value(c, "eps") };
+	const struct adamw all = { .scale = (float)scale, .beta1 = (float)beta1, .rest1 = (float)(1 - beta1),
+		.beta2 = (float)beta2, .rest2 = (float)(1 - beta2), .rate = (float)(lr / (1 - pow(beta1, t))),
+		.root = (float)(1 / sqrt(1 - pow(beta2, t))), .eps = (float)choice_value(c, "eps") };
 
 #pragma omp parallel for schedule(dynamic)
 	for (int i = 0; i < o->count; i++) {
@@ -132,7 +132,8 @@ static const struct param adamw_params[] = {
 
 static const struct optim optims[] = {
 	{ { "sgd", "stochastic gradient descent with momentum", sgd_params }, 1, { "momentum", NULL }, sgd_step },
-	{ { "lars", "sgd with steps in proportion to each tensor, for large batches", lars_params }, 1, { "momentum", NULL }, lars_step },
+	{ { "lars", "sgd with steps in proportion to each tensor, for large batches", lars_params }, 1,
+	  { "momentum", NULL }, lars_step },
 	{ { "adamw", "Adam with decoupled weight decay", adamw_params }, 2, { "exp_avg", "exp_avg_sq" }, adamw_step },
 };
 const struct table optimiser_table = TABLE("optimiser", optims);

@@ -13,8 +13,8 @@
  *	             w -= lr*wd*w + lr/(1 - beta1^t) * m / (sqrt(v / (1 - beta2^t)) + eps)
  *
  * Each takes lr, wd, and
- *	nodecay=1     wd = 0 for norm and bias parameters (net_tensor.norm_or_bias); lars, where that is the default, does not adapt
- *	              them either: d = g
+ *	nodecay=1     wd = 0 for norm and bias parameters (net_tensor.norm_or_bias); lars, where that is the default, does not
+ *	              adapt them either: d = g
  *	per=N         lr is meant for N images a batch and grows with the batch: lr * batch/N ("linear scaling"); 0: lr as it is
  *
  * Clipping is torch.nn.utils.clip_grad_norm_: all gradients times min(1, clip / (norm + 1e-6)), norm over all of them.

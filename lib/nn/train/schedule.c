@@ -67,7 +67,8 @@ int schedule_check(const struct choice *c)
 	for (; *at; at = *end ? end + 1 : end) {
 		strtod(at, &end);
 		if (end == at || (*end && *end != '+') || (*end && !end[1]))
-			return fail_code(EXIT_USAGE, "schedule '%s': at=%s is no list of epochs such as 60+80", c->entry->name, choice_text(c, "at"));
+			return fail_code(EXIT_USAGE, "schedule '%s': at=%s is no list of epochs such as 60+80", c->entry->name,
+					 choice_text(c, "at"));
 	}
 	return 0;
 }

@@ -1,8 +1,9 @@
 /*
  * statistics.h - how batch statistics become running ones: one law for training, keys and the calibration of an evaluation
  *
- * A batch that is normalised in groups (the parts of a step, the groups of a calibration) has as many means and variances. Running
- * ones move by their mean over the groups, whatever the number of groups (as PyTorch's of one device, were each group a batch):
+ * A batch that is normalised in groups (the parts of a step, the groups of a calibration) has as many means and variances.
+ * Running ones move by their mean over the groups, whatever the number of groups (as PyTorch's of one device, were each group a
+ * batch):
  *
  *	running = (1-m) * running + m * mean over groups
  *

@@ -197,8 +197,8 @@ int trainer_update(struct trainer *t, int64_t step)
 
 	meter_spent(t->meter, METER_REST);
 	if (!isfinite(optimiser_step(&t->optim, trainer_rate(t, step), step, t->params, t->grads)))
-		return fail("%lld of %lld gradients are not finite at step %lld", (long long)count_nonfinite(t->grads, n), (long long)n,
-			    (long long)step + 1);
+		return fail("%lld of %lld gradients are not finite at step %lld", (long long)count_nonfinite(t->grads, n),
+			    (long long)n, (long long)step + 1);
 	factors_renew(t->factors);
 	memset(t->grads, 0, n * sizeof(float));
 	meter_spent(t->meter, METER_OPTIMISER);
@@ -269,7 +269,8 @@ static bool has_prefix(const struct tensors *f, const char *prefix)
 	return false;
 }
 
-static int load_vector(const struct trainer *t, const struct tensors *f, const char *path, const char *prefix, float *params, float *buffers)
+static int load_vector(const struct trainer *t, const struct tensors *f, const char *path, const char *prefix, float *params,
+		       float *buffers)
 {
 	struct model_place place = { .other = false };
 

@@ -12,9 +12,9 @@
  *	trainer_backward(t, 0, part, d_q of these rows);
  *	if (trainer_update(t, step) < 0) ...                          optimiser; refuses non-finite gradients
  *
- * Unless told to stream, the activations of every part are kept, and trainer_query_again() computes nothing. With stream there is
- * memory for one part: the second forward pass computes the same bytes again, moves no statistics, and the gradient follows. Either
- * way the same calls work on the same rows in the same order: a run's bytes do not depend on it.
+ * Unless told to stream, the activations of every part are kept, and trainer_query_again() computes nothing. With stream there
+ * is memory for one part: the second forward pass computes the same bytes again, moves no statistics, and the gradient follows.
+ * Either way the same calls work on the same rows in the same order: a run's bytes do not depend on it.
  *
  * Everything that a resumed run needs is listed by trainer_collect() and read back by trainer_load().
  */
@@ -67,7 +67,8 @@ void trainer_begin(struct trainer *t, int64_t step);
  * view and part, else for the same). After the last part running statistics move by the mean over the parts. */
 const float *trainer_query(struct trainer *t, int view, int part, const uint8_t *views, int rows);
 const float *trainer_feature(struct trainer *t, int view, int part);
-/* The momentum encoder starts as a copy of the parameters when first moved, its running statistics at 0 and 1, as in MoCo's code. */
+/* The momentum encoder starts as a copy of the parameters when first moved, its running statistics at 0 and 1, as in MoCo's
+ * code. */
 void trainer_move_key(struct trainer *t);
 /* Head of the momentum encoder on a key group of one view; valid until the next call. */
 const float *trainer_key(struct trainer *t, int view, int group, const uint8_t *views, int rows);
