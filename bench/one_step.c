@@ -9,6 +9,7 @@
 #include "lib/base/progress.h"
 #include "lib/base/threads.h"
 #include "lib/nn/engine/engine.h"
+#include "lib/nn/engine/meter.h"
 #include "lib/nn/train/optimiser.h"
 
 #include <time.h>

@@ -13,10 +13,9 @@ import sys
 
 LINES, COLUMNS = 400, 130
 LONG = ("tests/parity/test_ops.py",)
-WIDE = ("cmd/encode/configure.c", "lib/nn/", "lib/tensor/", "tests/parity/moco_steps", "tests/parity/net_", "tests/parity/shim_",
-        "tests/parity/test_net", "tests/parity/test_ops", "tests/parity/test_trainer", "tests/parity/trainer_ct",
-        "tests/unit/test_amx", "tests/unit/test_heads")
-CIRCLES = ("lib/nn/", "lib/tensor/")
+WIDE = ("lib/tensor/", "tests/parity/moco_steps", "tests/parity/net_", "tests/parity/test_net", "tests/parity/test_ops",
+        "tests/parity/test_trainer", "tests/parity/trainer_ct", "tests/unit/test_amx")
+CIRCLES = ("lib/tensor/",)
 
 
 def tracked(root):

@@ -24,9 +24,6 @@ struct conv_method {
 };
 extern const struct conv_method conv_amx, conv_whole, conv_patches;
 
-/* Chooses the method of every convolution; elements are linked already. */
-void conv_link(struct net *net);
-
 /*
  * The gradient of a convolution of stride 1 is a convolution itself, of the output's gradient with flipped weights, (kh, kw,
  * out, in) with taps in reverse.

@@ -31,7 +31,6 @@
 #define NN_ENGINE_H
 
 #include "lib/nn/kernels/kernels.h"
-#include "lib/nn/engine/meter.h"
 #include "lib/nn/engine/net.h"
 #include "lib/tensor/backend.h"
 
@@ -311,5 +310,13 @@ static inline size_t padded(size_t bytes)
 
 /* What op_drop multiplies the value of a row of the pass by, (h, w, ld). */
 void drop_mask(const struct pass *p, int node, int row, float *mask);
+
+/* --- a new net: readers, gradients, elements (wiring.c), and what other rooms do for it --- */
+
+void net_link(struct net *net);
+/* Nodes and tensors of the whole net, head included (model/). -1 after fail(). */
+int build_net(struct net *net);
+/* Chooses the method of every convolution; elements are linked already (conv/). */
+void conv_link(struct net *net);
 
 #endif

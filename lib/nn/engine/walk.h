@@ -10,6 +10,7 @@
 #define NN_WALK_H
 
 #include "lib/nn/engine/engine.h"
+#include "lib/nn/engine/meter.h"
 
 /* A weight gradient that waits for the next meeting to be added up. */
 struct pending {

@@ -4,7 +4,9 @@
  * kernels_*.c are compiled once for each instruction set, some also for each type of element; ISA() and TYPED() make their names
  * different.
  */
-#include "lib/nn/kernels/kernels_isa.h"
+#include "lib/nn/kernels/kernels.h"
+
+#include "lib/base/isa.h"
 
 #define TABLES(isa) extern const struct kernels kernels_f32_##isa, kernels_bf16_##isa
 TABLES(base);

@@ -55,7 +55,4 @@ void build_shuffle_stem(struct builder *b, const int *v);
 void build_shuffle_units(struct builder *b, const int *v);
 void build_shuffle_last(struct builder *b, const int *v);
 
-/* Nodes and tensors of the whole net, head included. -1 after fail(). */
-int build_net(struct net *net);
-
 #endif
