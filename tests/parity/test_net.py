@@ -18,7 +18,7 @@ from judges import judge_f32
 from net_case import Case, pictures, starting_weights
 from net_ct import ARCHS, lib
 from net_steps import BACKENDS, F32, F64, FULL, our_step, print_table, torch_step
-from net_torch import Windows, normalised
+from net_torch import PartsBN, Windows, normalised
 from sprat_ct import check, done, relative
 
 import torch
@@ -44,7 +44,7 @@ def test_step(case):
 
 def set_eps(model):
     for m in model.modules():
-        if isinstance(m, torch.nn.BatchNorm2d):
+        if isinstance(m, PartsBN):
             m.eps = 1e-5
 
 

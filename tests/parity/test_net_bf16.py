@@ -21,6 +21,7 @@ from judges import judge_bf16
 from net_case import Case, situation
 from net_ct import ARCHS, lib
 from net_steps import BACKENDS, BF16, F64, FULL, our_step, print_table, torch_forward, torch_step
+from net_torch import PartsBN
 from sprat_ct import check, done, relative
 
 import torch
@@ -120,7 +121,7 @@ def test_step(case):
 
 # --- the comparison must be able to fail: PyTorch's autocast as ours, spoilt ---
 
-NORM, PRODUCTS = torch.nn.BatchNorm2d, (torch.nn.Conv2d, torch.nn.Linear)
+NORM, PRODUCTS = PartsBN, (torch.nn.Conv2d, torch.nn.Linear)
 
 
 def modules(model, kind):

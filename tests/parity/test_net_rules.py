@@ -84,6 +84,8 @@ def expected_spread(t, kind):
         return None
     if t.name.startswith("blocks"):
         return 0.02
+    if t.name.startswith(("stage", "conv1.0", "conv5.0")):      # ShuffleNet's: PyTorch's default
+        return (3 * np.prod(t.shape[1:])) ** -0.5
     return 0.01 if len(t.shape) == 2 else (2 / (t.shape[0] * t.shape[2] * t.shape[3])) ** 0.5
 
 
