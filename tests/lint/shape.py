@@ -12,9 +12,9 @@ import subprocess
 import sys
 
 LINES, COLUMNS = 400, 130
-LONG = ("tests/parity/test_ops.py",)
-WIDE = ("lib/tensor/", "tests/parity/moco_steps", "tests/parity/net_", "tests/parity/test_net", "tests/parity/test_ops",
-        "tests/parity/test_trainer", "tests/parity/trainer_ct", "tests/unit/test_amx")
+LONG = ()
+WIDE = ("lib/tensor/", "tests/parity/moco_steps", "tests/parity/net_", "tests/parity/test_net", "tests/parity/test_trainer",
+        "tests/parity/trainer_ct", "tests/unit/test_amx")
 CIRCLES = ("lib/tensor/",)
 
 
