@@ -13,8 +13,7 @@ import sys
 
 LINES, COLUMNS = 400, 130
 LONG = ()
-WIDE = ("lib/tensor/", "tests/parity/moco_steps", "tests/parity/net_", "tests/parity/test_net", "tests/parity/test_trainer",
-        "tests/parity/trainer_ct", "tests/unit/test_amx")
+WIDE = ("lib/tensor/", "tests/unit/test_amx")
 CIRCLES = ("lib/tensor/",)
 
 

@@ -1,12 +1,13 @@
 """moco_steps - five steps of MoCo by sprat's trainer, which encode trains with, and by PyTorch
 
-BN statistics are those of parts, keys are grouped by cells (lib/nn/train/parts.h), running statistics move once a step and view by the
-mean over the parts, the momentum encoder moves before it computes keys and starts as the network is at its first step, the rate falls
-by half a cosine. One side has view 0's queries and view 1's keys; the symmetric loss both sides.
+BN statistics are those of parts, keys are grouped by cells (lib/nn/train/parts.h), running statistics move once a step and
+view by the mean over the parts, the momentum encoder moves before it computes keys and starts as the network is at its first
+step, the rate falls by half a cosine. One side has view 0's queries and view 1's keys; the symmetric loss both sides.
 
-The steps take the same way through weights and pictures in every precision, and no kink lies near it: before each step the float64 run
-moves biases as moving_biases() does, and all others repeat these moves. Without them one ReLU input within rounding of zero parts the
-ways, and after five steps PyTorch's own f32 is parts in a hundred away from float64: a comparison would say nothing.
+The steps take the same way through weights and pictures in every precision, and no kink lies near it: before each step the
+float64 run moves biases as moving_biases() does, and all others repeat these moves. Without them one ReLU input within rounding
+of zero parts the ways, and after five steps PyTorch's own f32 is parts in a hundred away from float64: a comparison would say
+nothing.
 """
 import copy
 import functools
@@ -30,8 +31,8 @@ STEPS, RUN = 5, 10       # taken, of a run that is longer
 
 def moco_case(case, parts=0, sides=ONE):
     """Parts of four and five rows."""
-    return replace(case, **(dict(parts=parts or 4, batch=18) if FULL or parts > 2 else dict(parts=parts or 2, batch=9)), momentum=0.5,
-                   sides=sides)
+    default, batch = (4, 18) if FULL or parts > 2 else (2, 9)
+    return replace(case, parts=parts or default, batch=batch, momentum=0.5, sides=sides)
 
 
 def queue_size(case):
@@ -39,7 +40,8 @@ def queue_size(case):
 
 
 def losses_of(case):
-    return [Loss(f"moco:t={RECIPE['t']},k={queue_size(case)}", case.batch, DIM, queue_size(case), 3 + i) for i in range(len(case.sides))]
+    rows = queue_size(case)
+    return [Loss(f"moco:t={RECIPE['t']},k={rows}", case.batch, DIM, rows, 3 + i) for i in range(len(case.sides))]
 
 
 @dataclass
@@ -57,8 +59,8 @@ class Way:
 
 
 def starting_point(case):
-    """Classifier and head pass on what tells images apart, so that there are gradients to see; as drawn most of their output is their
-    biases."""
+    """Classifier and head pass on what tells images apart, so that there are gradients to see; as drawn most of their output is
+    their biases."""
     draw = np.random.default_rng(2)
     weights = starting_weights(case, draw)
     for name, w in weights.items():
@@ -152,16 +154,18 @@ def moco_steps(case, dtype, way, recipe, spoil=lambda model: None):
              for n, a in m.named(kind).items()}
     named.update({f"queue {i}": queue.double().numpy() for i, queue in enumerate(queues)})
     slots = {"sgd": ("momentum_buffer",), "adamw": ("exp_avg", "exp_avg_sq")}[recipe["optim"]]
-    state = {f"{s} {n.replace('body.', '', 1)}": optim.state[p][s].double().numpy() for s in slots for n, p in query.named_parameters()}
+    trained = {n.replace("body.", "", 1): p for n, p in query.named_parameters()}
+    state = {f"{s} {n}": optim.state[p][s].double().numpy() for s in slots for n, p in trained.items()}
     return after(way, dict(named, losses=np.array(losses)), state)
 
 
 def after(way, named, state):
-    """All that a run keeps; by themselves the optimiser's state, where wrong gradients show, and how far the weights have come, where a
-    wrong optimiser does: against the weights both are small."""
+    """All that a run keeps; by themselves the optimiser's state, where wrong gradients show, and how far the weights have come,
+    where a wrong optimiser does: against the weights both are small."""
     start = way.unmoved
-    return {"after 5 steps": named, "momentum": state, "movement": {n[6:]: named[n].astype(np.float64) - start[n[6:]] for n in named
-                                              if n.startswith("query ") and "running_" not in n}}
+    ends = {n.removeprefix("query "): a for n, a in named.items() if n.startswith("query ") and "running_" not in n}
+    movement = {n: a.astype(np.float64) - start[n] for n, a in ends.items()}
+    return {"after 5 steps": named, "momentum": state, "movement": movement}
 
 
 def recipe_of(case):
@@ -185,14 +189,15 @@ def moco_torch(case, dtype, **change):
 # --- sprat ---
 
 def spelling(r):
-    return f"adamw:lr={r['lr']},wd={r['wd']}" if r["optim"] == "adamw" else f"sgd:lr={r['lr']},momentum={r['momentum']},wd={r['wd']}"
+    momentum = "" if r["optim"] == "adamw" else f",momentum={r['momentum']}"
+    return f"{r['optim']}:lr={r['lr']}{momentum},wd={r['wd']}"
 
 
 def moco_ours(case, backend, stream=False):
     """(what moco_torch gives, the trainer)."""
     way, losses, r, values = moco_truth(case)[0], losses_of(case), recipe_of(case), []
-    t = Trainer(case.arch, case.small, case.head, DIM, case.extent, case.batch, case.parts, spelling(r), "cosine:by=step", r["ema"],
-                case.momentum, stream, RUN, backend, case.precision)
+    t = Trainer(case.arch, case.small, case.head, DIM, case.extent, case.batch, case.parts, spelling(r), "cosine:by=step",
+                r["ema"], case.momentum, stream, RUN, backend, case.precision)
     t.load(way.weights)
 
     def gradients(q, k):

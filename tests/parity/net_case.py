@@ -64,8 +64,9 @@ def drawn(case):
 
 
 def starting_weights(case, draw):
-    """net_init's, but BN's scales are about 0.7 and its shifts about 1: nine in ten activations then lie on the right of zero. With 1 and 0,
-    where half of them do, an error of bf16's size in the values takes the gradients of deep networks anywhere, PyTorch's too."""
+    """net_init's, but BN's scales are about 0.7 and its shifts about 1: nine in ten activations then lie on the right of zero.
+    With 1 and 0, where half of them do, an error of bf16's size in the values takes the gradients of deep networks anywhere,
+    PyTorch's too."""
     net, weights = drawn(replace(case, draw=0))
     weights = {n: a.copy() for n, a in weights.items()}
     for t in net.tensors:

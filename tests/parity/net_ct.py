@@ -153,8 +153,8 @@ class Pass:
             lib.pass_free(self.handle)
 
     def forward(self, params, buffers, views, mode=TRAIN):
-        """(feature, head), copies; head is None for a net without one. Unless mode is EVAL, buffers come to be the batch's statistics.
-        views are kept for the backward pass."""
+        """(feature, head), copies; head is None for a net without one. Unless mode is EVAL, buffers come to be the batch's
+        statistics. views are kept for the backward pass."""
         self.views = views
         rows, net = len(views), self.net
         lib.net_forward(net.handle, self.handle, ptr(params), ptr(buffers), ptr(views), rows, mode)

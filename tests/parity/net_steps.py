@@ -1,6 +1,7 @@
 """net_steps - what networks are made to do, by sprat and by PyTorch: a step forward and backward, evaluation
 
-Results are {kind: {tensor: array}}; what is too far from the truth is for a judge to say, of whom there are two (test_net, test_net_bf16):
+Results are {kind: {tensor: array}}; what is too far from the truth is for a judge to say, of whom there are two (test_net,
+test_net_bf16):
 
     judge(kind, ours, theirs, double)      rows (times the allowed error, our error, PyTorch's, tensor), worst first
 """
@@ -40,8 +41,8 @@ table = []
 
 
 def judged(judge, ours, theirs, double):
-    """{kind: what the judge says}"""
-    return {kind: judge(kind, ours[kind], theirs[kind], double[kind]) for kind in double if double[kind]}    # no batch norm, no statistics
+    """{kind: what the judge says}; without batch norm there are no statistics."""
+    return {kind: judge(kind, ours[kind], theirs[kind], double[kind]) for kind in double if double[kind]}
 
 
 def of_all(rows):
@@ -113,8 +114,8 @@ def our_step(case, backend, **options):
 # --- evaluation ---
 
 def evaluate(case, net, params, buffers, precision):
-    """Ours, PyTorch's in precision and in float64: the trained network as a file that torchvision loads, in evaluation mode on new
-    pictures."""
+    """Ours, PyTorch's in precision and in float64: the trained network as a file that torchvision loads, in evaluation mode on
+    new pictures."""
     views = pictures(np.random.default_rng(4), case)
     with tempfile.TemporaryDirectory() as folder:
         safetensors_write(folder + "/model.safetensors", net.export(params, buffers), {"arch": case.arch})

@@ -1,4 +1,5 @@
-"""net_torch - the reference: torchvision's own networks (DeiT: vit_torch), without classifier and dropout, with our heads, BN by parts and small stems
+"""net_torch - the reference: torchvision's own networks (DeiT: vit_torch), without classifier and dropout, with our heads, BN
+by parts and small stems
 
     model = reference("resnet18", True, "linear", 32, weights, torch.float64, parts=4)
     feature, head = model(normalised(views, torch.float64))
@@ -28,8 +29,9 @@ ctypes.CDLL(None).mallopt(-4, 0), ctypes.CDLL(None).mallopt(-1, 1 << 30)  # memo
 
 
 class PartsBN(nn.modules.batchnorm._BatchNorm):
-    """Batch statistics over contiguous parts of the rows, floor(iB/n) to floor((i+1)B/n), or for each view between the cuts that it is
-    given; the running statistics move, once for each view, by the mean over its parts of batch mean and unbiased variance."""
+    """Batch statistics over contiguous parts of the rows, floor(iB/n) to floor((i+1)B/n), or for each view between the cuts that
+    it is given; the running statistics move, once for each view, by the mean over its parts of batch mean and unbiased
+    variance."""
     parts, views, alone = 1, None, False
 
     def _check_input_dim(self, x):
@@ -60,8 +62,8 @@ class ReLU6(nn.ReLU6):
 
 
 class Windows(torch.autograd.Function):
-    """A depthwise convolution of a padded x, tap by tap. PyTorch's own in float64 is a loop over channels: half the time of a step on
-    small pictures."""
+    """A depthwise convolution of a padded x, tap by tap. PyTorch's own in float64 is a loop over channels: half the time of a
+    step on small pictures."""
 
     @staticmethod
     def taps(w, size, stride):
@@ -101,9 +103,11 @@ def make_head(kind, width, dim):
              "deep": f"{width},relu,{width},relu,{dim}"}
     layers, at = [], width
     for word in filter(None, named.get(kind, kind).split(",")):
-        layers.append(nn.Linear(at, int(word)) if word.isdigit() else {"bn": nn.BatchNorm1d, "relu": nn.ReLU, "gelu": nn.GELU}[word](
-            *[at] * (word == "bn")))
-        at = int(word) if word.isdigit() else at
+        if word.isdigit():
+            layers.append(nn.Linear(at, int(word)))
+            at = int(word)
+        else:
+            layers.append({"bn": lambda: nn.BatchNorm1d(at), "relu": nn.ReLU, "gelu": nn.GELU}[word]())
     return nn.Sequential(*layers)
 
 
@@ -195,8 +199,8 @@ def set_alone(model, alone):
 
 
 def storage(dtype):
-    """bfloat16 stands for PyTorch's autocast (products.py): all tensors in float32, what they go through in bfloat16 where PyTorch thinks
-    fit."""
+    """bfloat16 stands for PyTorch's autocast (products.py): all tensors in float32, what they go through in bfloat16 where
+    PyTorch thinks fit."""
     return torch.float32 if dtype == torch.bfloat16 else dtype
 
 
@@ -233,8 +237,8 @@ def _shifts(values, kinks):
 
 @contextlib.contextmanager
 def moving_biases(model):
-    """While it lasts a forward pass moves the bias before every activation away from kinks, to a number of f32. Gives a list of the
-    distances that are left."""
+    """While it lasts a forward pass moves the bias before every activation away from kinks, to a number of f32. Gives a list of
+    the distances that are left."""
     last, margins, hooks = [], [], []
 
     def before(module, args):

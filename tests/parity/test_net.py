@@ -1,10 +1,11 @@
 """test_net - whole networks against torchvision in float64: the parity that sprat promises
 
 For every tensor the relative L2 error is at most the larger of a bound (1e-4 features and head output; 1e-3 gradients and BN
-statistics) and twice the error of PyTorch's own float32 on the same input. Weights come from net_init, travel under torchvision's names and are loaded with strict checks; BN scales and shifts are drawn anew, since ones and
-zeros hide mistakes.
+statistics) and twice the error of PyTorch's own float32 on the same input. Weights come from net_init, travel under
+torchvision's names and are loaded with strict checks; BN scales and shifts are drawn anew, since ones and zeros hide mistakes.
 
-bf16: test_net_bf16; steps of training: test_trainer. FULL=1 runs every size; else one an architecture. Batches are small: what is compared is arithmetic, not learning.
+bf16: test_net_bf16; steps of training: test_trainer. FULL=1 runs every size; else one an architecture. Batches are small: what
+is compared is arithmetic, not learning.
 """
 import functools
 import sys
@@ -79,8 +80,8 @@ def test_names():
     """timm's names and shapes, from its list; and that what stands for timm computes what torchvision's own network does."""
     case = Case("deit_tiny", False, 224, "none", batch=2)
     net, draw = case.net("blas"), np.random.default_rng(5)
-    found = {t.name: t.shape for t in net.tensors}
-    check("deit_tiny: names and shapes are timm's", found == vit_torch.names(), f"{set(found.items()) ^ set(vit_torch.names().items())}")
+    found, timms = {t.name: t.shape for t in net.tensors}, vit_torch.names()
+    check("deit_tiny: names and shapes are timm's", found == timms, f"{set(found.items()) ^ set(timms.items())}")
     weights, x = starting_weights(case, draw), normalised(pictures(draw, case), F64)
     with torch.no_grad():
         ours = case.reference(weights, F64).body(x).numpy()

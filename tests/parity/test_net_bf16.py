@@ -1,14 +1,14 @@
 """test_net_bf16 - whole networks in bf16 against torchvision in float64: at most 1.5 times the error of PyTorch's own autocast
 
-Compared are, over several draws of weights and pictures, outputs, gradients, BN statistics, and what a backward
-pass rounds, by judges.judge_bf16.
+Compared are, over several draws of weights and pictures, outputs, gradients, BN statistics, and what a backward pass rounds, by
+judges.judge_bf16.
 
-Most of a gradient's error comes from the values of the forward pass, and would hide what the backward pass adds. But a backward pass
-is linear in what it is given: of a gradient d = a + b, what d gives less what a and b give is rounding of the backward passes alone,
-the forward pass being the same. That is the kind "backward rounding".
+Most of a gradient's error comes from the values of the forward pass, and would hide what the backward pass adds. But a backward
+pass is linear in what it is given: of a gradient d = a + b, what d gives less what a and b give is rounding of the backward
+passes alone, the forward pass being the same. That is the kind "backward rounding".
 
-Both start from the same f32 weights. PyTorch's is torch.autocast("cpu", torch.bfloat16), forward inside, backward outside, with products
-that round alike on every processor (products.py).
+Both start from the same f32 weights. PyTorch's is torch.autocast("cpu", torch.bfloat16), forward inside, backward outside, with
+products that round alike on every processor (products.py).
 FULL=1 runs every size; else one an architecture.
 """
 import sys
@@ -99,8 +99,11 @@ def references(case, change=lambda model: None, count=DRAWS):
     """(PyTorch's autocast, float64) of each draw."""
     double = [truth(replace(case, draw=i)) for i in range(count)]
     gradients = {i: d["gradients"] for i, d in enumerate(double)}
-    theirs = stacked(case, lambda c: with_rounding(torch_step(c, BF16, change), torch_rounding(c, change), gradients[c.draw]), count)
-    return theirs, stacked(case, lambda c: double[c.draw], count)
+
+    def autocasts(c):
+        return with_rounding(torch_step(c, BF16, change), torch_rounding(c, change), gradients[c.draw])
+
+    return stacked(case, autocasts, count), stacked(case, lambda c: double[c.draw], count)
 
 
 def our_draws(case, backend, double, count):

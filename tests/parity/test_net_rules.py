@@ -8,8 +8,8 @@ from net_case import Case, refused, situation
 from net_ct import ARCHS, KEY, TRAIN, Net, Pass, lib
 from sprat_ct import BACKENDS, aligned, check, done, relative
 
-# What another number of threads may change: sums in another order. In bf16 a number then rounds the other way now and then, and that
-# grows through the layers as all its rounding does: to less than PyTorch's autocast is away from the truth (test_net_bf16).
+# What another number of threads may change: sums in another order. In bf16 a number then rounds the other way now and then, and
+# that grows through the layers as all its rounding does: to less than PyTorch's autocast is away from the truth (test_net_bf16).
 APART = {"f32": 1e-5, "bf16": 0.1}
 
 
@@ -73,7 +73,8 @@ def test_threads(case):
 
 
 def expected_spread(t, kind):
-    """Standard deviation of the initialisation; None where it is constant. Of DeiT's patches, U(+-1/sqrt(3*16*16)), PyTorch's default."""
+    """Standard deviation of the initialisation; None where it is constant. Of DeiT's patches, U(+-1/sqrt(3*16*16)), PyTorch's
+    default."""
     if t.name.startswith("head."):
         return None if t.norm_or_bias else (t.shape[1] * 3) ** -0.5
     if t.name.startswith("patch_embed"):

@@ -1,9 +1,10 @@
-"""test_trainer - five steps of MoCo by the trainer that encode trains with, against torchvision's networks and torch.optim in float64
+"""test_trainer - five steps of MoCo by the trainer that encode trains with, against torchvision's networks and torch.optim in
+float64
 
-Compared are everything that a run keeps after five steps in parts (both networks, running statistics, queue, losses), the optimiser's
-state, how far the weights have come, and outputs in evaluation mode. In f32 every tensor's relative L2 error is at most the larger of
-1e-3 (outputs 1e-4) and twice the error of PyTorch's own float32, which must be far below a percent: else it would say nothing. In bf16 the
-yardstick is PyTorch's autocast (judges.judge_bf16).
+Compared are everything that a run keeps after five steps in parts (both networks, running statistics, queue, losses), the
+optimiser's state, how far the weights have come, and outputs in evaluation mode. In f32 every tensor's relative L2 error is at
+most the larger of 1e-3 (outputs 1e-4) and twice the error of PyTorch's own float32, which must be far below a percent: else it
+would say nothing. In bf16 the yardstick is PyTorch's autocast (judges.judge_bf16).
 
 FULL=1 takes every network; else those of which a step is cheap, whose layers the largest have too.
 """
@@ -42,8 +43,10 @@ def same_bytes(one, other):
 
 def test_f32(case):
     double, single = moco_truth(case)[1], moco_torch(case, F32)
-    error, name = max((row[2], f"{kind}, {row[3]}") for kind in double for row in judge(kind, single[kind], single[kind], double[kind]))
-    check(f"{case}: nothing may be half a percent away after five steps", 2 * error < 5e-3, f"PyTorch's f32 is {error:.1e} away: {name}")
+    verdicts = steps.judged(judge, single, single, double)
+    error, name = max((away, f"{kind}, {tensor}") for kind, rows in verdicts.items() for _, _, away, tensor in rows)
+    check(f"{case}: nothing may be half a percent away after five steps", 2 * error < 5e-3,
+          f"PyTorch's f32 is {error:.1e} away: {name}")
     for backend in BACKENDS:
         ours, trainer = moco_ours(case, backend)
         compare(case, backend, ours, single, double)
@@ -70,13 +73,15 @@ SPOILT = (("lr", 0.101, "movement"), ("momentum", 0.895, "momentum"), ("wd", 2.9
 def test_comparison(case):
     double, single = moco_truth(case)[1], moco_torch(case, F32)
     for key, value, kind in SPOILT:
-        steps.notices(judge, f"{key}={value} in place of {RECIPE[key]}", kind, moco_torch(case, F32, **{key: value}), single, double)
+        spoilt = moco_torch(case, F32, **{key: value})
+        steps.notices(judge, f"{key}={value} in place of {RECIPE[key]}", kind, spoilt, single, double)
 
 
 def test_comparison_bf16(case):
     double, theirs = moco_truth(case)[1], moco_torch(case, BF16)
     for kind in ("after 5 steps", "movement"):
-        steps.notices(rounded.judge, "master weights in bf16", kind, moco_torch(case, BF16, spoil=rounded.narrow_weights), theirs, double)
+        spoilt = moco_torch(case, BF16, spoil=rounded.narrow_weights)
+        steps.notices(rounded.judge, "master weights in bf16", kind, spoilt, theirs, double)
 
 
 def main():
@@ -86,7 +91,8 @@ def main():
     for parts in (1, 4):
         test_f32(moco_case(small, parts))
     test_f32(moco_case(small, sides=BOTH))
-    test_f32(replace(moco_case(Case(small.arch, True, 32, head="48,bn,relu,32")), batch=32))     # of few rows its variances say nothing
+    normed_head = moco_case(Case(small.arch, True, 32, head="48,bn,relu,32"))
+    test_f32(replace(normed_head, batch=32))    # of few rows its variances say nothing
     for arch in ARCHS:
         if FULL or arch not in ("resnet34", "resnet50"):
             test_f32(moco_case(Case(arch, *((True, 32) if FULL else steps.sizes(arch)[0]))))

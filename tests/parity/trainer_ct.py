@@ -14,8 +14,8 @@ import numpy as np
 from net_ct import MEAN, STD, Net, P, declare, floats, lib, ptr
 from sprat_ct import why
 
-declare("shim_trainer", P, c_char_p, c_int, c_char_p, c_int, c_int, c_int, P, P, c_char_p, c_int, c_char_p, c_char_p, c_double, c_double,
-        c_int, c_int, c_int, c_int)
+declare("shim_trainer", P, c_char_p, c_int, c_char_p, c_int, c_int, c_int, P, P, c_char_p, c_int, c_char_p, c_char_p, c_double,
+        c_double, c_int, c_int, c_int, c_int)
 declare("shim_trainer_free", None, P)
 declare("shim_trainer_net", P, P)
 declare("shim_trainer_vector", P, P, c_int, P)
@@ -54,12 +54,13 @@ class Trained(Net):
 
 
 class Trainer:
-    def __init__(self, arch, small, head, dim, size, batch, parts, optim, schedule="constant", ema=0.9, bn_momentum=0.5, stream=False,
-                 steps=5, backend="blas", precision="f32"):
+    def __init__(self, arch, small, head, dim, size, batch, parts, optim, schedule="constant", ema=0.9, bn_momentum=0.5,
+                 stream=False, steps=5, backend="blas", precision="f32"):
         self.batch, self.parts, self.dim = batch, parts, dim
         self.texts = [t.encode() for t in (arch, head, backend, optim, schedule)]
         self.handle = lib.shim_trainer(self.texts[0], small, self.texts[1], dim, *size, ptr(MEAN), ptr(STD), self.texts[2],
-                                       precision == "bf16", self.texts[3], self.texts[4], ema, bn_momentum, batch, parts, stream, steps)
+                                       precision == "bf16", self.texts[3], self.texts[4], ema, bn_momentum, batch, parts,
+                                       stream, steps)
         if not self.handle:
             raise RuntimeError(why())
         self.net = Trained(lib.shim_trainer_net(self.handle), head, dim)
@@ -80,8 +81,8 @@ class Trainer:
         self.params[:], self.buffers[:] = self.net.load(named)
 
     def step(self, number, sides, views, gradients):
-        """One step. sides: (view of the query, view of its key) each; views: (batch, h, w, 3) each; gradients: from [q], [k] to [d_q], in the
-        order of sides. The q and k."""
+        """One step. sides: (view of the query, view of its key) each; views: (batch, h, w, 3) each; gradients: from [q], [k] to
+        [d_q], in the order of sides. The q and k."""
         lib.trainer_begin(self.handle, number)
         parts, groups = query_parts(self.batch, self.parts), key_groups(self.batch, self.parts)
         held = {v: [np.ascontiguousarray(views[v][rows]) for rows in parts] for v, _ in sides}
