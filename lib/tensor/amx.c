@@ -77,8 +77,9 @@ static void multiply(void *room, const struct product *p, const char *right)
 	struct amx_panel *panel = amx_lend(room, AMX_LISTS, (full + 1) * sizeof(*panel) + 2 * steps * sizeof(int32_t));
 	int32_t *at = (int32_t *)(panel + full + 1);
 	struct amx_group g = { 0, full, steps, at, at + steps };
-	struct amx_work w = { .rows = 16, .depth = amx_depth(p->k), .right = right, .right_panel = (int64_t)steps * AMX_STEP_BYTES,
-			      .columns = p->n, .result = p->result == BF16 ? BF16 : F32, .add = p->add,
+	struct amx_work w = { .rows = 16, .depth = amx_depth(p->k), .right = right,
+			      .right_panel = (int64_t)steps * AMX_STEP_BYTES, .columns = p->n,
+			      .result = p->result == BF16 ? BF16 : F32, .add = p->add,
 			      .to_row = (int64_t)p->ldc * element_size(p->result), .panel = panel, .group = &g, .groups = 1 };
 	const char *left = left_of(room, p, &w.left_row);
 

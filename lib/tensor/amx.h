@@ -1,18 +1,18 @@
 /*
  * amx.h - products of bf16 matrices by AMX, whose registers hold up to 16 rows of 64 bytes
  *
- * One instruction adds to a register of 16 x 16 floats the product of a left one, rows of 32 numbers as they lie in memory, and a
- * right one, whose rows hold pairs: numbers 2i and 2i+1 of a column side by side (TDPBF16PS; Intel's manual, volume 2). So a left
- * factor is row panels of up to 16 rows, and a right one is packed: column panels of 16, of each its steps one after another, a
- * kilobyte a step. A matrix of k rows takes ceil(k/32) steps; the last one ends at row k, and the rows that it shares with the one
- * before are zeros there. Below 32 rows the one step has k, made even.
+ * One instruction adds to a register of 16 x 16 floats the product of a left one, rows of 32 numbers as they lie in memory, and
+ * a right one, whose rows hold pairs: numbers 2i and 2i+1 of a column side by side (TDPBF16PS; Intel's manual, volume 2). So
+ * a left factor is row panels of up to 16 rows, and a right one is packed: column panels of 16, of each its steps one after another,
+ * a kilobyte a step. A matrix of k rows takes ceil(k/32) steps; the last one ends at row k, and the rows that it shares with the
+ * one before are zeros there. Below 32 rows the one step has k, made even.
  *
  *	size_t bytes = amx_packed(k, n);
  *	amx->pack(packed, (int64_t)amx_steps(k) * AMX_STEP_BYTES, &(struct amx_source){ w, F32, n }, k, n, 0, amx_panels(n));
  *	amx->multiply(room, &(struct product){ ..., .b = packed });
  *
- * run() is what lies below: any set of row panels, each with its own place in the left factor and in the result, in groups with the
- * same steps. Convolutions give it the pixels of an output as rows and a step for each tap and 32 channels.
+ * run() is what lies below: any set of row panels, each with its own place in the left factor and in the result, in groups with
+ * the same steps. Convolutions give it the pixels of an output as rows and a step for each tap and 32 channels.
  *
  * Numbers that are not finite come through; denormals are zeros. Everything here runs on one thread, which has AMX: whoever has a
  * backend's struct amx (backend.h) knows that.
@@ -89,8 +89,8 @@ enum amx_array { AMX_LEFT, AMX_RIGHT, AMX_LISTS, AMX_GATHERED, AMX_ARRAYS };
 struct amx {
 	/* Column panels from .. end-1 of a right factor (k, n), each panel_bytes after the one before, at to. */
 	void (*pack)(char *to, int64_t panel_bytes, const struct amx_source *s, int k, int n, int from, int end);
-	/* Rows of k numbers, pitch bytes apart, of a left factor (m, k) whose transpose (k, m) lies in from; k padded with zeros to
-	 * steps. */
+	/* Rows of k numbers, pitch bytes apart, of a left factor (m, k) whose transpose (k, m) lies in from; k padded with zeros
+	 * to steps. */
 	void (*transpose)(char *to, int64_t pitch, const void *from, int64_t ld, int m, int k);
 	void (*run)(const struct amx_work *w);
 	/* A product of bf16 whose right factor is packed: b, without ldb and trans_b. */

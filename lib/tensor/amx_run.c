@@ -24,8 +24,8 @@ static void configure(int rows, int depth)
 }
 
 /*
- * Sums of bf16 results leave through a stage. A block of 2 x 2 registers does not wait for them: its rows are saved while the next such
- * block is multiplied, a few after each step, so that neither the multiplier nor the stores stand still.
+ * Sums of bf16 results leave through a stage. A block of 2 x 2 registers does not wait for them: its rows are saved while the
+ * next such block is multiplied, a few after each step, so that neither the multiplier nor the stores stand still.
  */
 struct stage {
 	float sums[2][4][16][16] __attribute__((aligned(64)));   /* two blocks' in turn; rows of a register side by side */

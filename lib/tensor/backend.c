@@ -43,7 +43,8 @@ static const struct backend backends[] = {
 	{ { "onednn", "oneDNN: kernels compiled at run time for this machine", NULL }, onednn_has, onednn_open, onednn_close,
 	  onednn_multiply, onednn_version, &onednn_convolver, NULL },
 #endif
-	{ { "blas", "OpenBLAS: on every platform", NULL }, blas_has, blas_open, blas_close, blas_multiply, gemm_blas_name, NULL, NULL },
+	{ { "blas", "OpenBLAS: on every platform", NULL }, blas_has, blas_open, blas_close,
+	  blas_multiply, gemm_blas_name, NULL, NULL },
 };
 
 const struct backend *backend_find(const char *name)

@@ -1,6 +1,6 @@
 /*
- * backend.h - who multiplies matrices: OpenBLAS (every platform, the oracle), oneDNN (kernels made for this machine's ISA), or AMX
- * (bf16 alone, where the machine has it)
+ * backend.h - who multiplies matrices: OpenBLAS (every platform, the oracle), oneDNN (kernels made for this machine's ISA), or
+ * AMX (bf16 alone, where the machine has it)
  *
  * Row-major, one thread a call, sums in f32. To add a backend: write its file and one line in backends[].
  *
@@ -40,7 +40,7 @@ struct conv {
 
 /* Convolutions that a backend does without patches, by weights in an order of its own: filters. */
 struct convolver {
-	/* Bytes of the filters, one order for c->images, a power of two, and all smaller ones; 0: patches and products are better. */
+	/* Bytes of the filters, one order for c->images, a power of two, and all smaller ones; 0: patches are better. */
 	size_t (*filters)(void *room, const struct conv *c);
 	/* Filters from the weight, (kh, kw, in, out); CONV_WEIGHT: adds filters to the weight. */
 	void (*order)(void *room, const struct conv *c, float *weight, float *filters);

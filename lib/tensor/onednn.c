@@ -376,7 +376,9 @@ void onednn_convolve(void *room, const struct conv *c, float *in, float *filters
 
 bool onednn_has(enum dtype e)
 {
-	return e == F32 || (e == BF16 && (dnnl_get_effective_cpu_isa() & dnnl_cpu_isa_avx512_core_bf16) == dnnl_cpu_isa_avx512_core_bf16);
+	int narrow = dnnl_cpu_isa_avx512_core_bf16;
+
+	return e == F32 || (e == BF16 && (dnnl_get_effective_cpu_isa() & narrow) == narrow);
 }
 
 const char *onednn_version(void)

@@ -41,7 +41,8 @@ static void multiply_often(const struct backend *b, void *room, enum dtype e, ch
 double rate_of_products(const struct backend *backend, enum dtype e, int threads)
 {
 	enum { TIMES = 20 };
-	size_t bytes = (((PRODUCT_M + PRODUCT_N) * PRODUCT_K * element_size(e) + PRODUCT_M * PRODUCT_N * sizeof(float)) + 63) / 64 * 64;
+	size_t sums = PRODUCT_M * PRODUCT_N * sizeof(float);
+	size_t bytes = ((PRODUCT_M + PRODUCT_N) * PRODUCT_K * element_size(e) + sums + 63) / 64 * 64;
 	char *factors = xaligned(threads * bytes);
 	double best = 0;
 

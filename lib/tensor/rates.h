@@ -11,7 +11,7 @@
 
 /* Bytes read and written by a = b + s*c over arrays far larger than caches (as STREAM, McCalpin 1995). */
 double rate_of_memory(void);
-/* Multiplications and additions of products of these elements, of a shape that suits a core's cache, by a backend that has them. */
+/* Multiplications and additions of products of these elements, which the backend has, of a shape that suits a core's cache. */
 double rate_of_products(const struct backend *backend, enum dtype e, int threads);
 
 #endif

@@ -1,6 +1,6 @@
 /*
  * Products by AMX against sums in double, of random shapes: fewer numbers than a step has and more, odd ones, columns and rows that
- * fill no tile, transposed factors, packed ones, results in either type, added or not. What lies beside a result stays as it is.
+ * fill no panel, transposed factors, packed ones, results in either type, added or not. What lies beside a result stays as it is.
  */
 #include "lib/base/rng.h"
 #include "lib/tensor/amx.h"
@@ -128,7 +128,8 @@ int main(void)
 	r = rng_at(1, 0, 0, 0, RNG_PROBE);
 	for (int i = 0; i < CASES; i++)
 		bad += !(one_case(&r, amx, room, i) <= 1);
-	check(isa() < ISA_AMX ? "products by emulated AMX are as in double precision" : "products by AMX are as in double precision", bad == 0, "%d of %d are not", bad, CASES);
+	check(isa() < ISA_AMX ? "products by emulated AMX are as in double" : "products by AMX are as in double", bad == 0,
+	      "%d of %d are not", bad, CASES);
 	amx->close(room);
 	return check_done();
 }
