@@ -73,7 +73,7 @@ static void print_defaults(const struct entry *e, int column)
 
 	for (const struct param *p = e->params; p && p->key; p++) {
 		append(text, sizeof(text), "%s%s=", p == e->params ? "" : " ", p->key);
-		if (p->text)
+		if (param_is_text(p))
 			append(text, sizeof(text), "%s", p->text);
 		else
 			append(text, sizeof(text), "%g", p->value);

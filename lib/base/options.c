@@ -43,6 +43,43 @@ static int unknown_key(const struct table *t, const struct entry *e, const char 
 			 * keys ? "it has " : "it has none", keys);
 }
 
+const char param_range[] = "range";
+
+bool param_is_text(const struct param *p)
+{
+	return p->text && p->text != param_range;
+}
+
+/* "LEAST-MOST"; "LEAST" alone leaves *most. The second number begins behind the minus at which the first one ends. */
+static int parse_range(const char *text, double *least, double *most)
+{
+	char first[64], *end;
+
+	if (parse_real(text, least) == 0)
+		return 0;
+	strtod(text, &end);
+	if (*end != '-' || format(first, sizeof(first), "%.*s", (int)(end - text), text) < 0)
+		return -1;
+	return parse_real(first, least) < 0 ? -1 : parse_real(end + 1, most);
+}
+
+static int set_number_param(struct choice *c, const struct table *t, int i, const char *value)
+{
+	const struct param *p = &c->entry->params[i];
+	bool range = p->text == param_range;
+
+	c->most[i] = p->max;
+	if ((range ? parse_range(value, &c->value[i], &c->most[i]) : parse_real(value, &c->value[i])) == 0 &&
+	    c->value[i] >= p->min && c->value[i] <= c->most[i] && c->most[i] <= p->max)
+		return 0;
+	if (range)
+		return fail_code(EXIT_USAGE,
+				 "parameter '%s=%s' of %s '%s' is neither a number from %g to %g nor a rising range of them, "
+				 "as in %g-%g", p->key, value, t->what, c->entry->name, p->min, p->max, p->value, p->max);
+	return fail_code(EXIT_USAGE, "parameter '%s=%s' of %s '%s' is not a number from %g to %g", p->key, value, t->what,
+			 c->entry->name, p->min, p->max);
+}
+
 static int set_param(struct choice *c, const struct table *t, char *text)
 {
 	char *value = strchr(text, '=');
@@ -59,19 +96,39 @@ static int set_param(struct choice *c, const struct table *t, char *text)
 		return fail_code(EXIT_USAGE, "parameter '%s' of %s '%s' needs a value: write %s:%s=VALUE", text, t->what, e->name,
 				 e->name, text);
 	c->given[i] = true;
-	if (e->params[i].text) {
-		c->text[i] = xstrdup(value);
-		return 0;
-	}
-	if (parse_real(value, &c->value[i]) < 0 || c->value[i] < e->params[i].min || c->value[i] > e->params[i].max)
-		return fail_code(EXIT_USAGE, "parameter '%s=%s' of %s '%s' is not a number from %g to %g", text, value, t->what,
-				 e->name, e->params[i].min, e->params[i].max);
+	if (!param_is_text(&e->params[i]))
+		return set_number_param(c, t, i, value);
+	c->text[i] = xstrdup(value);
 	return 0;
+}
+
+/* Sets key=value,key=value, cutting the text up; NULL: nothing. */
+static int set_params(struct choice *c, const struct table *t, char *text)
+{
+	char *next;
+
+	while ((next = text) && *next) {
+		text = strchr(next, ',');
+		if (text)
+			*text++ = '\0';
+		if (set_param(c, t, next) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+int choice_change(struct choice *c, const struct table *t, const char *changes)
+{
+	char text[sizeof(c->spelling)];
+
+	if (format(text, sizeof(text), "%s", changes) < 0)
+		return fail_code(EXIT_USAGE, "'%.40s...' is too long", changes);
+	return set_params(c, t, text);
 }
 
 int choice_parse(struct choice *c, const struct table *t, const char *spelling)
 {
-	char text[sizeof(c->spelling)], *next, *rest;
+	char text[sizeof(c->spelling)], *rest;
 
 	memset(c, 0, sizeof(*c));
 	if (format(c->spelling, sizeof(c->spelling), "%s", spelling) < 0)
@@ -85,16 +142,10 @@ int choice_parse(struct choice *c, const struct table *t, const char *spelling)
 		return unknown_name(t, text);
 	for (int i = 0; c->entry->params && c->entry->params[i].key; i++) {
 		c->value[i] = c->entry->params[i].value;
+		c->most[i] = c->entry->params[i].max;
 		c->text[i] = c->entry->params[i].text;
 	}
-	while ((next = rest) && *next) {
-		rest = strchr(next, ',');
-		if (rest)
-			*rest++ = '\0';
-		if (set_param(c, t, next) < 0)
-			return -1;
-	}
-	return 0;
+	return set_params(c, t, rest);
 }
 
 static int param_index(const struct choice *c, const char *key)
@@ -122,10 +173,12 @@ const char *choice_spell(const struct choice *c, char *dst, size_t size)
 	for (int i = 0; c->entry->params && c->entry->params[i].key && n < size; i++) {
 		const struct param *p = &c->entry->params[i];
 
-		if (p->text)
+		if (param_is_text(p))
 			n += snprintf(dst + n, size - n, "%c%s=%s", i ? ',' : ':', p->key, c->text[i]);
 		else
 			n += snprintf(dst + n, size - n, "%c%s=%.9g", i ? ',' : ':', p->key, c->value[i]);
+		if (p->text == param_range && c->most[i] < p->max && n < size)
+			n += snprintf(dst + n, size - n, "-%.9g", c->most[i]);
 	}
 	return dst;
 }

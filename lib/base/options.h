@@ -19,13 +19,17 @@
 
 #define PARAMS_MAX 12
 
-/* One key of a parameterised choice. text: default of a text parameter (NULL when it is a number). */
+/* One key of a parameterised choice. text: default of a text parameter; NULL: it is a number; param_range: it is a number or a
+ * range LEAST-MOST, a number x being x to max. */
 struct param {
 	const char *key;
 	double value, min, max;
 	const char *help;
 	const char *text;
 };
+
+extern const char param_range[];
+bool param_is_text(const struct param *p);
 
 /* First member of every table's row. params ends with a row whose key is NULL; NULL: no parameters. */
 struct entry {
@@ -52,7 +56,7 @@ void table_print(const struct table *t);
 /* A parsed choice: the row, its parameters (defaults filled in) and the text it was parsed from. */
 struct choice {
 	const struct entry *entry;
-	double value[PARAMS_MAX];
+	double value[PARAMS_MAX], most[PARAMS_MAX];   /* most: where a range ends that begins at value */
 	const char *text[PARAMS_MAX];
 	bool given[PARAMS_MAX];
 	char spelling[256];
@@ -60,6 +64,8 @@ struct choice {
 
 /* Parses NAME[:k=v,...] (copied). Fails with EXIT_USAGE, naming the valid names or keys. */
 int choice_parse(struct choice *c, const struct table *t, const char *spelling);
+/* Changes parameters of a choice by key=value,key=value; its spelling stays. Fails as choice_parse() does. */
+int choice_change(struct choice *c, const struct table *t, const char *changes);
 /* Value of a parameter by key; a key the row does not have is a bug. */
 double choice_value(const struct choice *c, const char *key);
 const char *choice_text(const struct choice *c, const char *key);

@@ -9,6 +9,7 @@ static const struct param plain_params[] = {
 	{ "t", 0.1, 0.01, 1, "temperature", NULL },
 	{ "k", 4096, 1, 1e9, "queue", NULL },
 	{ "at", 0, 0, 0, "epochs", "60+80" },
+	{ "r", 0.2, 0.001, 1, "ripeness", param_range },
 	{ NULL, 0, 0, 0, NULL, NULL },
 };
 
@@ -103,6 +104,8 @@ static void test_misuse(void)
 	static const char *const numbers[] = { "-6",  "1001", "0x10", "1e2", "5.0", "5x", "EMPTY", "99999999999999999999",
 					       "+-5", "x" };
 	static const char *const reals[] = { "-0.1", "2.6", "nan", "inf", "1e400", "0x1", "1,5", "EMPTY", ".", "1e" };
+	static const char *const ranges[] = { "0",	  "2",    "0-1",   ".5-2",  ".5-.2", "2-3",   ".5-", "-", "-.5",
+					      ".2-.5-.7", "ripe", ".2-x", "nan-1", "0x1-1", "1e-2-", ".2--.5" };
 	char line[64];
 
 	for (size_t i = 0; i < ARRAY_SIZE(numbers); i++) {
@@ -129,6 +132,11 @@ static void test_misuse(void)
 	refused("-c plum:k=0", "'k=0'", "from 1 to 1e+09");
 	refused("-c plum:k=many", "'k=many'", "from 1");
 	refused("-c plum:t=nan", "'t=nan'", "from 0.01 to 1");
+	refused("-c plum:t=.1-.2", "'t=.1-.2'", "from 0.01 to 1");
+	for (size_t i = 0; i < ARRAY_SIZE(ranges); i++) {
+		snprintf(line, sizeof(line), "-c plum:r=%s", ranges[i]);
+		refused(line, ranges[i], "as in 0.2-1");
+	}
 }
 
 static void test_long_lines(void)
@@ -163,6 +171,40 @@ static void test_choices(void)
 	      table_find(&fruit_table, "fig") == &fruits[1].entry && !table_find(&fruit_table, "fi") &&
 		  !table_find(&fruit_table, ""),
 	      "it is not");
+}
+
+/* A choice's parameter r, and how the whole is spelled. */
+static void ripe(const char *spelling, double least, double most, const char *spelled)
+{
+	struct choice c;
+	char name[64], text[128], want[128];
+	int r = choice_parse(&c, &fruit_table, spelling);
+
+	snprintf(name, sizeof(name), "%s is a range", spelling);
+	snprintf(want, sizeof(want), "plum:t=0.1,k=4096,at=60+80,r=%s", spelled);
+	check(name, r == 0 && c.value[3] == least && c.most[3] == most && !strcmp(choice_spell(&c, text, sizeof(text)), want),
+	      "%d %g-%g '%s' %s", r, c.value[3], c.most[3], r == 0 ? text : "", why());
+}
+
+static void test_ranges(void)
+{
+	struct choice c;
+	char text[128];
+
+	ripe("plum", 0.2, 1, "0.2");
+	ripe("plum:r=.3", 0.3, 1, "0.3");
+	ripe("plum:r=.3-1", 0.3, 1, "0.3");
+	ripe("plum:r=.3-.5", 0.3, 0.5, "0.3-0.5");
+	ripe("plum:r=1e-2-5e-2", 0.01, 0.05, "0.01-0.05");
+	ripe("plum:r=+.3-+.3", 0.3, 0.3, "0.3-0.3");
+	ripe("plum:r=.3-.5,r=.4", 0.4, 1, "0.4");
+	choice_parse(&c, &fruit_table, "plum:k=7,r=.3-.5");
+	check("a choice is changed, but for what is not named",
+	      choice_change(&c, &fruit_table, "r=.1-.2,t=1") == 0 &&
+		  !strcmp(choice_spell(&c, text, sizeof(text)), "plum:t=1,k=7,at=60+80,r=0.1-0.2"),
+	      "'%s'", text);
+	check("a wrong change is refused", choice_change(&c, &fruit_table, "k=8,size=3") < 0 && strstr(why(), "'size'"), "\"%s\"",
+	      why());
 }
 
 /* What the program prints on stdout and stderr when it parses line, and how it ends. */
@@ -237,6 +279,7 @@ int main(void)
 	test_misuse();
 	test_long_lines();
 	test_choices();
+	test_ranges();
 	test_help();
 	test_command_line();
 	return check_done();
