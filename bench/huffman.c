@@ -45,8 +45,8 @@ static int rows_needed(const struct choice *c, uint32_t epoch, int sample, int w
 	int rows = 1;
 
 	for (int v = 0; v < VIEWS; v++) {
-		struct law law = recipe_law(c, v);
-		struct draw d = recipe_draw(r->frame, &law, r->size, 0, epoch, (uint32_t)sample, v, w, h);
+		struct view_spec spec = { r->size, recipe_law(c, v) };
+		struct draw d = recipe_draw(&spec, 0, epoch, (uint32_t)sample, v, w, h);
 
 		rows = MAX(rows, d.crop.y + d.crop.h);
 	}

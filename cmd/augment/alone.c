@@ -14,6 +14,18 @@ bool is_alone(const struct options *o)
 	return o->preview || o->pack.pattern || o->describe || o->dry_run;
 }
 
+/* "2 views of 224 pixels each, 6 of 96": views of one size stand together. */
+static void say_views(const struct facts *f)
+{
+	int64_t v = 0;
+
+	for (int64_t from = 0; from < f->views; from = v) {
+		while (v < f->views && f->view[v].size == f->view[from].size)
+			v++;
+		printf(from ? ", %lld of %d" : "%lld views of %d pixels each", (long long)(v - from), f->view[from].size);
+	}
+}
+
 /* Makes the batches of an epoch, for ten seconds at most. The first one finds its memory and is not counted. */
 static int dry_run(struct maker *m)
 {
@@ -42,9 +54,10 @@ static int dry_run(struct maker *m)
 		for (int v = 0; v < count; v++)
 			tensor_release(&views[v]);
 	}
-	printf("%.1f images/s, %.1f a second of a processor; %d views of %lld pixels each; %lld images in %.2f s\n",
-	       (double)images / MAX(seconds, 1e-9), (double)images / MAX((double)(clock() - busy) / CLOCKS_PER_SEC, 1e-9), count,
-	       (long long)f->size, (long long)images, seconds);
+	printf("%.1f images/s, %.1f a second of a processor; ", (double)images / MAX(seconds, 1e-9),
+	       (double)images / MAX((double)(clock() - busy) / CLOCKS_PER_SEC, 1e-9));
+	say_views(f);
+	printf("; %lld images in %.2f s\n", (long long)images, seconds);
 	return fflush(stdout) == 0 ? 0 : fail("unable to write to stdout:");
 }
 

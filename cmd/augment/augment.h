@@ -17,7 +17,7 @@ struct options {
 	const char *like_spec[2];     /* --labels and --holdout as given, files by their whole path; "" without */
 	const char *like_print[2];    /* fingerprints of what came of them; "" without */
 };
-enum { LIKE_LABELS, LIKE_HOLDOUT, LIKES, SIZE_MOST = 4096 };
+enum { LIKE_LABELS, LIKE_HOLDOUT, LIKES };
 
 /* Whether the options ask for something that serves nobody: a preview, a pack, a description, a dry run. */
 bool is_alone(const struct options *o);

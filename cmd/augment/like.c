@@ -31,7 +31,7 @@ static int take_recipe(struct choice *c, const char *spelling)
 	if (choice_parse(c, &recipe_table, spelling) < 0 || choice_parse(&plain, &recipe_table, c->entry->name) < 0)
 		return -1;
 	for (int i = 0; i < PARAMS_MAX; i++)
-		c->given[i] = c->given[i] && c->value[i] != plain.value[i];
+		c->given[i] = c->given[i] && (c->value[i] != plain.value[i] || c->most[i] != plain.most[i]);
 	return 0;
 }
 
@@ -39,6 +39,7 @@ static int take_options(struct options *o, const struct tensors *f)
 {
 	const char *recipe = fact(f, "recipe"), *size = fact(f, "size");
 
+	o->maker.crops = o->maker.eval ? "" : fact(f, "crops");
 	o->maker.mean = fact(f, "mean");
 	o->maker.std = fact(f, "std");
 	o->maker.exif = strcmp(fact(f, "exif"), "yes") == 0;
@@ -51,7 +52,7 @@ static int take_options(struct options *o, const struct tensors *f)
 	o->like_print[LIKE_HOLDOUT] = fact(f, "holdout");
 	if (!*size || !*o->maker.mean || !*o->maker.std)
 		return fail_code(EXIT_USAGE, "it does not say how it was trained: give --size, --mean and --std");
-	if (parse_int(size, &o->maker.size) < 0 || o->maker.size < 1 || o->maker.size > SIZE_MOST)
+	if (parse_int(size, &o->maker.size) < 0 || o->maker.size < 1 || o->maker.size > VIEW_SIZE_MOST)
 		return fail("it names a size of '%s'", size);
 	return *recipe ? take_recipe(&o->maker.recipe, recipe) : 0;
 }

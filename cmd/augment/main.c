@@ -11,8 +11,9 @@ enum { NICENESS = 10, SHARD = 10000 };
 #define AT(field) offsetof(struct options, field)
 static const struct option_row rows[] = {
 	{ 'r', "recipe", OPT_CHOICE, AT(maker.recipe), 0, 0, "RECIPE", "how views are made", &recipe_table },
-	{ 0, "size", OPT_INT, AT(maker.size), 0, SIZE_MOST, "N", "pixels a side of a view; 0: the recipe's", NULL },
-	{ 0, "views", OPT_INT, AT(maker.views), 0, MAKER_VIEWS, "N", "views; 0: two, with --eval one", NULL },
+	{ 0, "size", OPT_INT, AT(maker.size), 0, VIEW_SIZE_MOST, "N", "pixels a side of a view; 0: the recipe's", NULL },
+	{ 0, "views", OPT_INT, AT(maker.views), 0, MAKER_VIEWS, "N", "views of that size; 0: two, with --eval one", NULL },
+	{ 0, "crops", OPT_TEXT, AT(maker.crops), 0, 0, "NxSIZE", "N more views of SIZE pixels; NxSIZE:key=value,...", NULL },
 	{ 'b', "batch", OPT_INT, AT(maker.batch), 1, 1 << 20, "N", "images a batch", NULL },
 	{ 'e', "epochs", OPT_INT, AT(maker.epochs), 1, 1e6, "N", "length of the run", NULL },
 	{ 's', "seed", OPT_INT, AT(maker.seed), 0, 1e15, "N", "seed of every draw, here and further down", NULL },
@@ -87,6 +88,8 @@ static void add_facts(struct record *r, const struct facts *f)
 	record_set_text(r, "fact.holdout", f->holdout);
 	record_set_text(r, "fact.labels", f->labels);
 	record_set_text(r, "fact.recipe", f->recipe);
+	if (*f->crops) /* runs without know nothing of it */
+		record_set_text(r, "fact.crops", f->crops);
 	record_set_int(r, "fact.size", f->size);
 	record_set_text(r, "fact.mean", f->mean);
 	record_set_text(r, "fact.std", f->std);
@@ -217,11 +220,13 @@ static int parse(struct options *o, int argc, char **argv)
 {
 	int first = options_parse(&manual, o, argc, argv);
 	const char *like = o->like;
+	bool eval = o->maker.eval;
 
 	if (first < 0 || !like)
 		return first;
 	*o = defaults();
 	o->like = like;
+	o->maker.eval = eval; /* what is taken over depends on it */
 	return like_defaults(o) < 0 ? -1 : options_parse(&manual, o, argc, argv);
 }
 

@@ -66,6 +66,30 @@ static int fill_length(struct facts *f, const struct maker_options *o)
 	return 0;
 }
 
+/* Views of full size come first, so that they are drawn alike with and without crops. */
+static int fill_views(struct facts *f, const struct maker_options *o)
+{
+	struct choice eval = recipe_eval(&o->recipe);
+	int64_t full = o->views ? o->views : o->eval ? 1 : 2;
+	struct crops crops;
+
+	if (crops_parse(&crops, o->crops, &o->recipe) < 0)
+		return -1;
+	if (crops.count && o->eval)
+		return fail_code(EXIT_USAGE,
+				 "--crops are for training, evaluation is by whole views: leave --crops or --eval out");
+	if (crops.count > MAKER_VIEWS - full)
+		return fail_code(EXIT_USAGE, "unable to make %lld views and %lld crops of each image: %d together are the most",
+				 (long long)full, (long long)crops.count, MAKER_VIEWS);
+	f->size = o->size ? o->size : recipe_of(&o->recipe)->size;
+	f->views = full + crops.count;
+	for (int v = 0; v < f->views; v++)
+		f->view[v] = v >= full ? crops.spec :
+			     (struct view_spec){ (int)f->size, recipe_law(o->eval && v == 0 ? &eval : &o->recipe, v) };
+	format(f->crops, sizeof(f->crops), "%s", crops.spelling);
+	return 0;
+}
+
 static void fill_names(struct facts *f, const struct maker_options *o, const struct dataset *d)
 {
 	format(f->data, sizeof(f->data), "%s", d->fingerprint);
@@ -81,9 +105,9 @@ int *facts_fill(struct facts *f, const struct maker_options *o, const struct dat
 	int *served;
 
 	*f = (struct facts){ .eval = o->eval, .exif = o->exif, .fast = o->fast, .batch = o->batch, .seed = o->seed };
-	f->size = o->size ? o->size : recipe_of(&o->recipe)->size;
-	f->views = o->views ? o->views : o->eval ? 1 : 2;
 	f->name_max = d->name_max;
+	if (fill_views(f, o) < 0)
+		return NULL;
 	fill_names(f, o, d);
 	served = fill_stats(f, o) < 0 ? NULL : choose_samples(f, o, d);
 	if (served && fill_length(f, o) < 0) {
@@ -122,10 +146,12 @@ uint32_t facts_pick(const struct facts *f, uint32_t epoch, uint32_t position, in
 
 bool facts_offer(const struct facts *f, int i, struct tensor *spec)
 {
-	int64_t size = f->size, batch = f->batch, views = f->views;
+	int64_t batch = f->batch, views = f->views;
 	char name[16];
 
 	if (i < views) {
+		int64_t size = f->view[i].size;
+
 		snprintf(name, sizeof(name), "view%d", i);
 		*spec = tensor_borrow(name, U8, 4, (int64_t[]){ batch, size, size, 3 }, NULL);
 		return true;
@@ -145,8 +171,8 @@ int facts_offer_find(const struct facts *f, const char *name, struct tensor *spe
 		if (strcmp(spec->name, name) == 0)
 			return i;
 	if (strncmp(name, "view", 4) == 0)
-		return fail_code(EXIT_USAGE, "unable to give '%s': there are %lld views; try augment --views N", name,
-				 (long long)f->views);
+		return fail_code(EXIT_USAGE, "unable to give '%s': there are %lld views; try augment --views N or --crops NxSIZE",
+				 name, (long long)f->views);
 	if (strcmp(name, "split") == 0 || strcmp(name, "name") == 0)
 		return fail_code(EXIT_USAGE, "unable to give '%s': it belongs to augment --eval", name);
 	return fail_code(EXIT_USAGE, "unable to give '%s': no stage before makes it", name);

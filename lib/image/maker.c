@@ -112,7 +112,6 @@ static size_t row_bytes(const struct tensor *t)
  * others and is kept for the calling thread. */
 static int make_rows(struct maker *m, struct span span, uint8_t *const bases[MAKER_VIEWS])
 {
-	size_t pitch = (size_t)m->facts.size * m->facts.size * 3;
 	char sentence[1024] = "";
 	atomic_bool failed = false;
 
@@ -123,8 +122,11 @@ static int make_rows(struct maker *m, struct span span, uint8_t *const bases[MAK
 
 		if (failed)
 			continue;
-		for (int v = 0; v < MAKER_VIEWS; v++)
-			out[v] = bases[v] ? bases[v] + row * pitch : NULL;
+		for (int v = 0; v < m->facts.views; v++) {
+			size_t size = (size_t)m->facts.view[v].size;
+
+			out[v] = bases[v] ? bases[v] + row * size * size * 3 : NULL;
+		}
 		m->samples[row] = rows_make(&m->rows, &m->workers[omp_get_thread_num()], span.epoch, position, out);
 		if (m->samples[row] == -2 && !atomic_exchange(&failed, true))
 			format(sentence, sizeof(sentence), "%s", why());
@@ -210,7 +212,7 @@ struct maker *maker_new(const struct maker_options *o, struct dataset *d)
 		maker_free(m);
 		return NULL;
 	}
-	rows_init(&m->rows, o, &m->facts, d, m->served);
+	rows_init(&m->rows, &m->facts, d, m->served, o->max_bad);
 	m->samples = xcalloc(o->batch, sizeof(*m->samples));
 	m->worker_count = omp_get_max_threads();
 	m->workers = xcalloc(m->worker_count, sizeof(*m->workers));

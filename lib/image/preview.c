@@ -60,49 +60,60 @@ void preview_text(uint8_t *rgb, int w, int h, int x, int y, const char *text)
 
 /* --- the sheet --- */
 
-enum { GAP = 4, GROUP_GAP = 16, SIDE_MIN = 96, GROUPS_A_LINE = 4, LINES = 7, LINE_MOST = 64 };
+enum { GAP = 4, GROUP_GAP = 16, SIDE_MIN = 96, GROUPS_A_LINE = 4, WIDTH_MOST = 4096, LINES = 7, LINE_MOST = 64 };
 
-/* A white sheet of cells with room for LINES of text below each; group g holds the original and the views of sample g. */
+/* A white sheet of groups; group g holds the original and the views of sample g, each in a cell of its own size with room for
+ * LINES of text below. */
 struct sheet {
-	int side, scale, cells, groups, lines, w, h;   /* cell side in pixels, after enlarging by scale; cells a group */
+	struct {
+		int x, side;                    /* pixels from the group's left edge; of a side, after enlarging */
+	} cell[MAKER_VIEWS + 1];
+	int group_w, group_h, groups, w, h;     /* with the gap behind; groups a line */
 	uint8_t *rgb;
 };
 
-static void sheet_init(struct sheet *s, int size, int views, int samples)
+/* Pixels a side of the cell of a view: small ones are enlarged by a whole factor. */
+static int enlarged(int size)
 {
-	int columns = MIN(GROUPS_A_LINE, samples), group;
+	return (SIDE_MIN + size - 1) / size * size;
+}
 
-	s->scale = (SIDE_MIN + size - 1) / size;
-	s->side = size * s->scale;
-	s->cells = views + 1;
-	s->groups = columns;
-	s->lines = (samples + columns - 1) / columns;
-	group = s->cells * (s->side + GAP) - GAP;
-	s->w = columns * (group + GROUP_GAP) + GROUP_GAP;
-	s->h = s->lines * (s->side + GAP + LINES * TEXT_H + GROUP_GAP) + GROUP_GAP;
+static void sheet_init(struct sheet *s, const struct facts *f, int samples)
+{
+	int x = 0, highest = 0;
+
+	for (int k = 0; k <= f->views; k++) {
+		s->cell[k].x = x;
+		s->cell[k].side = enlarged(f->view[MAX(k - 1, 0)].size);
+		x += s->cell[k].side + GAP;
+		highest = MAX(highest, s->cell[k].side);
+	}
+	s->group_w = x - GAP + GROUP_GAP;
+	s->group_h = highest + GAP + LINES * TEXT_H + GROUP_GAP;
+	s->groups = MAX(1, MIN(MIN(GROUPS_A_LINE, samples), WIDTH_MOST / s->group_w));
+	s->w = s->groups * s->group_w + GROUP_GAP;
+	s->h = (samples + s->groups - 1) / s->groups * s->group_h + GROUP_GAP;
 	s->rgb = xmalloc((size_t)s->w * s->h * 3);
 	memset(s->rgb, 255, (size_t)s->w * s->h * 3);
 }
 
 static int cell_x(const struct sheet *s, int sample, int cell)
 {
-	int group = s->cells * (s->side + GAP) - GAP;
-
-	return GROUP_GAP + sample % s->groups * (group + GROUP_GAP) + cell * (s->side + GAP);
+	return GROUP_GAP + sample % s->groups * s->group_w + s->cell[cell].x;
 }
 
 static int cell_y(const struct sheet *s, int sample)
 {
-	return GROUP_GAP + sample / s->groups * (s->side + GAP + LINES * TEXT_H + GROUP_GAP);
+	return GROUP_GAP + sample / s->groups * s->group_h;
 }
 
-/* Puts (size, size, 3) pixels into a cell, each pixel scale x scale times. */
+/* Puts (size, size, 3) pixels into a cell, each pixel as often as makes its side full. */
 static void sheet_put(struct sheet *s, int sample, int cell, const uint8_t *rgb, int size)
 {
-	int x0 = cell_x(s, sample, cell), y0 = cell_y(s, sample), scale = s->side / size;
+	int x0 = cell_x(s, sample, cell), y0 = cell_y(s, sample), side = s->cell[cell].side, scale = side / size;
 
-	for (int y = 0; y < s->side; y++)
-		for (int x = 0; x < s->side; x++)
+	for (int y = 0; y < side; y++)
+		for (int x = 0; x < side; x++)
 			memcpy(s->rgb + ((size_t)(y0 + y) * s->w + x0 + x) * 3,
 			       rgb + ((size_t)(y / scale) * size + x / scale) * 3, 3);
 }
@@ -110,10 +121,10 @@ static void sheet_put(struct sheet *s, int sample, int cell, const uint8_t *rgb,
 /* A line of text below a cell, cut at its right edge. */
 static void sheet_write(struct sheet *s, int sample, int cell, int line, const char *text)
 {
-	int y = cell_y(s, sample) + s->side + GAP + line * TEXT_H;
+	int side = s->cell[cell].side, y = cell_y(s, sample) + side + GAP + line * TEXT_H;
 	char cut[LINE_MOST];
 
-	format(cut, sizeof(cut), "%.*s", (s->side + GAP) / TEXT_W, text);
+	format(cut, sizeof(cut), "%.*s", (side + GAP) / TEXT_W, text);
 	preview_text(s->rgb, s->w, s->h, cell_x(s, sample, cell), y, cut);
 }
 
@@ -145,7 +156,7 @@ static void write_original(struct sheet *s, struct maker *m, int sample, int num
 {
 	const struct dataset *d = maker_dataset(m);
 	const char *name = dataset_bare_name(d, number);
-	size_t most = (size_t)(s->side / TEXT_W);
+	size_t most = (size_t)(s->cell[0].side / TEXT_W);
 	int label = d->samples[number].label;
 	char text[LINE_MOST];
 
@@ -159,22 +170,22 @@ static void write_original(struct sheet *s, struct maker *m, int sample, int num
 /* One sample a step: its original and its views into the cells of group i. */
 static int put_sample(struct maker *m, struct sheet *s, int i, const char *const *names, uint8_t *original)
 {
-	int views = (int)maker_facts(m)->views, size = (int)maker_facts(m)->size, number, wh[2], r;
+	int views = (int)maker_facts(m)->views, side = s->cell[0].side, number, wh[2], r;
 	struct tensor t[MAKER_VIEWS + 1];
 	struct draw draws[MAKER_VIEWS];
 
 	if (maker_make(m, i, 0, 1, names, views + 1, t) < 0)
 		return -1;
 	number = t[0].shape[0] ? (int)tensor_i64(&t[0])[0] : -1; /* evaluation leaves unreadable ones out */
-	r = number < 0 ? 0 : maker_original(m, number, s->side, original);
+	r = number < 0 ? 0 : maker_original(m, number, side, original);
 	if (r == 0 && number >= 0)
 		r = maker_draws(m, number, (uint32_t)maker_epoch(m, i), draws, wh);
 	if (r == 0 && number >= 0) {
-		sheet_put(s, i, 0, original, s->side);
+		sheet_put(s, i, 0, original, side);
 		write_original(s, m, i, number, wh[0], wh[1]);
 	}
 	for (int v = 0; v < views && r == 0 && number >= 0; v++) {
-		sheet_put(s, i, v + 1, tensor_u8(&t[v + 1]), size);
+		sheet_put(s, i, v + 1, tensor_u8(&t[v + 1]), maker_facts(m)->view[v].size);
 		write_draw(s, i, v + 1, &draws[v]);
 	}
 	for (int k = 0; k <= views; k++)
@@ -197,8 +208,8 @@ int preview_write(struct maker *m, const char *path, int samples)
 		names[v + 1] = text[v];
 	}
 	samples = (int)MIN(samples, maker_facts(m)->samples);
-	sheet_init(&s, (int)maker_facts(m)->size, views, samples);
-	original = xmalloc((size_t)s.side * s.side * 3);
+	sheet_init(&s, maker_facts(m), samples);
+	original = xmalloc((size_t)s.cell[0].side * s.cell[0].side * 3);
 	for (int i = 0; r == 0 && i < samples; i++)
 		r = put_sample(m, &s, i, names, original);
 	if (r == 0)

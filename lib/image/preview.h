@@ -11,8 +11,8 @@
 
 /* Writes the first samples of the first epoch: each one's original over its name, size and class, then its views, each over what
  * was drawn for it: width x height + left + top of the crop, the factors of the jitter in their order, grey, solarise, flip, the
- * blur's sigma. Small views are enlarged. The maker's batch
- * must be 1, so that any number of images will do. */
+ * blur's sigma. Views stand beside each other in their own size, small ones enlarged. The maker's batch must be 1, so that any
+ * number of images will do. */
 int preview_write(struct maker *m, const char *path, int samples);
 
 /* Draws a line of small capitals, 5 x 7 pixels in cells of 6 x 9, black on what is there, into rgb (h, w, 3) with its top left

@@ -10,7 +10,7 @@ static const float cifar[2][3] = { { 0.4914f, 0.4822f, 0.4465f }, { 0.2023f, 0.1
 /* The parameters of a recipe, in the order of enum law_key. */
 #define LAW(scale, jitter, b, c, s, h, grey, blur, solarise, flip)                                                        \
 	(const struct param[]){                                                                                           \
-		{ "scale", scale, 0.0001, 1, "smallest share of the area in a crop", NULL },                              \
+		{ "scale", scale, 0.0001, 1, "share of the area in a crop: smallest, or smallest-greatest", param_range }, \
 		{ "jitter", jitter, 0, 1, "probability of the four jitters", NULL },                                      \
 		{ "brightness", b, 0, 10, "strength", NULL },                                                             \
 		{ "contrast", c, 0, 10, "strength", NULL },                                                               \
@@ -68,7 +68,7 @@ struct choice recipe_eval(const struct choice *c)
 struct law recipe_law(const struct choice *c, int view)
 {
 	const struct recipe *r = recipe_of(c);
-	struct law law = { { 0 } };
+	struct law law = { .frame = r->frame };
 
 	if (r->frame == FRAME_CENTRE) {
 		law.v[LAW_BICUBIC] = choice_value(c, "bicubic");
@@ -77,6 +77,7 @@ struct law recipe_law(const struct choice *c, int view)
 	}
 	for (int k = 0; k <= LAW_BICUBIC; k++)
 		law.v[k] = c->value[k];
+	law.v[LAW_SCALE_MOST] = c->most[LAW_SCALE];
 	for (size_t i = 0; view % 2 == 1 && i < ARRAY_SIZE(r->odd); i++)
 		if (r->odd[i].value > 0 && !c->given[r->odd[i].key])
 			law.v[r->odd[i].key] = r->odd[i].value;
@@ -132,10 +133,10 @@ static struct box fallback_crop(int w, int h)
 }
 
 /* Inception's crop as torchvision draws it: area and logarithm of the ratio uniform, ten tries to fit. */
-static struct box random_crop(struct rng *r, double scale, int w, int h)
+static struct box random_crop(struct rng *r, const struct law *law, int w, int h)
 {
 	for (int attempt = 0; attempt < 10; attempt++) {
-		double area = (double)w * h * rng_between(r, scale, 1);
+		double area = (double)w * h * rng_between(r, law->v[LAW_SCALE], law->v[LAW_SCALE_MOST]);
 		double ratio = exp(rng_between(r, log(3.0 / 4), log(4.0 / 3)));
 		struct box b = { 0, 0, (int)nearbyint(sqrt(area * ratio)), (int)nearbyint(sqrt(area / ratio)) };
 
@@ -162,17 +163,18 @@ static void centre_frame(const struct law *law, int size, int w, int h, struct d
 	d->part = (struct box){ (int)nearbyint((d->out_w - size) / 2.0), (int)nearbyint((d->out_h - size) / 2.0), size, size };
 }
 
-struct draw recipe_draw(enum frame frame, const struct law *law, int size, uint64_t seed, uint32_t epoch, uint32_t sample,
-			int view, int w, int h)
+struct draw recipe_draw(const struct view_spec *spec, uint64_t seed, uint32_t epoch, uint32_t sample, int view, int w, int h)
 {
+	const struct law *law = &spec->law;
+	int size = spec->size;
 	struct draw d = { .bicubic = law->v[LAW_BICUBIC] != 0, .out_w = size, .out_h = size, .part = { 0, 0, size, size } };
 	struct rng r = rng_at(seed, epoch, sample, (uint16_t)view, RNG_AUGMENT);
 
-	if (frame == FRAME_CENTRE) {
+	if (law->frame == FRAME_CENTRE) {
 		centre_frame(law, size, w, h, &d);
 		return d;
 	}
 	draw_colour(&r, law, &d);
-	d.crop = random_crop(&r, law->v[LAW_SCALE], w, h);
+	d.crop = random_crop(&r, law, w, h);
 	return d;
 }

@@ -10,9 +10,8 @@
  *
  *	struct choice c;
  *	choice_parse(&c, &recipe_table, "mocov2:scale=0.08,blur=0");
- *	const struct recipe *r = recipe_of(&c);
- *	struct law law = recipe_law(&c, 1);            of view 1
- *	struct draw d = recipe_draw(r->frame, &law, 224, seed, epoch, sample, 1, width, height);
+ *	struct view_spec spec = { .size = 224, .law = recipe_law(&c, 1) };            of view 1
+ *	struct draw d = recipe_draw(&spec, seed, epoch, sample, 1, width, height);
  *
  * To add a recipe: add its row to recipes[] in recipe.c.
  */
@@ -24,7 +23,7 @@
 
 /* Numbers of a law, in the order of the parameters. */
 enum law_key {
-	LAW_SCALE,       /* crops hold at least this share of the picture's area */
+	LAW_SCALE,       /* crops hold at least this share of the picture's area, */
 	LAW_JITTER,      /* probability of the four that follow */
 	LAW_BRIGHTNESS,  /* factor 1 - x to 1 + x, not below 0 */
 	LAW_CONTRAST,
@@ -36,16 +35,24 @@ enum law_key {
 	LAW_FLIP,
 	LAW_BICUBIC,     /* 1: bicubic resampling, 0: bilinear */
 	LAW_SHORT,       /* centre crops: short side before the crop, 0: by size */
+	LAW_SCALE_MOST,  /* and at most this one */
 	LAW_KEYS
-};
-
-struct law {
-	double v[LAW_KEYS];
 };
 
 enum frame {
 	FRAME_RANDOM,    /* random resized crop, ratio 3/4 to 4/3 */
 	FRAME_CENTRE,    /* resize the short side, keep the centre */
+};
+
+struct law {
+	enum frame frame;
+	double v[LAW_KEYS];
+};
+
+/* What one view is. */
+struct view_spec {
+	int size;        /* pixels a side */
+	struct law law;
 };
 
 struct recipe {
@@ -76,8 +83,7 @@ struct draw {
 	float sigma;                             /* of the blur; 0: none */
 };
 
-/* Parameters of one view of a w x h picture. size: pixels a side of the view. */
-struct draw recipe_draw(enum frame frame, const struct law *law, int size, uint64_t seed, uint32_t epoch, uint32_t sample,
-			int view, int w, int h);
+/* Parameters of one view of a w x h picture. */
+struct draw recipe_draw(const struct view_spec *spec, uint64_t seed, uint32_t epoch, uint32_t sample, int view, int w, int h);
 
 #endif

@@ -6,18 +6,10 @@ enum { ATTEMPTS = 1000, PROBES = 16 };
 
 /* --- life --- */
 
-void rows_init(struct rows *r, const struct maker_options *o, const struct facts *f, const struct dataset *d, const int *served)
+void rows_init(struct rows *r, const struct facts *f, const struct dataset *d, const int *served, double max_bad)
 {
-	struct choice eval = recipe_eval(&o->recipe);
-
-	*r = (struct rows){ .facts = f, .d = d, .served = served, .max_bad = o->max_bad };
+	*r = (struct rows){ .facts = f, .d = d, .served = served, .max_bad = max_bad };
 	r->bad = xcalloc(d->count, sizeof(*r->bad));
-	for (int v = 0; v < f->views; v++) {
-		const struct choice *c = o->eval && v == 0 ? &eval : &o->recipe;
-
-		r->frames[v] = recipe_of(c)->frame;
-		r->laws[v] = recipe_law(c, v);
-	}
 }
 
 void rows_release(struct rows *r)
@@ -55,10 +47,11 @@ int rows_least_side(const struct rows *r)
 	double least = 0;
 
 	for (int v = 0; v < r->facts->views; v++) {
-		const double *law = r->laws[v].v, size = (double)r->facts->size;
+		const struct law *law = &r->facts->view[v].law;
+		double size = r->facts->view[v].size;
 
-		least = MAX(least, r->frames[v] == FRAME_CENTRE ? MAX(law[LAW_SHORT], size * 256 / 224) :
-				   size / sqrt(law[LAW_SCALE]));
+		least = MAX(least, law->frame == FRAME_CENTRE ? MAX(law->v[LAW_SHORT], size * 256 / 224) :
+				   size / sqrt(law->v[LAW_SCALE]));
 	}
 	return (int)ceil(least);
 }
@@ -68,8 +61,7 @@ int rows_least_side(const struct rows *r)
 void rows_draw(const struct rows *r, int sample, uint32_t epoch, int width, int height, struct draw *draws)
 {
 	for (int v = 0; v < r->facts->views; v++)
-		draws[v] = recipe_draw(r->frames[v], &r->laws[v], (int)r->facts->size, r->facts->seed, epoch, sample, v, width,
-				       height);
+		draws[v] = recipe_draw(&r->facts->view[v], r->facts->seed, epoch, sample, v, width, height);
 }
 
 static struct picture *whole_or_window(struct rows *r, struct worker *w, int sample, struct box window, int width, int height)

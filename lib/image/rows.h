@@ -5,7 +5,7 @@
  * row is left out. When too many are bad (dataset_bad_most()), making fails.
  *
  *	struct rows r;
- *	rows_init(&r, &options, &facts, dataset, served);          facts, data set and served stay the caller's
+ *	rows_init(&r, &facts, dataset, served, 0.01);              facts, data set and served stay the caller's
  *	int sample = rows_make(&r, &worker, epoch, position, out);   for several threads at once, each with its own worker
  *	rows_release(&r);
  */
@@ -22,15 +22,14 @@ struct rows {
 	const struct facts *facts;
 	const struct dataset *d;
 	const int *served;                  /* numbers of the samples of the split */
-	enum frame frames[MAKER_VIEWS];
-	struct law laws[MAKER_VIEWS];
 	struct cache *cache;                /* NULL: not used */
 	double max_bad;
 	atomic_uchar *bad;                  /* by sample */
 	atomic_int bad_count;
 };
 
-void rows_init(struct rows *r, const struct maker_options *o, const struct facts *f, const struct dataset *d, const int *served);
+/* max_bad: share of the samples that may be unreadable. */
+void rows_init(struct rows *r, const struct facts *f, const struct dataset *d, const int *served, double max_bad);
 void rows_release(struct rows *r);
 /* Keeps decoded pictures in at most so many bytes, when they will probably fit and are not in memory anyway. */
 void rows_cache(struct rows *r, struct worker *w, int64_t budget);

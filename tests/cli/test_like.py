@@ -2,11 +2,12 @@
 import json
 import os
 import shutil
+import subprocess
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "pipe"))
 import lines
-from lines import Line, check, folder, images, safetensors
+from lines import Line, check, content, folder, images, safetensors
 
 AUGMENT = ["augment", "-q", "-j1", "--size", "32", "--recipe", "moco-cifar:bicubic=1", "--mean", "0.5,0.4,0.3", "--exif",
            "--batch", "16", "--epochs", "1"]
@@ -85,6 +86,34 @@ def test_mismatch(d, model):
     check("with the options that it names the line works", code == 0 and row["test"] == 3, f"{row} {said}")
 
 
+def with_fact(model, path, name, text):
+    """The same model, whose run had one more fact."""
+    raw = content(model)
+    n = int.from_bytes(raw[:8], "little")
+    header = json.loads(raw[8:8 + n])
+    header["__metadata__"][f"fact.{name}"] = text
+    header = json.dumps(header).encode()
+    header += b" " * (-len(header) % 8)
+    with open(path, "wb") as f:
+        f.write(len(header).to_bytes(8, "little") + header + raw[8 + n:])
+
+
+def test_crops(d, model):
+    """Of a model that was trained with crops: an evaluation has none, what is no evaluation has them."""
+    multi, views = f"{d}/multi.safetensors", "2 views of 32 pixels each"
+    with_fact(model, multi, "crops", "3x16:scale=0.05-0.14,hue=0")
+    rows = [evaluate(d, m, "data", "--like", m) for m in (model, multi)]
+    check("--like a model with crops evaluates as without", rows[1][2] == 0 and rows[0][0] is not None and
+          {**rows[0][0], "seconds": 0} == {**rows[1][0], "seconds": 0}, rows)
+    for words, said in ((["--like", multi], f"; {views}, 3 of 16; "),
+                        (["--like", multi, "--crops", "1x8"], f"; {views}, 1 of 8; "),
+                        (["--like", multi, "--crops", ""], f"; {views}; "), (["--like", model], f"; {views}; ")):
+        r = subprocess.run([f"{lines.BIN}/augment", "-q", "-j1", "--batch", "16", "--dry-run", *words, "data"], cwd=d,
+                           capture_output=True, text=True)
+        check(f"{' '.join(words[2:]) or 'nothing'} beside --like {os.path.basename(words[1])}: {said.strip('; ')}",
+              said in r.stdout, r.stdout + r.stderr)
+
+
 def test_wrong(d, model):
     blank = f"{d}/blank.safetensors"
     header = json.dumps({"w": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}).encode()
@@ -111,5 +140,6 @@ if __name__ == "__main__":
         test_data(d, by_file)
         test_lost(d, by_file)
         test_mismatch(d, by_file)
+        test_crops(d, by_file)
         test_wrong(d, by_file)
     lines.done()

@@ -12,8 +12,9 @@ const char *set_text(const struct dataset *d, int which);
 int set_passed(const struct dataset *d);
 int set_sample(const struct dataset *d, int i, int out[3]);
 int set_pixels(const struct dataset *d, int i, int wh[2], uint8_t *rgb);
-struct maker *batches_new(struct dataset *d, const char *recipe, const int64_t o[7], const char *split, double max_bad,
-			  int threads);
+struct maker *batches_new(struct dataset *d, const char *recipe, const char *crops, const int64_t o[8], const char *split,
+			  double max_bad, int threads);
+const char *batches_text(const struct maker *m, const char *name);
 int64_t batches_fact(const struct maker *m, const char *name);
 int64_t batches_make(struct maker *m, int64_t step, int part, int parts, const char *name, void *out, size_t room);
 void positions(int64_t seed, int epoch, int n, uint32_t *out);
@@ -93,15 +94,16 @@ int set_pixels(const struct dataset *d, int i, int wh[2], uint8_t *rgb)
 	return r;
 }
 
-/* o: size, views, batch, seed, eval, cache, exif. */
-struct maker *batches_new(struct dataset *d, const char *recipe, const int64_t o[7], const char *split, double max_bad,
-			  int threads)
+/* o: size, views, batch, seed, eval, cache, exif, fast. */
+struct maker *batches_new(struct dataset *d, const char *recipe, const char *crops, const int64_t o[8], const char *split,
+			  double max_bad, int threads)
 {
 	struct maker_options options = MAKER_OPTIONS_INIT;
 
 	omp_set_num_threads(threads);
 	if (choice_parse(&options.recipe, &recipe_table, recipe) < 0)
 		return NULL;
+	options.crops = crops;
 	options.size = o[0];
 	options.views = o[1];
 	options.batch = o[2];
@@ -109,6 +111,7 @@ struct maker *batches_new(struct dataset *d, const char *recipe, const int64_t o
 	options.eval = o[4] != 0;
 	options.cache = o[5];
 	options.exif = o[6] != 0;
+	options.fast = o[7] != 0;
 	options.split = split;
 	options.max_bad = max_bad;
 	return maker_new(&options, d);
@@ -119,7 +122,12 @@ int64_t batches_fact(const struct maker *m, const char *name)
 	const struct facts *f = maker_facts(m);
 
 	return strcmp(name, "samples") == 0 ? f->samples : strcmp(name, "steps") == 0 ? f->steps :
-	       strcmp(name, "steps_per_epoch") == 0 ? f->steps_per_epoch : maker_bad(m);
+	       strcmp(name, "steps_per_epoch") == 0 ? f->steps_per_epoch : strcmp(name, "views") == 0 ? f->views : maker_bad(m);
+}
+
+const char *batches_text(const struct maker *m, const char *name)
+{
+	return strcmp(name, "crops") == 0 ? maker_facts(m)->crops : maker_facts(m)->recipe;
 }
 
 /* Copies one tensor of a batch; returns its rows, or -1. */

@@ -142,12 +142,12 @@ void image_blur(float sigma, uint8_t *rgb, int w, int h)
 int image_draw(const char *recipe, int size, int64_t seed, int epoch, int sample, int view, int w, int h, struct draw *d)
 {
 	struct choice c;
-	struct law law;
+	struct view_spec spec = { .size = size };
 
 	if (choice_parse(&c, &recipe_table, recipe) < 0)
 		return -1;
-	law = recipe_law(&c, view);
-	*d = recipe_draw(recipe_of(&c)->frame, &law, size, seed, epoch, sample, view, w, h);
+	spec.law = recipe_law(&c, view);
+	*d = recipe_draw(&spec, seed, epoch, sample, view, w, h);
 	return 0;
 }
 

@@ -2,12 +2,13 @@
 for each operation."""
 import ctypes as C, io, os, random, sys, tarfile
 import numpy as np
-from PIL import Image, ImageFilter, ImageOps
+from PIL import Image, ImageFilter
 import torchvision.transforms.functional as F
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
 from check import check, done, skip
 from draws import draw, lib
+from pillow_view import apply_in_pillow
 
 
 def pointer(a):
@@ -258,25 +259,6 @@ def blurs(pictures):
         for s in [0.1, 2.0, 0.5, 5.0, 30.0] + [rnd.uniform(0.1, 2) for _ in range(5)]:
             s = float(np.float32(s))
             yield f"{name} sigma {s}", blur(s, a), np.asarray(Image.fromarray(a).filter(ImageFilter.GaussianBlur(s)))
-
-
-def apply_in_pillow(data, d):
-    """The drawn view, by the PyTorch code of the papers: torchvision's functions on a PIL image."""
-    i = Image.open(io.BytesIO(data)).convert("RGB")
-    x, y, w, h = d.crop
-    i = i.crop((x, y, x + w, y + h)).resize(tuple(d.out), Image.BICUBIC if d.bicubic else Image.BILINEAR)
-    x, y, w, h = d.part
-    i = i.crop((x, y, x + w, y + h))
-    steps = [F.adjust_brightness, F.adjust_contrast, F.adjust_saturation, F.adjust_hue]
-    for k in d.order if d.jitter else ():
-        i = steps[k](i, d.factor[k])
-    if d.grey:
-        i = F.rgb_to_grayscale(i, 3)
-    if d.sigma > 0:
-        i = i.filter(ImageFilter.GaussianBlur(d.sigma))
-    if d.solarise:
-        i = ImageOps.solarize(i, 128)
-    return np.asarray(F.hflip(i) if d.flip else i)
 
 
 def views(files):

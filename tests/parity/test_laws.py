@@ -23,7 +23,7 @@ def laws(recipe, w, h, scale, jitter):
         ours[f"place of {name}"] = [list(d.order).index(k) for d in draws]
     torch.manual_seed(0)
     image = torch.zeros(3, h, w)
-    crops = [T.RandomResizedCrop.get_params(image, [scale, 1.0], [3 / 4, 4 / 3]) for _ in range(N)]
+    crops = [T.RandomResizedCrop.get_params(image, scale, [3 / 4, 4 / 3]) for _ in range(N)]
     theirs["crop area"] = [c[2] * c[3] for c in crops]
     theirs["crop ratio"] = [c[3] / c[2] for c in crops]
     theirs["crop left"] = [c[1] for c in crops]
@@ -48,9 +48,14 @@ def check_laws(recipe, w, h, scale, jitter, p):
 
 
 def main():
-    ours, theirs = check_laws("mocov2", 500, 375, 0.2, (0.4, 0.4, 0.4, 0.1), {"jitter": .8, "grey": .2, "sigma": .5, "flip": .5})
-    check_laws("moco-cifar", 32, 32, 0.08, (0.4, 0.4, 0.4, 0.1), {"jitter": .8, "grey": .2, "flip": .5})
-    check_laws("ssl-small", 200, 700, 0.2, (0.8, 0.8, 0.8, 0.4), {"jitter": .8, "grey": .5, "sigma": .5, "flip": .5})
+    ours, theirs = check_laws("mocov2", 500, 375, [.2, 1], (0.4, 0.4, 0.4, 0.1),
+                              {"jitter": .8, "grey": .2, "sigma": .5, "flip": .5})
+    check_laws("moco-cifar", 32, 32, [.08, 1], (0.4, 0.4, 0.4, 0.1), {"jitter": .8, "grey": .2, "flip": .5})
+    check_laws("ssl-small", 200, 700, [.2, 1], (0.8, 0.8, 0.8, 0.4), {"jitter": .8, "grey": .5, "sigma": .5, "flip": .5})
+    small, _ = check_laws("mocov2:scale=.05-.14", 500, 375, [.05, .14], (0.4, 0.4, 0.4, 0.1), {"jitter": .8})
+    share = [a / (500 * 375) for a in small["crop area"]]
+    check("scale=.05-.14: all areas are in the range, and fill it", .0495 < min(share) < .051 and .139 < max(share) < .1413,
+          f"{min(share)} {max(share)}")
     wrong = [draw("mocov2:scale=0.08", 224, 0, 500, 375, seed=11, sample=k) for k in range(N)]
     p = stats.ks_2samp([d.crop[2] * d.crop[3] for d in wrong], theirs["crop area"]).pvalue
     check("a wrong law (scale .08 for .2) is noticed", p < 1e-6, f"p={p}")

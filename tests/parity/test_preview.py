@@ -44,32 +44,46 @@ def main(folder):
     rng = np.random.RandomState(2)
     for i in range(6):
         Image.fromarray(rng.randint(0, 256, (60 + 7 * i, 90 - 5 * i, 3), np.uint8)).save(f"{folder}/data/cat/photo{i}.png")
-    sheet, recipe, size, views = f"{folder}/sheet.png", "byol", 96, 3
-    r = subprocess.run([f"{BIN}/augment", "-j1", "--recipe", recipe, "--size", str(size), "--views", str(views), "-s", "5",
-                        "--preview", sheet, f"{folder}/data"],
-                       capture_output=True, text=True)
-    check("the sheet is written", r.returncode == 0 and not r.stderr, r.stderr)
-    a = np.asarray(Image.open(sheet))
+    sheet(folder, letters, "byol", 96, 3, 4)
+    sheet(folder, letters, "mocov2", 128, 2, 4, 3, 24, "mocov2:scale=.05-.14")    # small ones are enlarged, beside larger ones
+    sheet(folder, letters, "mocov2", 40, 1, 1, 12, 200, "mocov2:scale=.3")        # crops may be larger; a wide group is alone
+
+
+def sheet(folder, letters, recipe, size, views, groups, crops=0, small=0, law=""):
+    """groups: how many stand beside each other; law: of the crops, as a recipe."""
+    path, seed = f"{folder}/sheet.png", 5
+    text = f"{crops}x{small}:{law.partition(':')[2]}" if crops else ""
+    name = f"{views} views of {size}" + f", {crops} of {small}" * bool(crops)
+    r = subprocess.run([f"{BIN}/augment", "-j1", "--recipe", recipe, "--size", str(size), "--views", str(views), "--crops", text,
+                        "-s", str(seed), "--preview", path, f"{folder}/data"], capture_output=True, text=True)
+    check(f"{name}: the sheet is written", r.returncode == 0 and not r.stderr, r.stderr)
+    a = np.asarray(Image.open(path))
     s = C.c_void_p(lib.set_open(f"{folder}/data".encode(), b""))
     names = [lib.dataset_name(s, i).decode() for i in range(6)]
-    m = C.c_void_p(lib.batches_new(s, recipe.encode(), (C.c_int64 * 7)(size, views, 1, 5, 0, 0, 0), b"", C.c_double(0), 1))
+    options = (C.c_int64 * 8)(size, views, 1, seed)
+    m = C.c_void_p(lib.batches_new(s, recipe.encode(), text.encode(), options, b"", C.c_double(0), 1))
+    sizes = [size] * (views + 1) + [small] * crops
+    scales = [-(-96 // n) for n in sizes]
+    sides = [n * k for n, k in zip(sizes, scales)]
+    lefts = [sum(sides[:k]) + 4 * k for k in range(len(sides) + 1)]
     wrong = []
     for i in range(6):
         index = np.zeros(1, np.int64)
         lib.batches_make(m, C.c_int64(i), 0, 1, b"index", index.ctypes.data_as(C.c_void_p), C.c_size_t(8))
         w, h = Image.open(f"{folder}/data/{names[index[0]]}").size
-        x0, y0 = 16 + i % 4 * ((views + 1) * (size + 4) - 4 + 16), 16 + i // 4 * (size + 4 + 7 * 9 + 16)
-        cell = lambda k: a[y0:y0 + size, x0 + k * (size + 4):][:, :size]
-        below = lambda k: np.ascontiguousarray(a[y0 + size + 4:y0 + size + 4 + 63, x0 + k * (size + 4):][:, :size + 2])
-        if read(below(0), letters)[:3] != [names[index[0]].upper()[-16:], f"{w}X{h}", "CAT"]:
+        x0, y0 = 16 + i % groups * (lefts[-1] - 4 + 16), 16 + i // groups * (max(sides) + 4 + 7 * 9 + 16)
+        cell = lambda k: a[y0:y0 + sides[k], x0 + lefts[k]:][:, :sides[k]]
+        below = lambda k: np.ascontiguousarray(a[y0 + sides[k] + 4:y0 + sides[k] + 4 + 63, x0 + lefts[k]:][:, :sides[k] + 2])
+        if read(below(0), letters)[:3] != [names[index[0]].upper()[-(sides[0] // 6):], f"{w}X{h}", "CAT"]:
             wrong.append((i, "original", read(below(0), letters)))
-        for v in range(views):
-            view, d = np.zeros((size, size, 3), np.uint8), Draw()
+        for v, n in enumerate(sizes[1:]):
+            view, d = np.zeros((n, n, 3), np.uint8), Draw()
             lib.batches_make(m, C.c_int64(i), 0, 1, f"view{v}".encode(), view.ctypes.data_as(C.c_void_p), C.c_size_t(view.nbytes))
-            lib.image_draw(recipe.encode(), size, C.c_int64(5), 0, int(index[0]), v, w, h, C.byref(d))
-            if (cell(v + 1) != view).any() or read(below(v + 1), letters) != words(d):
+            lib.image_draw((recipe if v < views else law).encode(), n, C.c_int64(seed), 0, int(index[0]), v, w, h, C.byref(d))
+            large = view.repeat(scales[v + 1], 0).repeat(scales[v + 1], 1)
+            if (cell(v + 1) != large).any() or read(below(v + 1), letters) != words(d):
                 wrong.append((i, v, read(below(v + 1), letters), words(d)))
-    check("views and words are what is served and drawn", not wrong, str(wrong[:2]))
+    check(f"{name}: pictures and words are what is served and drawn", not wrong, str(wrong[:2]))
 
 
 with tempfile.TemporaryDirectory() as folder:

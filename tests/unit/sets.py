@@ -9,6 +9,7 @@ from check import check
 lib = C.CDLL(os.path.join(os.environ.get("B", "build/release"), "libparity.so"))
 for f, restype in (("why", C.c_char_p), ("set_choose", C.c_void_p), ("set_class", C.c_char_p), ("set_text", C.c_char_p),
                    ("dataset_name", C.c_char_p),
+                   ("batches_text", C.c_char_p),
                    ("batches_new", C.c_void_p), ("batches_fact", C.c_int64), ("batches_make", C.c_int64)):
     getattr(lib, f).restype = restype
 C.c_int.in_dll(lib, "verbosity").value = -1
@@ -61,17 +62,20 @@ class Set:
 
 
 class Batches:
-    def __init__(self, *paths, holdout="", labels="", listed=None, recipe="moco-cifar", size=0, views=0, batch=8, seed=1,
-                 eval=False, exif=False, cache=0, split="",
-                 max_bad=1.0, threads=2):
+    def __init__(self, *paths, holdout="", labels="", listed=None, recipe="moco-cifar", crops="", size=0, views=0, batch=8,
+                 seed=1, eval=False, exif=False, fast=False, cache=0, split="", max_bad=1.0, threads=2):
         s = Set(*paths, holdout=holdout, labels=labels, listed=listed)
-        o = (C.c_int64 * 7)(size, views, batch, seed, int(eval), cache, int(exif))
-        self.p = s.p and lib.batches_new(C.c_void_p(s.p), recipe.encode(), o, split.encode(), C.c_double(max_bad), threads)
+        o = (C.c_int64 * 8)(size, views, batch, seed, int(eval), cache, int(exif), int(fast))
+        self.p = s.p and lib.batches_new(C.c_void_p(s.p), recipe.encode(), crops.encode(), o, split.encode(), C.c_double(max_bad),
+                                         threads)
         self.why = None if self.p else lib.why().decode()
         self.batch = batch
 
     def fact(self, name):
         return lib.batches_fact(C.c_void_p(self.p), name.encode())
+
+    def text(self, name):
+        return lib.batches_text(C.c_void_p(self.p), name.encode()).decode()
 
     def make(self, step, name, part=0, parts=1):
         kind, each = {"index": ("<i8", 1), "label": ("<i4", 1), "split": ("<i4", 1)}.get(name, ("u1", 1 << 16))

@@ -59,6 +59,71 @@ def batches():
     check("only a test split: training takes it", Batches(plain + "/val").p, "no")
 
 
+def several_sizes():
+    """Crops: what they change, and what changes them."""
+    plain, base = os.path.join(root, "plain"), dict(recipe="mocov2", size=40, crops="4x16:blur=0")
+    sides = [40, 40, 16, 16, 16, 16]
+    make = lambda *paths, **o: [Batches(*paths, **{**base, **o}).make(s, f"view{v}") for s in (0, 3) for v in range(6)]
+    usual = make(plain)
+    same("crops: rows in training", {n for n, _ in usual}, {8})
+    others = {"four threads": make(plain, threads=4), "one thread": make(plain, threads=1),
+              "a tar": make(os.path.join(root, "a.tar")), "a cache": make(plain, cache=1 << 30)}
+    same("crops: what changes a byte", [k for k, v in others.items() if v != usual], [])
+    changes = {"seed": dict(seed=2), "scale": dict(crops="4x16:blur=0,scale=.5"), "blur": dict(crops="4x16:blur=1")}
+    same("crops: what should change them but does not",
+         [k for k, o in changes.items() if any(a == b for a, b in zip(make(plain, **o)[2:6], usual[2:6]))], [])
+    alone = [Batches(plain, recipe="mocov2", size=40).make(s, n) for s in (0, 3) for n in ("view0", "view1")]
+    same("the views of full size are the same without crops", [alone[:2], alone[2:]], [usual[:2], usual[6:8]])
+    b = Batches(plain, **base)
+    bytes_of = lambda v, p, parts: (lambda n, d: d[:n * sides[v] * sides[v] * 3])(*b.make(3, f"view{v}", p, parts))
+    same("crops: parts make the whole",
+         [v for v in range(6) if b"".join(bytes_of(v, p, 3) for p in range(3)) != bytes_of(v, 0, 1)], [])
+    crops = [bytes_of(v, 0, 1)[:8 * 16 * 16 * 3] for v in range(2, 6)]
+    same("no two crops are alike", len(set(crops)), 4)
+    same("all views are counted", (b.fact("views"), Batches(plain, views=5, crops="11x8").fact("views")), (6, 16))
+    check("no more views than there are", "6 views" in str(b.make(0, "view6")), str(b.make(0, "view6")))
+
+
+def crops_spelled():
+    plain = os.path.join(root, "plain")
+    spelled = lambda crops="", recipe="mocov2": Batches(plain, recipe=recipe, crops=crops).text("crops")
+    rest = "jitter=0.8,brightness=0.4,contrast=0.4,saturation=0.4,hue=0.1,grey=0.2,blur={},solarise=0,flip=0.5,bicubic=0"
+    same("crops: their law is spelled out", spelled("6x96:blur=.25"), "6x96:scale=0.05-0.14," + rest.format(0.25))
+    same("crops: alike ones are spelled alike",
+         {spelled(c) for c in ("6x96", "06x096:", "6x96:scale=.05-.14", "6x96:scale=5e-2-.14")},
+         {"6x96:scale=0.05-0.14," + rest.format(0.5)})
+    same("crops: spelled, they are the same again", spelled(spelled("3x8:scale=.3,hue=0")), spelled("3x8:scale=.3,hue=0"))
+    same("no crops: nothing is spelled", spelled(), "")
+    same("a recipe is spelled as ever",
+         {Batches(plain, recipe=f"mocov2:scale={s}").text("recipe") for s in ("0.2", ".2-1", "2e-1")},
+         {"mocov2:scale=0.2," + rest.format(0.5)})
+    same("crops: they change what the recipe was changed to", spelled("2x8:scale=1", "mocov2:blur=0.1"), "2x8:scale=1," +
+         rest.format(0.1))
+    for crops, recipe, evaluates, word in (
+            ("6by96", "mocov2", False, "try 6x96"), ("96", "mocov2", False, "try 6x96"), ("0x96", "mocov2", False, "try 6x96"),
+            ("-1x96", "mocov2", False, "try 6x96"), ("6x0", "mocov2", False, "try 6x96"), ("6x4097", "mocov2", False, "try 6x96"),
+            ("6x96,scale=.1", "mocov2", False, "try 6x96"), ("6x96:" + "hue=0," * 60, "mocov2", False, "try 6x96"),
+            ("15x96", "mocov2", False, "16 together"), ("9999999999999x96", "mocov2", False, "16 together"),
+            ("6x96:size=3", "mocov2", False, "it has scale"), ("6x96:scale", "mocov2", False, "needs a value"),
+            ("6x96:scale=.5-.2", "mocov2", False, "rising"), ("6x96:scale=0-1", "mocov2", False, "rising"),
+            ("6x96:scale=2-3", "mocov2", False, "rising"), ("6x96:scale=small", "mocov2", False, "rising"),
+            ("6x96", "eval", False, "--recipe"), ("6x96", "mocov2", True, "--eval")):
+        got = Batches(plain, crops=crops, recipe=recipe, eval=evaluates).why or ""
+        check(f"crops {crops:.20} of {recipe}{' in an evaluation' * evaluates}: an error that helps",
+              word in got and "\n" not in got, got)
+
+
+def coarse():
+    """--fast decodes as the view that needs most needs it."""
+    folder = write("large", {f"c/{i}.jpg": jpeg(400, 300, quality=90) for i in range(8)})
+    def decoded(**o):
+        wh = (C.c_int * 2)()
+        lib.maker_draws(C.c_void_p(Batches(folder, recipe="mocov2", fast=True, **o).p), 0, 0, (C.c_char * 16384)(), wh)
+        return tuple(wh)
+    same("--fast: decoded at 1/8 for 8 pixels, at 1/2 for crops of 30, whole for those of 96",
+         [decoded(size=8), decoded(size=8, crops="2x30"), decoded(size=8, crops="2x96")], [(50, 38), (200, 150), (400, 300)])
+
+
 def mixed():
     """All formats, half of them with an orientation: the same bytes from folder, tar, list; by any threads; with and without
     the cache."""
@@ -131,7 +196,7 @@ def damaged():
 try:
     write("plain", files)
     tar("a.tar", files)
-    for part in (orders, batches, mixed, damaged):
+    for part in (orders, batches, several_sizes, crops_spelled, coarse, mixed, damaged):
         part()
 finally:
     shutil.rmtree(root)

@@ -1,0 +1,24 @@
+"""pillow_view.py - what Pillow and torchvision make of a picture by what lib/image drew for a view (draws.py)"""
+import io
+import numpy as np
+from PIL import Image, ImageFilter, ImageOps
+import torchvision.transforms.functional as F
+
+
+def apply_in_pillow(data, d):
+    """The drawn view, by the PyTorch code of the papers: torchvision's functions on a PIL image."""
+    i = Image.open(io.BytesIO(data)).convert("RGB")
+    x, y, w, h = d.crop
+    i = i.crop((x, y, x + w, y + h)).resize(tuple(d.out), Image.BICUBIC if d.bicubic else Image.BILINEAR)
+    x, y, w, h = d.part
+    i = i.crop((x, y, x + w, y + h))
+    steps = [F.adjust_brightness, F.adjust_contrast, F.adjust_saturation, F.adjust_hue]
+    for k in d.order if d.jitter else ():
+        i = steps[k](i, d.factor[k])
+    if d.grey:
+        i = F.rgb_to_grayscale(i, 3)
+    if d.sigma > 0:
+        i = i.filter(ImageFilter.GaussianBlur(d.sigma))
+    if d.solarise:
+        i = ImageOps.solarize(i, 128)
+    return np.asarray(F.hflip(i) if d.flip else i)
