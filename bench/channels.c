@@ -46,18 +46,18 @@ int main(int argc, char **argv)
 	if (!net)
 		die(why_code(), "%s", why());
 	params = vector(net_params(net)), grads = vector(net_params(net)), buffers = vector(net_buffers(net));
-	d = vector(BATCH * net_feature_dim(net));
+	d = vector(BATCH * net_width(net, OUTPUT_FEATURE));
 	net_init(net, 1, params, buffers);
 	for (int i = 0; i < BATCH * SIZE * SIZE * 3; i++)
 		views[i] = (uint8_t)(i * 2654435761u >> 13);
-	for (int i = 0; i < BATCH * net_feature_dim(net); i++)
+	for (int i = 0; i < BATCH * net_width(net, OUTPUT_FEATURE); i++)
 		d[i] = 1e-3f * (i % 7 - 3);
-	pass = pass_new(net, BATCH, true);
+	pass = pass_new(plan_new(net, SIZE, SIZE), BATCH, true);
 
 	/* measure */
 	for (double start = now();; start = now()) {
-		net_forward(net, pass, params, buffers, views, BATCH, NET_TRAIN);
-		net_backward(net, pass, params, d, NULL, grads);
+		pass_forward(pass, params, buffers, views, BATCH, PASS_TRAIN);
+		pass_backward(pass, params, (const float *[OUTPUTS]){ d }, grads);
 		printf("{\"ms\": %.3f}\n", 1e3 * (now() - start));
 		fflush(stdout);
 	}

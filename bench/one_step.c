@@ -10,6 +10,7 @@
 #include "lib/base/threads.h"
 #include "lib/nn/engine/engine.h"
 #include "lib/nn/engine/meter.h"
+#include "lib/nn/train/ema.h"
 #include "lib/nn/train/optimiser.h"
 
 #include <time.h>
@@ -19,6 +20,7 @@ static const char *const part_names[PARTS] = { "forward", "backward", "key", "sg
 
 struct bench {
 	struct net *net;
+	struct plan *plan;
 	struct pass *query, *key;
 	struct optimiser sgd;
 	float *params, *grads, *key_params, *buffers, *key_buffers, *d_head;
@@ -56,8 +58,9 @@ static int prepare(struct bench *b, char **argv, const char *backend, bool bf16)
 		return -1;
 	count = net_tensors(b->net, &tensors);
 	optimiser_init(&b->sgd, &sgd, 0, tensors, count);
-	b->query = pass_new(b->net, b->batch, true);
-	b->key = pass_new(b->net, b->batch, false);
+	b->plan = plan_new(b->net, c.height, c.width);
+	b->query = pass_new(b->plan, b->batch, true);
+	b->key = pass_new(b->plan, b->batch, false);
 	b->params = vector(net_params(b->net));
 	b->grads = vector(net_params(b->net));
 	b->key_params = vector(net_params(b->net));
@@ -81,12 +84,12 @@ static void step(struct bench *b, int64_t number, double *ms)
 	int64_t n = net_params(b->net);
 
 	t[0] = now();
-	net_forward(b->net, b->query, b->params, NULL, b->views, b->batch, NET_TRAIN);
+	pass_forward(b->query, b->params, NULL, b->views, b->batch, PASS_TRAIN);
 	t[1] = now();
 	memset(b->grads, 0, n * sizeof(float));
-	net_backward(b->net, b->query, b->params, NULL, b->d_head, b->grads);
+	pass_backward(b->query, b->params, (const float *[OUTPUTS]){ [OUTPUT_HEAD] = b->d_head }, b->grads);
 	t[2] = now();
-	net_forward(b->net, b->key, b->key_params, NULL, b->views, b->batch, NET_KEY);
+	pass_forward(b->key, b->key_params, NULL, b->views, b->batch, PASS_KEY);
 	t[3] = now();
 	optimiser_step(&b->sgd, 0.01, number, b->params, b->grads);
 	t[4] = now();
@@ -149,6 +152,7 @@ int main(int argc, char **argv)
 	for (int k = 0; k < PARTS; k++)
 		printf(",\"%s\":%.1f", part_names[k], median(ms[k], steps));
 	printf(",\"cpu_ms\":%.1f,\"gflops\":%.1f,\"pass_mb\":%.0f}\n", median(cpu, steps),
-	       4 * net_flops(b.net) * b.batch / median(ms[PARTS], steps) * 1e-6, (pass_bytes(b.query) + pass_bytes(b.key)) / 1e6);
+	       4 * plan_flops(b.plan) * b.batch / median(ms[PARTS], steps) * 1e-6,
+	       (pass_bytes(b.query) + pass_bytes(b.key)) / 1e6);
 	return 0;
 }

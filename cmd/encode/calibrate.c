@@ -21,7 +21,7 @@ struct calibration {
 
 static void take_statistics(struct calibration *c)
 {
-	net_forward(c->w->net, c->pass, c->w->params, c->statistics.group, c->rows, c->count, NET_KEY);
+	pass_forward(c->pass, c->w->params, c->statistics.group, c->rows, c->count, PASS_KEY);
 	statistics_add(&c->statistics);
 	c->count = 0;
 }
@@ -110,7 +110,7 @@ int calibrate(struct stage *s, struct frozen *w, struct pass *pass, int batch)
 	if (r == 0 && c.statistics.groups == 0)
 		r = fail_code(EXIT_USAGE, "--calibrate found no training image: leave --split out, or hold less out");
 	if (r == 0)
-		statistics_move(&c.statistics, 1, w->buffers);
+		statistics_move(&c.statistics, NULL, 1, w->buffers);
 	statistics_release(&c.statistics);
 	free(c.rows);
 	return r;

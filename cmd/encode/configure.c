@@ -2,7 +2,7 @@
 #include "cmd/encode/encode.h"
 
 #include "lib/nn/model/heads.h"
-#include "lib/nn/train/names.h"
+#include "lib/nn/weights/aliases.h"
 
 static int three_numbers(const char *text, const char *fact, float out[3])
 {
@@ -21,7 +21,7 @@ static int read_arch(const struct options *o, const struct tensors *file, const 
 {
 	const char *made = file ? tensors_meta(file, "arch") : NULL;
 
-	*arch = made ? names_arch(made) : NULL;
+	*arch = made ? aliases_arch(made) : NULL;
 	if (made && strncmp(made, "tf_", 3) == 0)
 		return fail_code(EXIT_USAGE, "'%s' holds timm's '%s', which pads images as TensorFlow does: no network here does",
 				 o->weights, made);
@@ -44,6 +44,16 @@ static int choose_arch(struct net_config *c, const struct options *o, const stru
 				 o->weights ? ": the file given with -w does not tell" : "");
 	c->arch = o->arch.entry ? (const struct arch *)o->arch.entry : made;
 	return 0;
+}
+
+/* A network that is not trained has no use for a predictor. */
+static const char *choose_predictor(const struct options *o, const struct tensors *file)
+{
+	const char *made = file ? tensors_meta(file, "predictor") : NULL;
+
+	if (o->frozen || o->eval)
+		return "none";
+	return o->predictor ? o->predictor : made ? made : "none";
 }
 
 static const char *choose_head(const struct options *o, const struct tensors *file)
@@ -135,19 +145,31 @@ void copy_origin(struct record *to, const struct record *from)
 
 static int check_view(const struct record *schema, int i)
 {
-	const struct tensor *first = record_offered(schema, "view0");
 	char name[32], spec[128];
 	const struct tensor *v;
 
-	snprintf(name, sizeof(name), "view%d", i);
+	snprintf(name, sizeof(name), "%s%d", name_rows[NAME_VIEW].prefix, i);
 	v = record_offered(schema, name);
-	if (!first || !v)
+	if (!v)
 		return fail("the stage in front gives no '%s'", name);
 	if (v->dtype != U8 || v->rank != 4 || v->shape[3] != 3 || v->shape[0] != record_int(schema, "fact.batch", 0) ||
-	    v->shape[1] < 1 || v->shape[2] < 1 || v->shape[1] > 8192 || v->shape[2] > 8192 || !tensor_same_spec(v, first))
-		return fail("the stage in front offers '%s' as %s: encode needs u8[B,h,w,3], B the batch, all views of one size",
-			    name, tensor_spec(v, spec, sizeof(spec)));
+	    v->shape[1] < 1 || v->shape[2] < 1 || v->shape[1] > 8192 || v->shape[2] > 8192)
+		return fail("the stage in front offers '%s' as %s: encode needs u8[B,h,w,3], B the batch", name,
+			    tensor_spec(v, spec, sizeof(spec)));
 	return 0;
+}
+
+void view_sizes(const struct record *schema, int sizes[TRAINER_VIEWS][2])
+{
+	for (int i = 0; i < MIN(TRAINER_VIEWS, record_int(schema, "fact.views", 0)); i++) {
+		char name[32];
+		const struct tensor *v;
+
+		snprintf(name, sizeof(name), "%s%d", name_rows[NAME_VIEW].prefix, i);
+		v = record_offered(schema, name);
+		sizes[i][0] = (int)v->shape[1];
+		sizes[i][1] = (int)v->shape[2];
+	}
 }
 
 /* A model keeps the size, and is evaluated with it. */
@@ -216,6 +238,7 @@ int configure(struct net_config *c, const struct options *o, const struct record
 	c->bf16 = strcmp(o->precision, "bf16") == 0;
 	c->small = o->small || (small && strcmp(small, "yes") == 0);
 	c->head = choose_head(o, file);
+	c->predictor = choose_predictor(o, file);
 	if (choose_dim(c, o, file) < 0)
 		return -1;
 	c->height = (int)view->shape[1];
@@ -238,11 +261,6 @@ double unsettled(const struct tensors *file)
 	double share = 0;
 
 	return text && parse_real(text, &share) == 0 ? share : 0;
-}
-
-bool has_head(const struct net_config *c)
-{
-	return strcmp(c->head, "none") != 0;
 }
 
 static int offer(struct record *schema, const char *name, enum dtype d, int rank, const int64_t *shape)
@@ -284,20 +302,5 @@ bool view_name(const char *name, const char *prefix, int views, int *view)
 
 int refuse_name(const char *name)
 {
-	static const struct {
-		const char *prefix, *text;
-	} hints[] = {
-		{ "view", "augment --views N makes more views" },
-		{ "feature", "augment --views N makes more views" },
-		{ "q", "augment --views N makes more views, encode a head's output, with --eval or --frozen where the FILE of -w "
-		       "has a head" },
-		{ "k", "keys come from the trained encode" },
-		{ "t", "a teacher 'encode --frozen --as t -w FILE' in front makes it, where the FILE has a head" },
-		{ "", "no stage in front makes it" },
-	};
-	int i = 0;
-
-	while (strncmp(name, hints[i].prefix, strlen(hints[i].prefix)) != 0)
-		i++;
-	return fail_code(EXIT_USAGE, "nobody gives '%s': %s", name, hints[i].text);
+	return fail_code(EXIT_USAGE, "nobody gives '%s': %s", name, name_remedy(name));
 }

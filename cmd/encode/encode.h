@@ -4,16 +4,17 @@
 
 #include "lib/nn/train/trainer.h"
 #include "lib/stream/stage.h"
+#include "lib/tensor/names.h"
 
 enum { DIM_MOST = 65536 };
 
 struct options {
 	struct stage_options stage;
 	struct choice arch, optim, schedule;
-	const char *head, *weights, *as, *out, *backend, *precision;
-	bool small, frozen, eval, calibrate, fresh, profile;
+	const char *head, *predictor, *ema, *weights, *as, *out, *backend, *precision;
+	bool ema_buffers, small, frozen, eval, calibrate, fresh, profile;
 	int64_t dim, bn_splits, microbatch, save_every, until;
-	double ema, bn_momentum, clip, dropout, drop_path;
+	double bn_momentum, clip, dropout, drop_path;
 };
 
 /* The two lives of encode; 0 or -1 after fail(). */
@@ -32,7 +33,7 @@ void copy_origin(struct record *to, const struct record *from);
 struct frozen {
 	struct net *net;
 	float *params, *buffers;
-	const char *head;           /* what the head's output is called: "q" or --as; NULL where there is no head */
+	char names[OUTPUTS][TENSOR_NAME];   /* what its outputs are called, before a view's number; empty: it has none to give */
 };
 
 /* With the weights of -w, or at random initialisation, which is said. 0 or -1 after fail(); to be released either way. */
@@ -48,11 +49,10 @@ int calibrate(struct stage *s, struct frozen *w, struct pass *pass, int batch);
 double unsettled(const struct tensors *file);
 #define UNSETTLED 0.1
 
-/* Whether there is a q to give at all. */
-bool has_head(const struct net_config *c);
-
-/* Refuses facts and offers that no stage could mean: every view u8 [batch,h,w,3] of one size, counts of at least one. */
+/* Refuses facts and offers that no stage could mean: every view u8 [batch,h,w,3], counts of at least one. */
 int check_schema(const struct record *schema);
+/* Height and width of each view, of a schema that was checked. */
+void view_sizes(const struct record *schema, int sizes[TRAINER_VIEWS][2]);
 
 /* Adds to the offers of a schema: a name of our own, and those of the stage in front. 0, or -1 after fail(): they do not fit. */
 int offer_own(struct record *schema, const char *prefix, int view, int rows, int width);
@@ -60,7 +60,7 @@ int offer_others(struct record *schema, const struct record *up);
 
 /* Whether name is prefix followed by a view number below views (stored in *view). */
 bool view_name(const char *name, const char *prefix, int views, int *view);
-/* Answers with a fault that says which option would make a name that nobody gives. */
+/* Fails with what would make a name that nobody gives. */
 int refuse_name(const char *name);
 
 /* --- rundir.c, resume.c: the folder of a run --- */

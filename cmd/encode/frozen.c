@@ -1,35 +1,49 @@
 /* frozen.c - a network that is not trained: its weights, and whether it has a head to serve */
 #include "cmd/encode/encode.h"
 
-#include "lib/nn/train/adopt.h"
+#include "lib/nn/weights/adopt.h"
+
+static void call(struct frozen *w, const struct options *o)
+{
+	const char *before = o->as ? o->as : "";
+
+	snprintf(w->names[OUTPUT_FEATURE], TENSOR_NAME, "%s%s", before, name_rows[NAME_FEATURE].prefix);
+	if (net_width(w->net, OUTPUT_HEAD) > 0)
+		snprintf(w->names[OUTPUT_HEAD], TENSOR_NAME, "%s", o->as ? o->as : name_rows[NAME_HEAD].prefix);
+}
 
 /* A head that the file lacks is not made up: without it there is only the feature to serve. */
 static int load_weights(struct frozen *w, const struct options *o, const struct tensors *file)
 {
-	int head = adopt(w->net, file, o->weights, w->params, w->buffers);
+	int read = adopt(w->net, file, o->weights, w->params, w->buffers);
 
 	if (o->eval && !o->calibrate && unsettled(file) > UNSETTLED)
 		note("'%s' was trained for a short time: its running statistics are still %.0f %% those of the start; add "
 		     "--calibrate",
 		     o->weights, 100 * unsettled(file));
-	if (head == 0 && (o->as || o->head))
-		note("'%s' has no head: %s0 and the like are not given, only feature0 and the like", o->weights,
-		     o->as ? o->as : "q");
-	if (head == 0)
-		w->head = NULL;
-	return head < 0 ? -1 : 0;
+	if (read < 0 || read & LAYERS_OF(OUTPUT_HEAD) || net_width(w->net, OUTPUT_HEAD) == 0)
+		return read < 0 ? -1 : 0;
+	if (o->as || o->head)
+		note("'%s' has no head: %s0 and the like are not given, only %s0 and the like", o->weights, w->names[OUTPUT_HEAD],
+		     w->names[OUTPUT_FEATURE]);
+	*w->names[OUTPUT_HEAD] = '\0';
+	return 0;
 }
 
 static int make(struct frozen *w, const struct options *o, const struct record *schema, const struct tensors *file)
 {
 	struct net_config c = { 0 };
 
+	if (o->predictor && strcmp(o->predictor, "none") != 0)
+		return fail_code(EXIT_USAGE, "--predictor is about training: leave it out with --eval and --frozen");
+	if (o->as && strlen(o->as) + 16 > TENSOR_NAME)
+		return fail_code(EXIT_USAGE, "'%.40s...' is too long for a name: give a shorter one with --as", o->as);
 	if (configure(&c, o, schema, file) < 0)
 		return -1;
 	w->net = net_new(&c);
 	if (!w->net)
 		return -1;
-	w->head = !has_head(&c) ? NULL : o->as ? o->as : "q";
+	call(w, o);
 	w->params = xaligned(net_params(w->net) * sizeof(float));
 	w->buffers = xaligned(net_buffers(w->net) * sizeof(float));
 	net_init(w->net, (uint64_t)record_int(schema, "fact.seed", 0), w->params, w->buffers);

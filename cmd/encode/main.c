@@ -9,14 +9,16 @@ static const struct option_row rows[] = {
 	{ 'a', "arch", OPT_CHOICE, AT(arch), 0, 0, "ARCH", "network; from -w when left out", &arch_table },
 	{ 0, "small", OPT_FLAG, AT(small), 0, 0, NULL, "small images: stride 1 in front, no max-pool", NULL },
 	{ 0, "head", OPT_TEXT, AT(head), 0, 0, "HEAD", "a name, or layers: 2048,bn,relu,128", NULL },
+	{ 0, "predictor", OPT_TEXT, AT(predictor), 0, 0, "PRED", "the same behind the head, of queries alone", NULL },
 	{ 0, "dim", OPT_INT, AT(dim), 0, DIM_MOST, "N", "width of the head's output; 0: that of -w, or 128", NULL },
 	{ 'w', "weights", OPT_TEXT, AT(weights), 0, 0, "FILE", "start from (or serve) these weights", NULL },
 	{ 0, "frozen", OPT_FLAG, AT(frozen), 0, 0, NULL, "serve, do not train: a teacher", NULL },
 	{ 0, "eval", OPT_FLAG, AT(eval), 0, 0, NULL, "serve an evaluation stream", NULL },
 	{ 0, "calibrate", OPT_FLAG, AT(calibrate), 0, 0, NULL,
 	  "BN statistics from one pass over the training images first", NULL },
-	{ 0, "as", OPT_TEXT, AT(as), 0, 0, "NAME", "serve the head as NAMEi, not qi", NULL },
-	{ 0, "ema", OPT_REAL, AT(ema), 0, 1, "M", "momentum of the key encoder", NULL },
+	{ 0, "as", OPT_TEXT, AT(as), 0, 0, "NAME", "serve NAMEi and NAMEfeaturei, not qi and featurei", NULL },
+	{ 0, "ema", OPT_TEXT, AT(ema), 0, 0, "M", "momentum of the key encoder; .99..1 rises; 0: no key encoder", NULL },
+	{ 0, "ema-buffers", OPT_FLAG, AT(ema_buffers), 0, 0, NULL, "it averages BN statistics, takes none of its own", NULL },
 	{ 0, "optim", OPT_CHOICE, AT(optim), 0, 0, "O", "optimiser", &optimiser_table },
 	{ 0, "clip", OPT_REAL, AT(clip), 0, 1e9, "N", "greatest norm of the gradient; 0: any", NULL },
 	{ 0, "schedule", OPT_CHOICE, AT(schedule), 0, 0, "S", "learning rate over the run", &schedule_table },
@@ -58,7 +60,7 @@ int main(int argc, char **argv)
 		.stage = STAGE_SERVER_OPTIONS_INIT,
 		.optim.spelling = "sgd",
 		.schedule.spelling = "cosine",
-		.ema = 0.999,
+		.ema = "0.999",
 	};
 	struct stage *s;
 	int first, r;

@@ -82,6 +82,7 @@ static int metadata(const struct rundir *u, const struct trainer *t, struct meta
 	m[n++] = (struct metadata){ (char *)"arch", (char *)((const struct entry *)c->arch)->name };
 	m[n++] = (struct metadata){ (char *)"small", (char *)(c->small ? "yes" : "no") };
 	m[n++] = (struct metadata){ (char *)"head", (char *)c->head };
+	m[n++] = (struct metadata){ (char *)"predictor", (char *)c->predictor };
 	snprintf(values[n], SCALAR_TEXT, "%d", c->dim);
 	m[n].key = (char *)"dim", m[n].value = values[n], n++;
 	snprintf(values[n], SCALAR_TEXT, "%.4f", trainer_unsettled(t, u->step));
@@ -139,8 +140,9 @@ static int write_model(struct rundir *u, struct trainer *t)
 	struct metadata meta[META_MAX];
 	int64_t steps = u->step;
 	char *path = rundir_path(u, "model.safetensors");
-	int n = model_collect(t->net, "", t->params, t->buffers, u->staging, u->tensors), m = metadata(u, t, meta, values), r;
+	int n = model_collect(t->net, "", LAYERS_ALL, t->params, t->buffers, u->staging, u->tensors), m, r;
 
+	m = metadata(u, t, meta, values);
 	n = add_counters(u->tensors, n, &steps);
 	m = model_metadata(u, meta, m, values);
 	r = safetensors_write(path, u->tensors, n, meta, m);

@@ -17,25 +17,60 @@ struct server {
 	const struct options *o;
 	int views, batch;
 	struct frozen w;
-	struct factors *factors;     /* of the weights, which stay as they are */
-	struct pass *pass;           /* for room rows: as many as were ever asked for at once, at most --microbatch */
-	int room;
+	struct served {               /* the network for views of one size */
+		struct plan *plan;
+		struct factors *factors; /* of the weights, which stay as they are */
+		struct pass *pass;   /* for room rows: as many as were ever asked for at once, at most --microbatch */
+		int height, width, room;
+	} sizes[TRAINER_VIEWS];
+	int size_count;
 	struct record *schema;
 	struct pending pending[AHEAD];
 	int count;
 };
 
-static struct pass *make_room(struct server *v, int rows)
+static struct served *find_size(struct server *v, int height, int width)
 {
-	if (rows <= v->room)
-		return v->pass;
-	pass_free(v->pass);
-	if (!v->factors)
-		v->factors = factors_new(v->w.net, false);
-	v->pass = pass_new(v->w.net, rows, false);
-	pass_share(v->pass, v->factors);
-	v->room = rows;
-	return v->pass;
+	int i = 0;
+
+	while (i < v->size_count && (v->sizes[i].height != height || v->sizes[i].width != width))
+		i++;
+	return &v->sizes[i];
+}
+
+/* Plans the network for every size of views. */
+static int plan_sizes(struct server *v)
+{
+	int sizes[TRAINER_VIEWS][2];
+
+	if (v->views > TRAINER_VIEWS)
+		return fail_code(EXIT_USAGE, "the stage in front gives %d views: encode serves %d at most", v->views,
+				 TRAINER_VIEWS);
+	view_sizes(stage_schema(v->s), sizes);
+	for (int i = 0; i < v->views; i++) {
+		struct served *size = find_size(v, sizes[i][0], sizes[i][1]);
+
+		if (size->plan)
+			continue;
+		*size = (struct served){ .plan = plan_new(v->w.net, sizes[i][0], sizes[i][1]), .height = sizes[i][0],
+					.width = sizes[i][1] };
+		if (!size->plan)
+			return -1;
+		size->factors = factors_new(size->plan, false);
+		v->size_count++;
+	}
+	return 0;
+}
+
+static struct pass *make_room(struct served *size, int rows)
+{
+	if (rows <= size->room)
+		return size->pass;
+	pass_free(size->pass);
+	size->pass = pass_new(size->plan, rows, false);
+	pass_share(size->pass, size->factors);
+	size->room = rows;
+	return size->pass;
 }
 
 /* --- what can be asked for --- */
@@ -53,11 +88,10 @@ static int describe(struct server *v)
 	copy_origin(schema, up);
 	if (classes)
 		record_add(schema, tensor_share(classes));
-	for (int i = 0; r == 0 && i < v->views; i++) { /* before the others': a name that two make means ours */
-		r = offer_own(schema, "feature", i, v->batch, net_feature_dim(v->w.net));
-		if (r == 0 && v->w.head)
-			r = offer_own(schema, v->w.head, i, v->batch, net_configuration(v->w.net)->dim);
-	}
+	for (int i = 0; i < v->views; i++) /* before the others': a name that two make means ours */
+		for (enum output n = 0; r == 0 && n < OUTPUTS; n++)
+			if (*v->w.names[n])
+				r = offer_own(schema, v->w.names[n], i, v->batch, net_width(v->w.net, n));
 	return r == 0 ? offer_others(schema, up) : -1;
 }
 
@@ -84,10 +118,19 @@ static bool is_coming(const struct server *v, const struct record *want)
 	return false;
 }
 
+/* Whether a name is one of our outputs, of which view. */
+static bool is_own(const struct server *v, const char *name, int *view)
+{
+	for (int i = 0; i < OUTPUTS; i++)
+		if (*v->w.names[i] && view_name(name, v->w.names[i], v->views, view))
+			return true;
+	return false;
+}
+
 /* Names of what the answer's missing tensors are made of. */
 static struct record *needed(const struct server *v, const struct record *want, const struct record *answer)
 {
-	struct record *names = record_new(KIND_WANT);
+	struct record *sources = record_new(KIND_WANT);
 	char view[TENSOR_NAME];
 	int i;
 
@@ -96,31 +139,31 @@ static struct record *needed(const struct server *v, const struct record *want, 
 
 		if (record_find(answer, name))
 			continue;
-		if (view_name(name, "feature", v->views, &i) || (v->w.head && view_name(name, v->w.head, v->views, &i))) {
-			snprintf(view, sizeof(view), "view%d", i);
+		if (is_own(v, name, &i)) {
+			snprintf(view, sizeof(view), "%s%d", name_rows[NAME_VIEW].prefix, i);
 			name = view;
 		}
-		record_name(names, name);
+		record_name(sources, name);
 	}
-	return names;
+	return sources;
 }
 
 /* Collects what an answer is made of: from what is kept, the rest from upstream. */
 static void gather(struct server *v, struct pending *p)
 {
-	struct record *names = needed(v, p->want, p->answer), *up = record_new(KIND_WANT);
+	struct record *sources = needed(v, p->want, p->answer), *up = record_new(KIND_WANT);
 
 	p->sources = record_new(KIND_BATCH);
 	copy_place(p->sources, p->want);
-	p->asked = !stage_recall(v->s, names, p->sources);
-	for (int n = 0; n < names->name_count; n++)
-		if (!record_find(p->sources, names->names[n]))
-			record_name(up, names->names[n]);
+	p->asked = !stage_recall(v->s, sources, p->sources);
+	for (int n = 0; n < sources->name_count; n++)
+		if (!record_find(p->sources, sources->names[n]))
+			record_name(up, sources->names[n]);
 	if (p->asked)
 		stage_want(v->s, record_int(p->want, "step", 0), (int)record_int(p->want, "part", 0),
 			   (int)record_int(p->want, "parts", 1), up);
 	record_free(up);
-	record_free(names);
+	record_free(sources);
 }
 
 /* Takes a want over into the queue of those to be answered. */
@@ -176,14 +219,14 @@ static int take_want(struct server *v, const struct request *q)
 }
 
 /* Memory for an output's rows in the answer; NULL when nobody asked for it, or it is there. */
-static float *add_output(const char *prefix, int view, int64_t rows, int64_t width, const struct record *names,
+static float *add_output(const char *prefix, int view, int64_t rows, int64_t width, const struct record *wanted,
 			 struct record *answer)
 {
 	char name[TENSOR_NAME];
 	struct tensor t;
 
 	snprintf(name, sizeof(name), "%s%d", prefix, view);
-	if (!record_named(names, name) || record_find(answer, name))
+	if (!record_named(wanted, name) || record_find(answer, name))
 		return NULL;
 	t = tensor_new(name, F32, 2, (int64_t[]){ rows, width });
 	record_add(answer, t);
@@ -191,23 +234,31 @@ static float *add_output(const char *prefix, int view, int64_t rows, int64_t wid
 }
 
 /* With running statistics a row's output does not depend on the others: any number at a time will do. */
-static void encode_view(struct server *v, const struct tensor *x, int view, const struct record *names, struct record *answer)
+static void encode_view(struct server *v, const struct tensor *x, int view, const struct record *wanted, struct record *answer)
 {
 	int64_t rows = x->shape[0], row_bytes = tensor_bytes(x) / rows;
 	int64_t slice = v->o->microbatch > 0 ? MIN(v->o->microbatch, rows) : rows;
-	int64_t width = net_feature_dim(v->w.net), dim = net_configuration(v->w.net)->dim;
-	float *features = add_output("feature", view, rows, width, names, answer);
-	float *heads = v->w.head ? add_output(v->w.head, view, rows, dim, names, answer) : NULL;
+	struct served *size = find_size(v, (int)x->shape[1], (int)x->shape[2]);
+	float *outputs[OUTPUTS];
+	bool any = false;
 
-	make_room(v, (int)slice);
-	for (int64_t row = 0; (features || heads) && row < rows; row += slice) {
+	for (enum output i = 0; i < OUTPUTS; i++) {
+		const char *name = v->w.names[i];
+
+		outputs[i] = *name ? add_output(name, view, rows, net_width(v->w.net, i), wanted, answer) : NULL;
+		any |= outputs[i] != NULL;
+	}
+	make_room(size, (int)slice);
+	for (int64_t row = 0; any && row < rows; row += slice) {
 		int64_t n = MIN(slice, rows - row);
 
-		net_forward(v->w.net, v->pass, v->w.params, v->w.buffers, tensor_u8(x) + row * row_bytes, (int)n, NET_EVAL);
-		if (features)
-			memcpy(features + row * width, pass_feature(v->pass), n * width * sizeof(float));
-		if (heads)
-			memcpy(heads + row * dim, pass_head(v->pass), n * dim * sizeof(float));
+		pass_forward(size->pass, v->w.params, v->w.buffers, tensor_u8(x) + row * row_bytes, (int)n, PASS_EVAL);
+		for (enum output i = 0; i < OUTPUTS; i++) {
+			int64_t width = net_width(v->w.net, i);
+
+			if (outputs[i])
+				memcpy(outputs[i] + row * width, pass_output(size->pass, i), n * width * sizeof(float));
+		}
 	}
 }
 
@@ -249,7 +300,7 @@ static int make_answer(struct server *v, struct pending *p)
 
 		if (record_named(p->want, x->name) && !record_find(p->answer, x->name))
 			record_add(p->answer, tensor_share(x));
-		if (view_name(x->name, "view", v->views, &i))
+		if (view_name(x->name, name_rows[NAME_VIEW].prefix, v->views, &i))
 			encode_view(v, x, i, p->want, p->answer);
 	}
 	return 0;
@@ -312,8 +363,11 @@ static void release(struct server *v)
 	for (int i = 0; i < v->count; i++)
 		release_pending(&v->pending[i]);
 	record_free(v->schema);
-	pass_free(v->pass);
-	factors_free(v->factors);
+	for (int i = 0; i < v->size_count; i++) {
+		pass_free(v->sizes[i].pass);
+		factors_free(v->sizes[i].factors);
+		plan_free(v->sizes[i].plan);
+	}
 	frozen_release(&v->w);
 }
 
@@ -327,8 +381,10 @@ int serve(struct stage *s, const struct options *o)
 	v.views = (int)record_int(stage_schema(s), "fact.views", 1);
 	v.batch = (int)record_int(stage_schema(s), "fact.batch", 1);
 	r = frozen_load(&v.w, o, stage_schema(s));
+	if (r == 0)
+		r = plan_sizes(&v);
 	if (r == 0 && o->calibrate)
-		r = calibrate(s, &v.w, make_room(&v, v.batch), v.batch);
+		r = calibrate(s, &v.w, make_room(&v.sizes[0], v.batch), v.batch);
 	if (r == 0)
 		r = describe(&v);
 	if (r == 0)

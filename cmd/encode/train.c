@@ -3,10 +3,21 @@
 
 #include "lib/base/isa.h"
 #include "lib/base/threads.h"
-#include "lib/nn/train/adopt.h"
+#include "lib/nn/weights/adopt.h"
 #include "lib/tensor/backend.h"
 
 /* --- preparing --- */
+
+/* A number where it is one, so that .99 and 0.99 are the same. */
+static void set_ema(struct record *facts, const char *name, const char *text)
+{
+	double m;
+
+	if (parse_real(text, &m) == 0)
+		record_set_real(facts, name, m);
+	else
+		record_set_text(facts, name, text);
+}
 
 static void add_own_facts(const struct training *r, struct record *facts)
 {
@@ -16,8 +27,10 @@ static void add_own_facts(const struct training *r, struct record *facts)
 	record_set_text(facts, "fact.arch", ((const struct entry *)c->arch)->name);
 	record_set_bool(facts, "fact.small", c->small);
 	record_set_text(facts, "fact.head", c->head);
+	record_set_text(facts, "fact.predictor", c->predictor);
 	record_set_int(facts, "fact.dim", c->dim);
-	record_set_real(facts, "fact.ema", o->ema);
+	set_ema(facts, "fact.ema", o->ema);
+	record_set_bool(facts, "fact.ema_buffers", o->ema_buffers);
 	record_set_text(facts, "fact.optim", o->optim.spelling);
 	record_set_real(facts, "fact.clip", o->clip);
 	record_set_text(facts, "fact.schedule", o->schedule.spelling);
@@ -62,12 +75,14 @@ static int choose_parts(struct training *r)
 
 static int load_weights(struct training *r, const struct tensors *file)
 {
-	int head = adopt(r->t.net, file, r->o->weights, r->t.params, r->t.buffers);
+	static const char *const kinds[OUTPUTS] = { [OUTPUT_HEAD] = "head", [OUTPUT_PREDICTOR] = "predictor" };
+	int read = adopt(r->t.net, file, r->o->weights, r->t.params, r->t.buffers);
 
 	r->t.unsettled = unsettled(file);
-	if (head == 0 && has_head(&r->t.c.net))
-		note("'%s' has no head: it starts at random", r->o->weights);
-	return head < 0 ? -1 : 0;
+	for (enum output i = OUTPUT_HEAD; read >= 0 && i < OUTPUTS; i++)
+		if (net_width(r->t.net, i) > 0 && !(read & LAYERS_OF(i)))
+			note("'%s' has no %s: it starts at random", r->o->weights, kinds[i]);
+	return read < 0 ? -1 : 0;
 }
 
 static int make_trainer(struct training *r)
@@ -80,7 +95,7 @@ static int make_trainer(struct training *r)
 		.schedule = r->o->schedule,
 		.clip = r->o->clip,
 		.stream = r->o->microbatch > 0 && r->o->microbatch < r->batch,
-		.ema = r->o->ema,
+		.ema_buffers = r->o->ema_buffers,
 		.bn_momentum = r->o->bn_momentum,
 		.seed = (uint64_t)record_int(up, "fact.seed", 0),
 		.batch = r->batch,
@@ -90,8 +105,9 @@ static int make_trainer(struct training *r)
 	};
 	int result;
 
-	if (choose_parts(r) < 0)
+	if (choose_parts(r) < 0 || ema_parse(&c.ema, r->o->ema) < 0)
 		return -1;
+	view_sizes(up, c.sizes);
 	if (r->o->weights && tensors_open(&file, r->o->weights) < 0)
 		return -1;
 	result = configure(&c.net, r->o, up, r->o->weights ? &file : NULL);
@@ -116,13 +132,13 @@ static int describe(struct training *r)
 	record_set_int(schema, "first_step", r->run.step);
 	for (int i = 0; i < r->run.state->tensor_count; i++)
 		record_add(schema, tensor_share(&r->run.state->tensors[i]));
-	for (int i = 0; i < r->view_count; i++) { /* six at most; before the others': a name that two make means ours */
-		if (has_head(&r->t.c.net)) {
-			offer_own(schema, "q", i, r->batch, r->t.c.net.dim);
-			offer_own(schema, "k", i, r->batch, r->t.c.net.dim);
+	for (int i = 0; i < r->view_count; i++) /* before the others': a name that two make means ours */
+		for (enum name_kind n = NAME_FEATURE; n <= NAME_KEY; n++) {
+			int width = net_width(r->t.net, (enum output)name_rows[n].width);
+
+			if (width > 0 && offer_own(schema, name_rows[n].prefix, i, r->batch, width) < 0)
+				return -1;
 		}
-		offer_own(schema, "feature", i, r->batch, net_feature_dim(r->t.net));
-	}
 	return offer_others(schema, up);
 }
 
@@ -139,7 +155,10 @@ static int prepare(struct training *r)
 	if (record_bool(up, "fact.eval", false))
 		return fail_code(EXIT_USAGE, "the stage in front serves an evaluation: add --eval and -w FILE, or train without "
 					     "augment --eval");
-	r->view_count = MIN((int)record_int(up, "fact.views", 1), TRAINER_VIEWS);
+	r->view_count = (int)record_int(up, "fact.views", 1);
+	if (r->view_count > TRAINER_VIEWS)
+		return fail_code(EXIT_USAGE, "the stage in front gives %d views: encode trains on %d at most", r->view_count,
+				 TRAINER_VIEWS);
 	r->batch = (int)record_int(up, "fact.batch", 1);
 	r->steps_per_epoch = record_int(up, "fact.steps_per_epoch", 1);
 	r->end = record_int(up, "fact.steps", 0);
@@ -180,17 +199,9 @@ static int interrupted(struct training *r, int64_t saved)
 static int run_steps(struct training *r)
 {
 	int64_t saved = r->run.step;
-	struct request q;
 	int result = 0;
 
-	while (r->run.step < r->end && (result = stage_next(r->s, &q)) > 0) {
-		if (q.record->kind == KIND_OPEN) {
-			if (rundir_check(&r->run, q.record) < 0 || stage_answer(r->s, &q, r->schema) < 0)
-				return -1;
-			continue;
-		}
-		if (train_step(r, &q) < 0)
-			return -1;
+	while (r->run.step < r->end && (result = train_step(r)) > 0) {
 		if (r->run.step % r->save_every == 0 || r->run.step == r->end || r->stop)
 			saved = r->run.step;
 		if (r->stop && r->run.step < r->end)

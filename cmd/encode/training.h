@@ -1,4 +1,5 @@
-/* training.h - the state of a training run, and one step of it: train.c keeps the run, feed.c asks, step.c computes */
+/* training.h - a training run, and one step of it: train.c keeps the run, demand.c knows what is asked for, feed.c brings rows,
+ * gradients.c takes what comes back, step.c computes */
 #ifndef CMD_ENCODE_TRAINING_H
 #define CMD_ENCODE_TRAINING_H
 
@@ -13,6 +14,40 @@ struct ask {
 	int part, parts;
 };
 
+/* One of our own outputs that the loss wants. */
+struct wish {
+	const struct name *name;
+	char text[TENSOR_NAME];
+	int view;
+	enum output output;
+	bool by_key;                            /* of the key encoder */
+};
+
+/* What the loss wants: fixed by its first want. */
+struct demand {
+	struct record *wanted, *names[USES];    /* names: asked for upstream, by use */
+	struct wish wishes[RECORD_NAMES];
+	int count;
+	bool queries[TRAINER_VIEWS], keys[TRAINER_VIEWS];   /* which views go through the network, the key encoder */
+	bool has_keys;
+	struct ask *asks;
+	int ask_count;
+};
+
+/* Rows from upstream. */
+struct feed {
+	int64_t asked, taken;                   /* asks of all steps: number n is asks[n % ask_count] of step n / ask_count */
+	struct record *held;                    /* the answer to the last ask taken, rows from held_row on */
+	int held_row;
+	uint8_t *gathered[TRAINER_VIEWS];       /* views of a key group */
+};
+
+/* The steepest gradient that the loss has sent of late: who is to blame, should the weights go astray. */
+struct suspicion {
+	float steepest;
+	int64_t step;
+};
+
 struct training {
 	struct stage *s;
 	const struct options *o;
@@ -24,39 +59,50 @@ struct training {
 	int64_t first;                          /* step of this line */
 	int64_t incarnation;
 	int stop;                               /* number of the signal that this step is the last one for, 0 */
-
-	/* what the loss wants: fixed by its first want */
-	struct record *wanted, *names[USES];    /* names: asked for upstream, by use */
-	struct ask *asks;
-	int ask_count;
-	bool trains[TRAINER_VIEWS], features[TRAINER_VIEWS], keys[TRAINER_VIEWS];   /* whose q, feature, k it gets */
-
-	/* the steepest gradient that the loss has sent of late: who is to blame, should the weights go astray */
-	float steepest;
-	int64_t steepest_step;
-
-	/* the step in hand */
-	int64_t asked, taken;                   /* asks of all steps: number n is asks[n % ask_count] of step n / ask_count */
-	struct record *held;                    /* the answer to the last ask taken, rows from held_row on */
-	int held_row;
+	struct demand demand;
+	struct feed feed;
 	struct record *answer;                  /* what the loss gets: the whole step */
-	uint8_t *gathered[TRAINER_VIEWS];       /* views of a key group */
+	struct suspicion suspicion;
 };
 
 /* --- step.c --- */
 
-/* Carries out one want of the loss, from asking for views to the checkpoint. */
-int train_step(struct training *r, const struct request *q);
+/* One step as the loss sees it, from its want to the checkpoint. 1, 0 when the loss has ended, -1. */
+int train_step(struct training *r);
 void step_release(struct training *r);
+
+/* --- gradients.c --- */
+
+/* What the loss sent, by view and output, as it lies in its record; any: for the view. */
+struct gradients {
+	const struct tensor *d[TRAINER_VIEWS][OUTPUTS];
+	bool any[TRAINER_VIEWS];
+};
+
+/* Whether it is this step's record; and everything in it. 0, or -1 after fail(). */
+int gradients_check(const struct training *r, const struct record *grad, int64_t step);
+int gradients_find(struct training *r, const struct record *grad, int64_t step, struct gradients *g);
+/* Adds to the sentence of a failure who led there: a loss whose gradients no network can follow, or the rate. -1. */
+int gradients_blame(const struct training *r);
+
+/* --- demand.c --- */
+
+/* Settles from the loss's first want what is asked for upstream; a name that nobody gives fails. */
+int demand_init(struct training *r, const struct record *want);
+/* Whether a loss that was sent it answers with a gradient: an output of the network, not of keys. */
+bool demand_trains(const struct wish *w);
+void demand_release(struct demand *d);
 
 /* --- feed.c --- */
 
-/* Settles from the loss's first want what is asked for upstream; a name that nobody gives fails. */
-int feed_init(struct training *r, const struct record *want);
-/* Brings the next rows for one use of a part: 1 when they came into r->held, 0 when the step is there already, -1. */
+void feed_init(struct training *r);
+/* Brings the next rows for one use of a part: 1 when they came into feed.held, 0 when the step is there already, -1. */
 int feed_part(struct training *r, enum use use, int part);
 /* Rows of a view, from row on (counted through the step), of those held. */
 const uint8_t *feed_rows(const struct training *r, int view, int row);
-void feed_release(struct training *r);
+/* Brings a key group's rows together: how many, or -1; then those of a view. */
+int feed_group(struct training *r, int group);
+const uint8_t *feed_gathered(const struct training *r, int view, int group);
+void feed_release(struct feed *f);
 
 #endif

@@ -1,5 +1,6 @@
 #include "lib/loss/loss.h"
 #include "lib/loss/unit.h"
+#include "lib/tensor/names.h"
 
 #include <math.h>
 
@@ -34,25 +35,21 @@ static const struct tensor *find(const struct tensor *tensors, int count, const 
 
 /* --- life cycle --- */
 
-static bool trained(const char *name)
-{
-	return name[0] == 'q' || name[0] == 'p';
-}
-
 static int add_input(struct objective *o, const char *name, const struct tensor *given)
 {
 	struct loss_input *in = &o->inputs[o->input_count++];
 	char spec[64], d_name[LOSS_NAME + 2];
 
 	if (!given)
-		return fail_code(EXIT_USAGE, "loss '%s' needs '%s' and nobody upstream gives it", o->choice.spelling, name);
+		return fail_code(EXIT_USAGE, "loss '%s' needs '%s', and nobody gives it: %s", o->choice.spelling, name,
+				 name_remedy(name));
 	if (given->dtype != F32 || given->rank != 2 || given->shape[0] < 1 || given->shape[1] < 1)
 		return fail_code(EXIT_FAIL, "'%s' is %s, not f32[rows,dim]", name, tensor_spec(given, spec, sizeof(spec)));
 	if (o->input_count > 1 && given->shape[0] != o->rows)
 		return fail_code(EXIT_FAIL, "'%s' is %s, not of %d rows", name, tensor_spec(given, spec, sizeof(spec)), o->rows);
 	o->rows = (int)given->shape[0];
 	in->value = tensor_borrow(name, F32, 2, given->shape, NULL);
-	if (trained(name)) {
+	if (name_is_trained(name)) {
 		format(d_name, sizeof(d_name), "d:%s", name);
 		in->gradient = tensor_new(d_name, F32, 2, given->shape);
 	}

@@ -2,10 +2,10 @@
  * loss.h - losses: a table of rows, and the objective, one of them at work on the batches of a run
  *
  * A loss is handed embeddings by name (f32, rows of one batch, not normalised: it normalises itself) and gives its value, a few
- * scalars and the gradient for every input that is trained: names beginning with q (head) or p (predictor). Keys (k) and teachers
- * (t) get none. What it must remember from step to step (a queue, say) is a list of named tensors, "loss.NAME", which can be
- * taken out and put back whole: an objective that was given another's state goes on exactly as that one would. Before the first
- * step the state is a function of seed, shapes and parameters alone.
+ * scalars and the gradient for every input that is trained (names.h): of the network's outputs, not of keys and teachers. What it
+ * must remember from step to step (a queue, say) is a list of named tensors, "loss.NAME", which can be taken out and put back
+ * whole: an objective that was given another's state goes on exactly as that one would. Before the first step the state is a
+ * function of seed, shapes and parameters alone.
  *
  *	struct choice c;
  *	struct objective *o;

@@ -19,9 +19,9 @@
 enum kind { KIND_OPEN, KIND_SCHEMA, KIND_WANT, KIND_BATCH, KIND_GRAD, KIND_END, KIND_FAULT, KIND_CLOSE, KINDS };
 const char *kind_name(enum kind k);
 
-#define RECORD_TENSORS 64
+#define RECORD_TENSORS 256      /* 16 views of an encode, a teacher, and more */
 #define RECORD_SCALARS 96
-#define RECORD_NAMES 64
+#define RECORD_NAMES 256
 #define RECORD_FACTS 64         /* of a schema */
 #define RECORD_CLIENT_FACTS 12  /* of an open: both and a stage's own scalars fit into one record */
 #define SCALAR_NAME 40

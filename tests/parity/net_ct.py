@@ -15,6 +15,7 @@ from sprat_ct import aligned, lib, ptr, why
 MEAN = np.array([0.485, 0.456, 0.406], np.float32)
 STD = np.array([0.229, 0.224, 0.225], np.float32)
 TRAIN, KEY, EVAL = range(3)
+FEATURE, HEAD, PREDICTOR = range(3)
 
 
 def declare(name, restype, *argtypes):
@@ -24,24 +25,24 @@ def declare(name, restype, *argtypes):
 
 P = c_void_p
 declare("shim_name", c_char_p, c_int, c_int)
-declare("shim_net", P, c_char_p, c_int, c_char_p, c_int, c_int, c_int, c_double, c_double, P, P,
-        c_char_p, c_int)
+declare("shim_net", P, c_char_p, c_int, c_char_p, c_char_p, c_int, c_int, c_int, c_double, c_double, P, P, c_char_p, c_int)
 declare("shim_net_tensor", c_int, P, c_int, P, P)
 declare("shim_net_export", None, P, c_int, P, P)
 declare("shim_net_import", None, P, c_int, P, P)
 declare("net_free", None, P)
 declare("net_params", c_int64, P)
 declare("net_buffers", c_int64, P)
-declare("net_feature_dim", c_int, P)
+declare("net_width", c_int, P, c_int)
 declare("net_init", None, P, c_uint64, P, P)
+declare("plan_new", P, P, c_int, c_int)
+declare("plan_free", None, P)
 declare("pass_new", P, P, c_int, c_int)
 declare("pass_free", None, P)
-declare("pass_feature", P, P)
-declare("pass_head", P, P)
+declare("pass_output", P, P, c_int)
 declare("nn_masks", None, P, c_uint64, c_int, c_int, c_int)
 declare("nn_drop", c_int, P, c_int, c_int, P, P)
-declare("net_forward", None, P, P, P, P, P, c_int, c_int)
-declare("net_backward", None, P, P, P, P, P, P)
+declare("pass_forward", None, P, P, P, P, c_int, c_int)
+declare("pass_backward", None, P, P, P, P)
 declare("ema_update", None, c_int64, c_double, P, P)
 declare("shim_loss", P, c_char_p, c_int, c_int, c_uint64, P)
 declare("shim_loss_step", c_double, P, c_int64, P, P, P, P)
@@ -78,10 +79,11 @@ class Tensor:
 class Net:
     """size: (height, width). Raises RuntimeError with the library's sentence."""
 
-    def __init__(self, arch, small, head, dim, size, backend="blas", dropout=0.0, drop_path=0.0, precision="f32"):
-        self.kind, self.dim = head, dim
-        self.texts = arch.encode(), head.encode(), backend.encode()  # the configuration may borrow them
-        self.handle = lib.shim_net(self.texts[0], small, self.texts[1], dim, *size, dropout, drop_path,
+    def __init__(self, arch, small, head, dim, size, backend="blas", dropout=0.0, drop_path=0.0, precision="f32",
+                 predictor="none"):
+        self.kind, self.size = head, size
+        self.texts = arch.encode(), head.encode(), backend.encode(), predictor.encode()  # the configuration may borrow them
+        self.handle = lib.shim_net(self.texts[0], small, self.texts[1], self.texts[3], dim, *size, dropout, drop_path,
                                    ptr(MEAN), ptr(STD), self.texts[2], precision == "bf16")
         if not self.handle:
             raise RuntimeError(why())
@@ -90,9 +92,25 @@ class Net:
     def adopt(self, handle):
         self.handle = handle
         self.tensors = [Tensor(self.handle, i) for i in range(lib.shim_net_tensor(self.handle, -1, None, None))]
-        self.feature_dim = lib.net_feature_dim(self.handle)
+        self.widths = [lib.net_width(self.handle, i) for i in (FEATURE, HEAD, PREDICTOR)]
+        self.feature_dim, self.dim, _ = self.widths
+        self.plans = {}
+
+    def plan(self, size):
+        """How views of a size, (height, width), go through it."""
+        if size not in self.plans:
+            plan = lib.plan_new(self.handle, *size)
+            if not plan:
+                raise RuntimeError(why())
+            self.plans[size] = plan
+        return self.plans[size]
+
+    def release_plans(self):
+        for plan in getattr(self, "plans", {}).values():
+            lib.plan_free(plan)
 
     def __del__(self):
+        self.release_plans()
         if getattr(self, "handle", None):
             lib.net_free(self.handle)
 
@@ -143,8 +161,8 @@ class Net:
 
 
 class Pass:
-    def __init__(self, net, batch, grad):
-        self.net, self.handle = net, lib.pass_new(net.handle, batch, grad)
+    def __init__(self, net, batch, grad, size=None):
+        self.net, self.handle = net, lib.pass_new(net.plan(size or net.size), batch, grad)
         if not self.handle:
             raise RuntimeError(why())
 
@@ -156,10 +174,13 @@ class Pass:
         """(feature, head), copies; head is None for a net without one. Unless mode is EVAL, buffers come to be the batch's
         statistics. views are kept for the backward pass."""
         self.views = views
-        rows, net = len(views), self.net
-        lib.net_forward(net.handle, self.handle, ptr(params), ptr(buffers), ptr(views), rows, mode)
-        feature = self._rows(lib.pass_feature(self.handle), rows, net.feature_dim)
-        return feature, None if net.kind == "none" else self._rows(lib.pass_head(self.handle), rows, net.dim)
+        lib.pass_forward(self.handle, ptr(params), ptr(buffers), ptr(views), len(views), mode)
+        return self.output(FEATURE), self.output(HEAD)
+
+    def output(self, i):
+        """A copy of what the last views gave; None where the pass has no such output."""
+        address = lib.pass_output(self.handle, i)
+        return floats(address, (len(self.views), self.net.widths[i])).copy() if address else None
 
     def masks(self, rows):
         """[(probability, by image, mask)] of every node that drops; masks are (rows, pixels, channels), in the batch's order."""
@@ -171,12 +192,9 @@ class Pass:
             found.append((facts[0], bool(facts[3]), room.reshape(rows, -1, padded)[:, :, :channels]))
         return found
 
-    def backward(self, params, d_feature, d_head, grads):
-        lib.net_backward(self.net.handle, self.handle, ptr(params), ptr(d_feature), ptr(d_head), ptr(grads))
-
-    @staticmethod
-    def _rows(address, rows, width):
-        return floats(address, (rows, width)).copy()
+    def backward(self, params, d_feature, d_head, grads, d_predictor=None):
+        given = (P * 3)(*(ptr(d) for d in (d_feature, d_head, d_predictor)))
+        lib.pass_backward(self.handle, ptr(params), given, ptr(grads))
 
 
 def floats(address, shape):

@@ -6,6 +6,7 @@ struct shim {
 	struct row rows[64];
 	struct net_config config;
 	struct net *net;
+	struct plan *plan;
 	struct pass *pass;
 };
 
@@ -35,11 +36,13 @@ static struct shim *open_shim(struct shim *s, int height, int width, int batch, 
 		s->config.std[i] = 0.2f + 0.02f * i;
 	}
 	s->net = net_new(&s->config);
-	if (!s->net) {
+	s->plan = s->net ? plan_new(s->net, height, width) : NULL;
+	if (!s->plan) {
+		net_free(s->net);
 		free(s);
 		return NULL;
 	}
-	s->pass = pass_new(s->net, batch, true);
+	s->pass = pass_new(s->plan, batch, true);
 	return s;
 }
 
@@ -63,6 +66,7 @@ struct shim *nn_rows(const int *rows, int count, double eps, int height, int wid
 void nn_free(struct shim *s)
 {
 	pass_free(s->pass);
+	plan_free(s->plan);
 	net_free(s->net);
 	free(s);
 }
@@ -145,21 +149,21 @@ void nn_masks(struct pass *p, uint64_t seed, int step, int stream, int row)
  * whether it drops images. mask: NULL, or room for that of a row. */
 int nn_drop(const struct pass *p, int i, int row, double *facts, float *mask)
 {
-	const struct net *net = p->net;
+	const struct plan *plan = p->plan;
 	int node = 0;
 
-	for (node = 1; node < net->count; node++)
-		if (net->nodes[node].op == &op_drop && i-- == 0)
+	for (node = 1; node < plan->count; node++)
+		if (plan->nodes[node].op == &op_drop && i-- == 0)
 			break;
-	if (node == net->count)
+	if (node == plan->count)
 		return -1;
-	facts[0] = net->nodes[node].drop;
-	facts[1] = net->nodes[node].c;
-	facts[2] = net->nodes[node].ld;
-	facts[3] = net->nodes[node].by_image;
+	facts[0] = plan->nodes[node].drop;
+	facts[1] = plan->nodes[node].c;
+	facts[2] = plan->nodes[node].ld;
+	facts[3] = plan->nodes[node].by_image;
 	if (mask)
 		drop_mask(p, node, row, mask);
-	return net->nodes[node].h * net->nodes[node].w * net->nodes[node].ld;
+	return plan->nodes[node].h * plan->nodes[node].w * plan->nodes[node].ld;
 }
 
 int nn_ops(void)

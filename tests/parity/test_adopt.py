@@ -202,8 +202,8 @@ def test_headless(d):
                           ("q", ("--eval", "--head", "wide", "--dim", "8"))):
         got, offers, said, code = line(d, "plain.pth", [f"{name}0"], *options, *net)
         label = " ".join(options)
-        check(f"{label}, no head: only the feature is offered", "feature0" in offers and f"{name}0" not in offers
-              and "view0" in offers, offers)
+        check(f"{label}, no head: only the feature is offered", f"{'t' * ('--as' in options)}feature0" in offers
+              and f"{name}0" not in offers and "view0" in offers, offers)
         check(f"{label}, no head: who asks for {name}0 is told", got is None and f"nobody gives '{name}0'" in said
               and "has a head" in said, said)
         check(f"{label}, no head: it is said", ("'plain.pth' has no head" in said) == (len(options) > 1), said)

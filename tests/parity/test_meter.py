@@ -4,7 +4,7 @@ from ctypes import c_double, c_void_p
 from net_ct import ARCHS, Net, declare, lib
 from sprat_ct import check, done
 
-declare("net_flops", c_double, c_void_p)
+declare("plan_flops", c_double, c_void_p)
 
 # Multiply-adds of one image of 224 pixels with a classifier of 1000 classes, in 10^9: torchvision's documentation of its weights.
 PUBLISHED = {"resnet18": 1.814, "resnet34": 3.664, "resnet50": 4.089, "mobilenet_v2": 0.301, "mobilenet_v3_small": 0.057,
@@ -17,7 +17,7 @@ PUBLISHED["deit_tiny"] = 1.26 - (TOKENS - 1) * (2 * TOKENS * D + D * D + 2 * 4 *
 
 def gmac(arch, small=False, size=224):
     net = Net(arch, small, "linear", 1000, (size, size))  # it lives as long as its name
-    return lib.net_flops(net.handle) * 0.5e-9
+    return lib.plan_flops(net.plan((size, size))) * 0.5e-9
 
 
 if __name__ == "__main__":

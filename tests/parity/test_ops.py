@@ -25,7 +25,7 @@ STD = np.float32([0.2, 0.22, 0.24])
 EPS, MOMENTUM, TRAIN, EVAL = 1e-3, 0.2, 0, 2
 BOUNDS = {"value": 2e-6, "evaluation": 2e-6, "running": 2e-6, "gradient": 2e-5}
 
-for name in ("nn_rows", "nn_net", "nn_pass", "pass_feature"):
+for name in ("nn_rows", "nn_net", "nn_pass", "pass_output"):
     getattr(lib, name).restype = C.c_void_p
 lib.net_params.restype = lib.net_buffers.restype = C.c_int64
 lib.nn_op_name.restype = C.c_char_p
@@ -62,13 +62,13 @@ class Net:
         return out
 
     def forward(self, views, mode):
-        lib.net_forward(self.net, self.work, ptr(self.params), ptr(self.buffers), ptr(views), len(views), mode)
-        f = C.cast(lib.pass_feature(self.work), C.POINTER(C.c_float))
-        return np.ctypeslib.as_array(f, (len(views), lib.net_feature_dim(self.net))).copy()
+        lib.pass_forward(self.work, ptr(self.params), ptr(self.buffers), ptr(views), len(views), mode)
+        f = C.cast(lib.pass_output(self.work, 0), C.POINTER(C.c_float))
+        return np.ctypeslib.as_array(f, (len(views), lib.net_width(self.net, 0))).copy()
 
     def backward(self, d):
         grads = np.zeros_like(self.params)
-        lib.net_backward(self.net, self.work, ptr(self.params), ptr(d), None, ptr(grads))
+        lib.pass_backward(self.work, ptr(self.params), (C.c_void_p * 3)(ptr(d), None, None), ptr(grads))
         return grads
 
     def close(self):

@@ -4,6 +4,8 @@
     t.load(weights)
     keys = t.step(0, [(0, 1)], [view0, view1], lambda q, k: [gradient of q])
 
+sizes of more than one pair are those of the views.
+
 Parts and groups of cells are cut here as lib/nn/train/parts.h words it.
 """
 import ctypes
@@ -11,19 +13,20 @@ from ctypes import c_char_p, c_double, c_int, c_int64
 
 import numpy as np
 
-from net_ct import MEAN, STD, Net, P, declare, floats, lib, ptr
+from net_ct import HEAD, MEAN, STD, Net, P, declare, floats, lib, ptr
 from sprat_ct import why
 
-declare("shim_trainer", P, c_char_p, c_int, c_char_p, c_int, c_int, c_int, P, P, c_char_p, c_int, c_char_p, c_char_p, c_double,
-        c_double, c_int, c_int, c_int, c_int)
+declare("shim_trainer", P, c_char_p, c_int, c_char_p, c_char_p, c_int, P, c_int, P, P, c_char_p, c_int, c_char_p, c_char_p,
+        c_char_p, c_int, c_double, c_int, c_int, c_int, c_int)
 declare("shim_trainer_free", None, P)
 declare("shim_trainer_net", P, P)
 declare("shim_trainer_vector", P, P, c_int, P)
 declare("trainer_begin", None, P, c_int64)
-declare("trainer_query", P, P, c_int, c_int, P, c_int)
+declare("trainer_query", None, P, c_int, c_int, P, c_int)
+declare("trainer_output", P, P, c_int, c_int, c_int)
 declare("trainer_move_key", None, P)
 declare("trainer_key", P, P, c_int, c_int, P, c_int)
-declare("trainer_query_again", P, P, c_int, c_int, P, c_int)
+declare("trainer_query_again", None, P, c_int, c_int, P, c_int)
 declare("trainer_backward", None, P, c_int, c_int, P)
 declare("trainer_update", c_int, P, c_int64)
 
@@ -45,25 +48,30 @@ def key_groups(batch, parts):
 class Trained(Net):
     """The network of a trainer, which owns it."""
 
-    def __init__(self, handle, kind, dim):
-        self.kind, self.dim = kind, dim
+    def __init__(self, handle, size):
+        self.size = size
         self.adopt(handle)
 
     def __del__(self):
-        pass
+        self.release_plans()
 
 
 class Trainer:
-    def __init__(self, arch, small, head, dim, size, batch, parts, optim, schedule="constant", ema=0.9, bn_momentum=0.5,
-                 stream=False, steps=5, backend="blas", precision="f32"):
-        self.batch, self.parts, self.dim = batch, parts, dim
-        self.texts = [t.encode() for t in (arch, head, backend, optim, schedule)]
-        self.handle = lib.shim_trainer(self.texts[0], small, self.texts[1], dim, *size, ptr(MEAN), ptr(STD), self.texts[2],
-                                       precision == "bf16", self.texts[3], self.texts[4], ema, bn_momentum, batch, parts,
+    """output: of the query, which a step's gradients are of: HEAD or PREDICTOR."""
+
+    def __init__(self, arch, small, head, dim, sizes, batch, parts, optim, schedule="constant", ema=0.9, bn_momentum=0.5,
+                 stream=False, steps=5, backend="blas", precision="f32", predictor="none", ema_buffers=False, output=HEAD):
+        sizes = np.array([sizes] if isinstance(sizes[0], int) else sizes, np.int32)
+        self.batch, self.parts, self.output = batch, parts, output
+        self.texts = [t.encode() for t in (arch, head, predictor, backend, optim, schedule, str(ema))]
+        arch, head, predictor, backend, optim, schedule, ema = self.texts
+        self.handle = lib.shim_trainer(arch, small, head, predictor, dim, ptr(sizes), len(sizes), ptr(MEAN), ptr(STD), backend,
+                                       precision == "bf16", optim, schedule, ema, ema_buffers, bn_momentum, batch, parts,
                                        stream, steps)
         if not self.handle:
             raise RuntimeError(why())
-        self.net = Trained(lib.shim_trainer_net(self.handle), head, dim)
+        self.net = Trained(lib.shim_trainer_net(self.handle), tuple(int(n) for n in sizes[0]))
+        self.dim = self.net.dim
 
     def __del__(self):
         if getattr(self, "handle", None):
@@ -86,10 +94,12 @@ class Trainer:
         lib.trainer_begin(self.handle, number)
         parts, groups = query_parts(self.batch, self.parts), key_groups(self.batch, self.parts)
         held = {v: [np.ascontiguousarray(views[v][rows]) for rows in parts] for v, _ in sides}
-        q, k = ([np.zeros((self.batch, self.dim), np.float32) for _ in sides] for _ in range(2))
+        q = [np.zeros((self.batch, self.net.widths[self.output]), np.float32) for _ in sides]
+        k = [np.zeros((self.batch, self.dim), np.float32) for _ in sides]
         for i, (v, _) in enumerate(sides):
             for part, rows in enumerate(parts):
-                q[i][rows] = floats(lib.trainer_query(self.handle, v, part, ptr(held[v][part]), len(rows)), (len(rows), self.dim))
+                lib.trainer_query(self.handle, v, part, ptr(held[v][part]), len(rows))
+                q[i][rows] = floats(lib.trainer_output(self.handle, v, part, self.output), (len(rows), q[i].shape[1]))
         lib.trainer_move_key(self.handle)
         for i, (_, v) in enumerate(sides):
             for group, rows in enumerate(groups):
@@ -99,7 +109,7 @@ class Trainer:
             for part, rows in enumerate(parts):
                 lib.trainer_query_again(self.handle, v, part, ptr(held[v][part]), len(rows))
                 given = np.ascontiguousarray(d[rows])
-                lib.trainer_backward(self.handle, v, part, ptr(given))
+                lib.trainer_backward(self.handle, v, part, (P * 3)(*(ptr(given) if i == self.output else None for i in range(3))))
         if lib.trainer_update(self.handle, number) < 0:
             raise RuntimeError(why())
         return q, k

@@ -63,7 +63,7 @@ def test_teacher(d):
     check("a teacher alone", line.codes == [0, 0] and direct[0]["t0"].shape == (8, 24) and not line.stderr,
           f"{line.codes} {line.stderr}")
     line = Line(AUGMENT, TEACHER, ["encode"] + NET + ["--dim", "12", "--frozen", "--as", "t"], cwd=d, stdout=subprocess.PIPE)
-    schema, nearest = take(line, ["t0", "feature0"], 1)
+    schema, nearest = take(line, ["t0", "tfeature0"], 1)
     check("of two that make one name the nearer is meant", schema.offers["t0"] == ("f32", (8, 12))
           and nearest[0]["t0"].shape == (8, 12), schema.offers)
     line = Line(AUGMENT, TEACHER, STUDENT + ["asked"], cwd=d, stdout=subprocess.PIPE)

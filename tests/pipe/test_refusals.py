@@ -222,8 +222,8 @@ def test_strange_schemas():
              "78 facts": ([augment_schema(**{f"x{i}": i for i in range(60)})], 1, "facts"),
              "facts of 20 kilobytes": ([augment_schema(**{f"x{i}": 900 * "x" for i in range(15)})], 1, "facts"),
              "a size that its views have not": ([augment_schema(size=64)], 1, "size = 64, but its views are 32x32"),
-             "64 names": ([augment_schema({f"mask{i}": ("u8", (augment_peer.BATCH,)) for i in range(60)})], 1,
-                          "more than 64 names"),
+             "256 names": ([augment_schema({f"mask{i}": ("u8", (augment_peer.BATCH,)) for i in range(252)})], 1,
+                           "more than 256 names"),
              "a schema twice": ([augment_schema(), augment_schema()], 1, "'schema' out of turn"),
              "fewer rows of one view": ([augment_schema(), uneven()], 1, "5 of 'view1'")}
     with folder() as d:
@@ -246,8 +246,8 @@ def uneven():
 def own_facts(d, out, epoch, **facts):
     """A line of the peer's augment up to an epoch, and a loss with facts of its own: (its first step, the line)."""
     front = [sys.executable, f"{lines.ROOT}/tests/pipe/augment_peer.py", f"ipc://{d}/front"]
-    # encode adds 13: the 64 that a loss takes over
-    many = {f"own{i:02d}": 295 * "x" for i in range(51 - len(augment_peer.FACTS))}
+    # encode adds 15: the 64 that a loss takes over
+    many = {f"own{i:02d}": 295 * "x" for i in range(49 - len(augment_peer.FACTS))}
     line = Line(front, ENCODE + [out, "--until", epoch], cwd=d, env=lines.environment(FACTS=json.dumps(many)),
                 stdout=subprocess.PIPE)
     client = Client(line[1].stdout.readline().decode(), "loss", patience=20)

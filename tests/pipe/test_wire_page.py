@@ -163,8 +163,8 @@ def test_names(d):
     facts, names, odd = set(), set(), []
     types = {n: t for ns, ts in re.findall(r"^\.It (fact\S.*?) Ta (.+?) Ta", PAGE, re.M) for n, t in paired(ns, ts)}
     crops = augment + ["--crops", "2x16"]
-    for stages in ([crops], [evaluation], [augment, net + ["-o", "fresh"]], [evaluation, net + ["--eval"] + model],
-                   [augment, net + ["--frozen", "--as", "t"] + model]):
+    for stages in ([crops], [evaluation], [augment, net + ["--predictor", "byol", "-o", "fresh"]],
+                   [evaluation, net + ["--eval"] + model], [augment, net + ["--frozen", "--as", "t"] + model]):
         line = Line(*stages, cwd=d, stdout=subprocess.PIPE)
         client = Client(line[-1].stdout.readline().decode(), "test")
         schema = client.open()

@@ -9,7 +9,7 @@ static const char *spelled(const char *text, int d, int dim)
 	struct head h;
 	size_t n = 0;
 
-	if (head_parse(&h, text, d, dim) < 0)
+	if (head_parse(&h, "head", text, d, dim) < 0)
 		return "refused";
 	*out = 0;
 	for (int i = 0; i < h.count; i++, n = strlen(out)) {

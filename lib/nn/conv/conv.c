@@ -4,18 +4,18 @@
 /* The first one that may. */
 static const struct conv_method *const methods[] = { &conv_amx, &conv_whole, &conv_patches };
 
-void conv_link(struct net *net)
+void conv_link(struct plan *plan)
 {
-	void *room = net->backend[F32]->open();
+	void *room = plan->backend[F32]->open();
 
-	for (int i = 1; i < net->count; i++) {
-		struct node *x = &net->nodes[i], *in = &net->nodes[MAX(0, x->in[0])];
+	for (int i = 1; i < plan->count; i++) {
+		struct node *x = &plan->nodes[i], *in = &plan->nodes[MAX(0, x->in[0])];
 
 		for (int m = 0; m < ARRAY_SIZE(methods) && x->op == &op_conv && !x->method; m++)
-			if (methods[m]->choose(net, room, x, in))
+			if (methods[m]->choose(plan, room, x, in))
 				x->method = methods[m];
 	}
-	net->backend[F32]->close(room);
+	plan->backend[F32]->close(room);
 }
 
 #define EDGE 16   /* of the squares that are transposed at once */
@@ -43,7 +43,7 @@ void conv_flip(const struct task *t, const struct node *x, const struct node *in
 
 	for (int i = t->thread; i < taps; i += t->p->threads)
 		transpose(element_at(to, x->factor, (int64_t)(taps - 1 - i) * in->c * x->c), x->factor,
-			  t->params + x->weight + (int64_t)i * in->c * x->c, in->c, x->c, t->net->kernels[x->factor]);
+			  t->params + x->weight + (int64_t)i * in->c * x->c, in->c, x->c, t->plan->kernels[x->factor]);
 }
 
 /* --- the operation --- */

@@ -14,7 +14,7 @@ struct conv_method {
 	struct entry entry;
 	/* Whether a node may go this way, by shapes and elements alone; room: of the backend that multiplies f32. May fill
 	 * in x->whole. */
-	bool (*choose)(const struct net *net, void *room, struct node *x, const struct node *in);
+	bool (*choose)(const struct plan *plan, void *room, struct node *x, const struct node *in);
 	/* As of struct op. */
 	size_t (*scratch)(const struct node *x, const struct node *in, bool grad);
 	size_t (*factor_bytes)(const struct node *x, const struct node *in, enum factor which);

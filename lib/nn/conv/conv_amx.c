@@ -1,12 +1,12 @@
 /* conv_amx.c - dense convolution and linear layers in bf16 by AMX, without patches (conv_amx.h) */
 #include "lib/nn/conv/conv_amx.h"
 
-static bool amx_choose(const struct net *net, void *room, struct node *x, const struct node *in)
+static bool amx_choose(const struct plan *plan, void *room, struct node *x, const struct node *in)
 {
 	bool same = x->h == in->h && x->w == in->w && x->k % 2 == 1 && x->pad == x->k / 2;
 
 	(void)room;
-	if (!amx_of(net) || x->factor != BF16 || taps_of(x, in) > TAPS_MAX)
+	if (!amx_of(plan) || x->factor != BF16 || taps_of(x, in) > TAPS_MAX)
 		return false;
 	return is_first(in) || ((x->k == 1 || in->c >= 16) && (x->stride > 1 || same));
 }
@@ -56,16 +56,16 @@ static int chunk_target(const struct node *x, const struct node *in, bool grad)
 }
 
 /* A chunk's arrays. At stride 1 a row of zeros ends where the next begins: a border serves two rows, and two images. */
-struct plan {
+struct layout {
 	int target, border;      /* border: pixels, and rows, of zeros at stride 1 */
 	int in_w, back_w, back_left;   /* of the tiles */
 	int64_t in_pixels, back_pixels;
 	size_t in, back;         /* bytes */
 };
 
-static struct plan plan_amx(const struct node *x, const struct node *in, bool grad)
+static struct layout layout_of(const struct node *x, const struct node *in, bool grad)
 {
-	struct plan p = { .target = chunk_target(x, in, grad), .border = is_same(x, in) ? x->pad : 0 };
+	struct layout p = { .target = chunk_target(x, in, grad), .border = is_same(x, in) ? x->pad : 0 };
 	int64_t image = (int64_t)x->h * x->w, images = MAX(1, p.target / image), bands = (image + p.target - 1) / p.target;
 	int64_t band = (x->h + bands - 1) / bands;
 	int reach = x->k - 1 - x->pad, right = (in->w - 1 + x->pad) / x->stride - (x->w - 1);
@@ -82,7 +82,7 @@ static struct plan plan_amx(const struct node *x, const struct node *in, bool gr
 
 static size_t amx_scratch(const struct node *x, const struct node *in, bool grad)
 {
-	struct plan p = plan_amx(x, in, grad);
+	struct layout p = layout_of(x, in, grad);
 
 	return p.in + p.back;
 }
@@ -114,7 +114,7 @@ static void clear_borders(const struct tile *tile, const struct chunk *c, int h,
 }
 
 /* Stride 1: the chunk's rows and border rows above and below. Where the array lies so in memory it is used in place. */
-static struct tile same_tile(const struct task *t, const struct chunk *c, const struct plan *p, bool back, char *base)
+static struct tile same_tile(const struct task *t, const struct chunk *c, const struct layout *p, bool back, char *base)
 {
 	const struct node *x = back ? t->x : t->in;
 	bool whole = c->y1 - c->y0 == x->h;
@@ -146,7 +146,7 @@ static void even_out(const struct tile *tile, int channels)
 		*at = 0;
 }
 
-static struct tile in_tile(const struct task *t, const struct chunk *c, const struct plan *p)
+static struct tile in_tile(const struct task *t, const struct chunk *c, const struct layout *p)
 {
 	struct tile tile;
 
@@ -163,7 +163,7 @@ static struct tile in_tile(const struct task *t, const struct chunk *c, const st
 	return tile;
 }
 
-static struct tile back_rows(const struct task *t, const struct chunk *c, const struct plan *p)
+static struct tile back_rows(const struct task *t, const struct chunk *c, const struct layout *p)
 {
 	const struct node *x = t->x;
 	struct tile tile = { t->scratch + p->in, BF16, c->images, x->h, 0, p->back_left, p->back_w, x->ld };
@@ -183,7 +183,7 @@ static struct tile back_rows(const struct task *t, const struct chunk *c, const 
 	return tile;
 }
 
-static struct tile back_tile(const struct task *t, const struct chunk *c, const struct plan *p)
+static struct tile back_tile(const struct task *t, const struct chunk *c, const struct layout *p)
 {
 	struct tile tile = back_rows(t, c, p);
 
@@ -213,7 +213,7 @@ static struct sweep forward_sweep(const struct task *t, const struct chunk *c, c
 static void amx_forward(struct task *t)
 {
 	const struct node *x = t->x;
-	struct plan p = plan_amx(x, t->in, false);
+	struct layout p = layout_of(x, t->in, false);
 	struct phase phase = sweep_forward(x, t->in);
 
 	for (struct chunk c = chunk_over(t, x->h, x->w, p.target); chunk_next(&c);) {
@@ -255,7 +255,7 @@ static void input_gradient(const struct task *t, const struct chunk *c, const st
 static void amx_backward(struct task *t)
 {
 	const struct node *x = t->x;
-	struct plan p = plan_amx(x, t->in, true);
+	struct layout p = layout_of(x, t->in, true);
 
 	for (struct chunk c = chunk_over(t, x->h, x->w, p.target); chunk_next(&c);) {
 		struct tile in = in_tile(t, &c, &p), back = back_tile(t, &c, &p);

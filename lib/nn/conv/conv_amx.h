@@ -38,7 +38,7 @@ static inline int channels_of(const struct node *x, const struct node *in)
 
 static inline const struct amx *amx(const struct task *t)
 {
-	return t->net->backend[BF16]->amx;
+	return t->plan->backend[BF16]->amx;
 }
 
 static inline void *room_of(const struct task *t)

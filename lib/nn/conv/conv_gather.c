@@ -52,12 +52,12 @@ static void scatter_taps(const struct task *t, float *row, int at, const float *
 
 	if (in->c == in->ld) {
 		if (last > first)
-			t->net->kernels[F32]->add(row + (int64_t)(at + first) * in->ld, from + first * in->c,
+			t->plan->kernels[F32]->add(row + (int64_t)(at + first) * in->ld, from + first * in->c,
 						  (int64_t)(last - first) * in->c);
 		return;
 	}
 	for (int i = first; i < last; i++)
-		t->net->kernels[F32]->add(row + (int64_t)(at + i) * in->ld, from + i * in->c, in->c);
+		t->plan->kernels[F32]->add(row + (int64_t)(at + i) * in->ld, from + i * in->c, in->c);
 }
 
 void conv_scatter(const struct task *t, const struct chunk *c, const struct cut *cut, int ky, int n, const float *patches,

@@ -8,7 +8,7 @@
 #include "lib/nn/conv/conv_gather.h"
 
 /* Sizes that one convolution's loops share; scratch in bytes. */
-struct plan {
+struct layout {
 	int target;              /* output pixels of a chunk */
 	bool plain;              /* input pixels are patches */
 	bool flips;              /* the input's gradient is a convolution */
@@ -28,7 +28,7 @@ static struct cut cut_of(const struct node *x, const struct node *from, int outp
 }
 
 /* The gradient of the output is convolved with stride 1 and the padding that gives the input's size. */
-static void plan_back(struct plan *p, const struct node *x, int band)
+static void lay_back(struct layout *p, const struct node *x, int band)
 {
 	p->back = cut_of(x, x, x->w, p->target);
 	p->back.stride = 1;
@@ -38,9 +38,9 @@ static void plan_back(struct plan *p, const struct node *x, int band)
 	p->back_tile = padded(p->back_rows * p->back_width * x->ld * element_size(x->factor) + RUN);
 }
 
-static struct plan plan_conv(const struct node *x, const struct node *in, bool grad)
+static struct layout layout_of(const struct node *x, const struct node *in, bool grad)
 {
-	struct plan p = { .plain = x->k == 1 && x->stride == 1 && x->pad == 0, .flips = grad && conv_flips(x, in) };
+	struct layout p = { .plain = x->k == 1 && x->stride == 1 && x->pad == 0, .flips = grad && conv_flips(x, in) };
 	int64_t image = (int64_t)x->h * x->w;
 	size_t size = element_size(x->factor);
 	int bands, band, pitch;
@@ -54,7 +54,7 @@ static struct plan plan_conv(const struct node *x, const struct node *in, bool g
 	p.in = cut_of(x, in, x->w, p.target);
 	p.in_tile = padded(p.in_rows * p.in_width * in->ld * size + RUN);   /* copy_run() goes beyond */
 	if (p.flips)
-		plan_back(&p, x, band);
+		lay_back(&p, x, band);
 	pitch = MAX(p.in.pitch, p.back.pitch);
 	p.patches = p.plain ? 0 : padded((size_t)p.target * pitch * (grad && !p.flips ? sizeof(float) : size) + RUN);
 	p.zeros = padded((size_t)x->k * MAX(in->ld, x->ld) * size + RUN);
@@ -67,7 +67,7 @@ static struct plan plan_conv(const struct node *x, const struct node *in, bool g
 
 static size_t patches_scratch(const struct node *x, const struct node *in, bool grad)
 {
-	struct plan p = plan_conv(x, in, grad);
+	struct layout p = layout_of(x, in, grad);
 	size_t forward = p.out, backward = grad ? p.dy + p.back_tile + p.part : 0;
 
 	return p.in_tile + p.patches + p.zeros + MAX(forward, backward);
@@ -92,7 +92,7 @@ static void factor_make(const struct task *t, const struct node *x, const struct
 		conv_flip(t, x, in, to);
 	else
 		for (int64_t i = (int64_t)SLICE * t->thread; i < x->weights; i += (int64_t)SLICE * t->p->threads)
-			t->net->kernels[BF16]->narrow(element_at(to, BF16, i), from + i, MIN(SLICE, x->weights - i));
+			t->plan->kernels[BF16]->narrow(element_at(to, BF16, i), from + i, MIN(SLICE, x->weights - i));
 }
 
 /* --- scratch --- */
@@ -105,7 +105,7 @@ struct room {
 	float *out, *part;       /* out: forward, where dy is backward */
 };
 
-static struct room open_room(const struct task *t, const struct plan *p)
+static struct room open_room(const struct task *t, const struct layout *p)
 {
 	char *at = t->scratch;
 	enum dtype e = t->x->factor;
@@ -123,7 +123,7 @@ static struct room open_room(const struct task *t, const struct plan *p)
 	return r;
 }
 
-static void load_input(const struct task *t, const struct chunk *c, const struct plan *p, struct room *r)
+static void load_input(const struct task *t, const struct chunk *c, const struct layout *p, struct room *r)
 {
 	int node = t->x->in[0];
 	enum dtype e = t->x->factor;
@@ -138,7 +138,7 @@ static void load_input(const struct task *t, const struct chunk *c, const struct
 }
 
 /* The left factor for rows of taps ky .. ky+n-1; *pitch between its rows. */
-static const void *left_factor(const struct task *t, const struct chunk *c, const struct plan *p, const struct room *r, int ky,
+static const void *left_factor(const struct task *t, const struct chunk *c, const struct layout *p, const struct room *r, int ky,
 			       int n, int *pitch)
 {
 	*pitch = p->plain ? t->in->ld : p->in.pitch;
@@ -160,7 +160,7 @@ static const void *weight_of(const struct task *t)
 static void patches_forward(struct task *t)
 {
 	const struct node *x = t->x;
-	struct plan p = plan_conv(x, t->in, false);
+	struct layout p = layout_of(x, t->in, false);
 	struct room r = open_room(t, &p);
 	int row = x->k * t->in->c;
 
@@ -186,7 +186,7 @@ static void patches_forward(struct task *t)
 
 /* --- backward --- */
 
-static void weight_gradient(const struct task *t, const struct chunk *c, const struct plan *p, const struct room *r,
+static void weight_gradient(const struct task *t, const struct chunk *c, const struct layout *p, const struct room *r,
 			    const void *dy, int m)
 {
 	const struct node *x = t->x;
@@ -237,7 +237,7 @@ static void plain_back(const struct task *t, const struct chunk *c, const struct
 }
 
 /* Stride 1: patches of dy times the flipped weights. */
-static void flipped_back(const struct task *t, const struct chunk *c, const struct plan *p, const struct room *r, int m)
+static void flipped_back(const struct task *t, const struct chunk *c, const struct layout *p, const struct room *r, int m)
 {
 	const struct node *x = t->x, *in = t->in;
 	int row = x->k * x->c;
@@ -258,7 +258,7 @@ static void flipped_back(const struct task *t, const struct chunk *c, const stru
 	give_part(t, c, r, there);
 }
 
-static void scattered_back(const struct task *t, const struct chunk *c, const struct plan *p, const struct room *r,
+static void scattered_back(const struct task *t, const struct chunk *c, const struct layout *p, const struct room *r,
 			   const void *dy, int m)
 {
 	const struct node *x = t->x, *in = t->in;
@@ -280,7 +280,7 @@ static void scattered_back(const struct task *t, const struct chunk *c, const st
 }
 
 /* The output's gradient under a chunk's inputs, as a tile, and the chunk's own pixels packed. */
-static void load_back(const struct task *t, const struct chunk *c, const struct plan *p, struct room *r)
+static void load_back(const struct task *t, const struct chunk *c, const struct layout *p, struct room *r)
 {
 	const struct node *x = t->x;
 	size_t row = (size_t)x->w * x->ld * element_size(x->factor);
@@ -299,7 +299,7 @@ static void load_back(const struct task *t, const struct chunk *c, const struct 
 static void patches_backward(struct task *t)
 {
 	const struct node *x = t->x;
-	struct plan p = plan_conv(x, t->in, true);
+	struct layout p = layout_of(x, t->in, true);
 	struct room r = open_room(t, &p);
 
 	if (p.flips)
@@ -330,9 +330,9 @@ static void patches_backward(struct task *t)
 
 /* --- the method --- */
 
-static bool patches_choose(const struct net *net, void *room, struct node *x, const struct node *in)
+static bool patches_choose(const struct plan *plan, void *room, struct node *x, const struct node *in)
 {
-	(void)net, (void)room, (void)x, (void)in;
+	(void)plan, (void)room, (void)x, (void)in;
 	return true;
 }
 

@@ -62,28 +62,28 @@ static bool by_taps(const struct node *x, const struct node *in)
 }
 
 /* False: the backend has no fast kernel for one of the ways. */
-static bool find_filters(const struct net *net, void *room, struct node *x, const struct node *in)
+static bool find_filters(const struct plan *plan, void *room, struct node *x, const struct node *in)
 {
 	for (int way = 0; way < CONV_WAYS; way++) {
 		struct conv c = conv_of(x, in, way, way == CONV_WEIGHT ? x->whole.many : x->whole.images);
 
 		if ((way == CONV_INPUT && is_view(in)) || (way == CONV_WEIGHT && by_taps(x, in)))
 			continue;
-		x->whole.filters[way] = net->backend[F32]->convolver->filters(room, &c);
+		x->whole.filters[way] = plan->backend[F32]->convolver->filters(room, &c);
 		if (!x->whole.filters[way])
 			return false;
 	}
 	return true;
 }
 
-static bool whole_choose(const struct net *net, void *room, struct node *x, const struct node *in)
+static bool whole_choose(const struct plan *plan, void *room, struct node *x, const struct node *in)
 {
-	if (!net->backend[F32]->convolver || !may_be_whole(x, in))
+	if (!plan->backend[F32]->convolver || !may_be_whole(x, in))
 		return false;
 	x->whole.images = images_for(x, CALL_PIXELS);
 	x->whole.many = images_for(x, GRADIENT_PIXELS);
 	x->whole.flips = x->c <= FEW_CHANNELS && conv_flips(x, in);
-	return find_filters(net, room, x, in);
+	return find_filters(plan, room, x, in);
 }
 
 static size_t factor_bytes(const struct node *x, const struct node *in, enum factor which)
@@ -149,7 +149,7 @@ static void order(const struct task *t, int way, int images, const float *weight
 {
 	struct conv c = conv_of(t->x, t->in, way, images);
 
-	t->net->backend[F32]->convolver->order(t->p->rooms[F32][t->thread], &c, (float *)weight, filters);
+	t->plan->backend[F32]->convolver->order(t->p->rooms[F32][t->thread], &c, (float *)weight, filters);
 }
 
 static void convolve(const struct task *t, int way, int images, const float *in, float *filters, const float *out)
@@ -162,7 +162,7 @@ static void convolve(const struct task *t, int way, int images, const float *in,
 		out = in;
 		in = gradient;
 	}
-	t->net->backend[F32]->convolver->convolve(t->p->rooms[F32][t->thread], &c, (float *)in, filters, (float *)out);
+	t->plan->backend[F32]->convolver->convolve(t->p->rooms[F32][t->thread], &c, (float *)in, filters, (float *)out);
 }
 
 /* The input of a few images, in place where its value is stored as it is. */

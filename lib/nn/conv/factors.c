@@ -6,21 +6,21 @@
  */
 #include "lib/nn/engine/engine.h"
 
-static size_t bytes_of(const struct net *net, int i, enum factor which)
+static size_t bytes_of(const struct plan *plan, int i, enum factor which)
 {
-	const struct node *x = &net->nodes[i];
+	const struct node *x = &plan->nodes[i];
 
-	return x->op->factor_bytes ? padded(x->op->factor_bytes(x, &net->nodes[x->in[0]], which)) : 0;
+	return x->op->factor_bytes ? padded(x->op->factor_bytes(x, &plan->nodes[x->in[0]], which)) : 0;
 }
 
 /* Places of all factors, where base is not NULL; the bytes that they take. */
-static size_t lay(const struct net *net, struct state *state, char *base, bool grad)
+static size_t lay(const struct plan *plan, struct state *state, char *base, bool grad)
 {
 	size_t used = 0;
 
-	for (int i = 1; i < net->count; i++)
+	for (int i = 1; i < plan_end(plan, grad); i++)
 		for (enum factor f = 0; f < FACTORS; f++) {
-			size_t bytes = f == FACTOR_BACKWARD && !grad ? 0 : bytes_of(net, i, f);
+			size_t bytes = f == FACTOR_BACKWARD && !grad ? 0 : bytes_of(plan, i, f);
 
 			state[i].factor[f] = base && bytes ? base + used : NULL;
 			used += bytes;
@@ -30,24 +30,24 @@ static size_t lay(const struct net *net, struct state *state, char *base, bool g
 
 void factors_make(const struct task *t)
 {
-	const struct net *net = t->net;
+	const struct plan *plan = t->plan;
 
-	for (int i = 1; i < net->count; i++)
+	for (int i = 1; i < plan->count; i++)
 		for (enum factor f = 0; f < FACTORS; f++) {
-			const struct node *x = &net->nodes[i];
+			const struct node *x = &plan->nodes[i];
 			void *to = t->p->state[i].factor[f];
 
 			if (to)
-				x->op->factor_make(t, x, &net->nodes[x->in[0]], f, to);
+				x->op->factor_make(t, x, &plan->nodes[x->in[0]], f, to);
 		}
 }
 
-struct factors *factors_new(const struct net *net, bool grad)
+struct factors *factors_new(const struct plan *plan, bool grad)
 {
 	struct factors *f = xcalloc(1, sizeof(*f));
-	struct state *counted = xcalloc(net->count, sizeof(*counted));
+	struct state *counted = xcalloc(plan->count, sizeof(*counted));
 
-	f->size = lay(net, counted, NULL, grad);
+	f->size = lay(plan, counted, NULL, grad);
 	f->base = xaligned(f->size);
 	free(counted);
 	return f;
@@ -68,5 +68,5 @@ void factors_renew(struct factors *f)
 void factors_use(struct pass *p, struct factors *f)
 {
 	p->factors = f;
-	lay(p->net, p->state, f->base, p->grad);
+	lay(p->plan, p->state, f->base, p->grad);
 }

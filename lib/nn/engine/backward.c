@@ -37,7 +37,7 @@ static void start_output(struct walk *w, int node, const float *from)
 
 		memset(d, 0, pixels * t->x->ld * element_size(t->x->store));
 		for (int64_t i = 0; row && i < pixels; i++)
-			t->net->kernels[t->x->store]->narrow(element_at(d, t->x->store, i * t->x->ld), row + i * t->x->c,
+			t->plan->kernels[t->x->store]->narrow(element_at(d, t->x->store, i * t->x->ld), row + i * t->x->c,
 							     t->x->c);
 		if (t->x->last_reader == node)
 			gradient_finish(t, 0, node, n, 1);
@@ -48,21 +48,22 @@ static void start_output(struct walk *w, int node, const float *from)
 	}
 }
 
-void net_backward(const struct net *net, struct pass *p, const float *params, const float *d_feature, const float *d_head,
-		  float *grads)
+void pass_backward(struct pass *p, const float *params, const float *const d[OUTPUTS], float *grads)
 {
-	if (p->mode != NET_TRAIN || p->net != net)
+	const struct plan *plan = p->plan;
+
+	if (p->mode != PASS_TRAIN)
 		bug("backward without a forward pass in training mode");
-	meter_open(p->meter, METER_BACKWARD, p->rows);
+	meter_open(p->meter, METER_BACKWARD, plan, p->rows);
 #pragma omp parallel num_threads(p->threads)
 	{
 		struct walk w;
 
 		walk_open(&w, p, params, NULL, grads);
-		start_output(&w, net->feature, d_feature);
-		if (net->head >= 0)
-			start_output(&w, net->head, d_head);
-		for (int i = net->count - 1; i > 0; i--)
+		for (int i = 0; i < OUTPUTS; i++)
+			if (plan->outputs[i] >= 0)
+				start_output(&w, plan->outputs[i], d[i]);
+		for (int i = plan->count - 1; i > 0; i--)
 			backward_node(&w, i);
 		walk_meet(&w);
 	}

@@ -30,7 +30,7 @@ bool chunk_next(struct chunk *c)
 /* Where row y of image n lies in an array of the thread's arena. */
 static int64_t place(const struct task *t, int node, int n, int y)
 {
-	const struct node *x = &t->net->nodes[node];
+	const struct node *x = &t->plan->nodes[node];
 
 	return t->thread * t->p->arena_size + ((int64_t)(n - t->n0) * x->h + y) * x->w * x->ld * element_size(x->store);
 }

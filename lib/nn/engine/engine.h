@@ -1,5 +1,5 @@
 /*
- * engine.h - inside a net: nodes, passes, and how operations read forward and backward (private to lib/nn and its tests)
+ * engine.h - inside a plan: nodes, passes, and how operations read forward and backward (private to lib/nn and its tests)
  *
  * A node stores the raw output of one operation, once: (rows, h, w, ld) with ld = channels rounded up to LANES. Its value is
  * computed whenever somebody reads it:
@@ -101,6 +101,7 @@ struct node {
 	int heads;               /* of attention */
 	enum act act;
 	int from;                /* of op_slice: first channel */
+	int grid[2];             /* of op_tokens: rows and columns that the position embedding is laid out for */
 	double drop;             /* of op_drop: probability */
 	bool by_image;           /* ... of a whole image, not of an element */
 	int64_t weight, bias, gamma, beta;   /* in the flat parameters, -1: none */
@@ -112,9 +113,9 @@ struct node {
 	const struct conv_method *method;   /* of op_conv: conv.h */
 	struct whole whole;
 
-	/* set by net_link: who reads this node's value, and how its gradient comes about */
+	/* set by plan_new: who reads this node's value, and how its gradient comes about */
 	int readers, last_reader;
-	bool output;             /* the feature or the head's output */
+	bool output;             /* one of the plan's outputs */
 	int pool;                /* mean-pool reader whose gradient is never stored, -1: none */
 	int gated;               /* gate of the one reader that has a gate, -1: none */
 	bool stored;             /* has a d of its own or shares one */
@@ -132,15 +133,29 @@ struct net {
 	struct net_config config;
 	const struct arch *arch;
 	const struct backend *backend[DTYPES];   /* who multiplies F32, BF16 (NULL: nobody) */
-	const struct kernels *kernels[DTYPES];   /* F32, BF16 */
-	struct node nodes[NODES_MAX];
-	int count, feature, head;
-	char head_text[256];     /* config.head */
+	char layers[OUTPUTS][256];   /* config.head, config.predictor */
+	int width[OUTPUTS];      /* 0: there is none */
 	struct net_tensor *tensors;
 	struct init { double normal, uniform, value; } *inits;   /* beside tensors */
 	int tensor_count, tensor_room;
 	int64_t params, buffers;
 };
+
+struct plan {
+	const struct net *net;
+	int height, width;       /* of views */
+	const struct backend *backend[DTYPES];   /* the net's */
+	const struct kernels *kernels[DTYPES];   /* F32, BF16 */
+	struct node nodes[NODES_MAX];
+	int count;
+	int outputs[OUTPUTS];    /* nodes, -1: there is none */
+};
+
+/* Nodes that a pass goes through: without gradients, of keys and frozen networks, none behind the head. */
+static inline int plan_end(const struct plan *plan, bool grad)
+{
+	return grad ? plan->count : 1 + MAX(plan->outputs[OUTPUT_FEATURE], plan->outputs[OUTPUT_HEAD]);
+}
 
 /* What a pass keeps of a node. Of per-channel vectors (ld) each thread has a copy of its own, p->channels apart. */
 struct state {
@@ -160,11 +175,12 @@ struct factors {
 };
 
 struct pass {
-	const struct net *net;
+	const struct plan *plan;
 	int batch, threads;
 	bool grad;
+	int end;                 /* plan_end() */
 	int rows;
-	enum net_mode mode;
+	enum pass_mode mode;
 	struct meter *meter;     /* NULL: off */
 	const uint8_t *views;
 	struct masks masks;
@@ -175,18 +191,18 @@ struct pass {
 	size_t channels, images_size;   /* in floats; the first for each thread */
 	struct factors *factors, *own;   /* made of the parameters; own: not shared, else NULL */
 	char **scratch;          /* of each thread */
-	void **rooms[DTYPES];    /* of each thread, those of net->backend[]; the same where that is */
+	void **rooms[DTYPES];    /* of each thread, those of plan->backend[]; the same where that is */
 	float **partial;         /* (2, partial_size): weight gradients of thread 1 and up; [0] is NULL */
 	size_t scratch_size;     /* in bytes */
 	size_t partial_size;
 	double *sums;            /* (2, threads, 2 slots, 2, ldmax): column sums, see norm.c */
 	int ldmax;
-	float *feature, *head;
+	float *outputs[OUTPUTS];
 };
 
 /* One thread's share of the pass; x, in and id name the operation at work. */
 struct task {
-	const struct net *net;
+	const struct plan *plan;
 	struct pass *p;
 	const struct node *x, *in;       /* the node and its first input */
 	int id, thread, n0, n1;
@@ -212,7 +228,7 @@ bool chunk_next(struct chunk *c);
 struct affine norm_affine(const struct task *t, int node);
 static inline const struct kernels *kernels_of(const struct task *t, int node)
 {
-	return t->net->kernels[t->net->nodes[node].store];
+	return t->plan->kernels[t->plan->nodes[node].store];
 }
 /* Rows y0..y1 of images n.. of a node's value into dst, pixels ld apart (the view's 3), rows pitch pixels apart; gate: a node,
  * or -1 for none; e: what dst holds, F32, or BF16 where that is stored or the image is one pixel. */
@@ -292,12 +308,12 @@ void gradient_bias(const struct task *t, const void *dy, enum dtype e, int64_t r
 /* By the net's backend, on this thread. */
 static inline void task_multiply(const struct task *t, const struct product *p)
 {
-	t->net->backend[p->element]->multiply(t->p->rooms[p->element][t->thread], p);
+	t->plan->backend[p->element]->multiply(t->p->rooms[p->element][t->thread], p);
 }
 /* What AMX does below products, NULL: it does not multiply bf16 here. */
-static inline const struct amx *amx_of(const struct net *net)
+static inline const struct amx *amx_of(const struct plan *plan)
 {
-	return net->backend[BF16] ? net->backend[BF16]->amx : NULL;
+	return plan->backend[BF16] ? plan->backend[BF16]->amx : NULL;
 }
 /* Places for a pass's factors; a thread's part of making them, to be done before any node runs. */
 void factors_use(struct pass *p, struct factors *f);
@@ -311,12 +327,12 @@ static inline size_t padded(size_t bytes)
 /* What op_drop multiplies the value of a row of the pass by, (h, w, ld). */
 void drop_mask(const struct pass *p, int node, int row, float *mask);
 
-/* --- a new net: readers, gradients, elements (wiring.c), and what other rooms do for it --- */
+/* --- a new plan: what other rooms do for it --- */
 
-void net_link(struct net *net);
-/* Nodes and tensors of the whole net, head included (model/). -1 after fail(). */
-int build_net(struct net *net);
+/* Nodes of a plan whose net, height and width are set, head and predictor included; lay: the plan's net, whose tensors are laid
+ * out on the way, NULL where they are there (model/). -1 after fail(). */
+int build_plan(struct plan *plan, struct net *lay);
 /* Chooses the method of every convolution; elements are linked already (conv/). */
-void conv_link(struct net *net);
+void conv_link(struct plan *plan);
 
 #endif

@@ -18,7 +18,7 @@ static void copy_output(const struct task *t, float *out)
 static void forward_node(struct walk *w, int node)
 {
 	struct pass *p = w->t.p;
-	const struct net *net = w->t.net;
+	const struct plan *plan = w->t.plan;
 
 	walk_to(w, node);
 	if (w->t.x->gamma >= 0)
@@ -32,26 +32,24 @@ static void forward_node(struct walk *w, int node)
 		norm_scale(w);
 		walk_spent(w, METER_NORM);
 	}
-	if (node == net->feature)
-		copy_output(&w->t, p->feature);
-	if (node == net->head)
-		copy_output(&w->t, p->head);
+	for (int i = 0; i < OUTPUTS; i++)
+		if (node == plan->outputs[i])
+			copy_output(&w->t, p->outputs[i]);
 	walk_spent(w, METER_NODE);
 }
 
-void net_forward(const struct net *net, struct pass *p, const float *params, float *statistics, const uint8_t *views, int rows,
-		 enum net_mode mode)
+void pass_forward(struct pass *p, const float *params, float *statistics, const uint8_t *views, int rows, enum pass_mode mode)
 {
 	bool make = p->factors->size && (p->own || !p->factors->fresh);
 
-	if (rows < 1 || rows > p->batch || p->net != net)
+	if (rows < 1 || rows > p->batch)
 		bug("forward of %d rows in a pass for %d", rows, p->batch);
-	if (mode == NET_TRAIN && !p->grad)
+	if (mode == PASS_TRAIN && !p->grad)
 		bug("a pass without gradients cannot train");
 	p->rows = rows;
 	p->mode = mode;
 	p->views = views;
-	meter_open(p->meter, mode == NET_KEY ? METER_KEY : METER_FORWARD, rows);
+	meter_open(p->meter, mode == PASS_KEY ? METER_KEY : METER_FORWARD, p->plan, rows);
 #pragma omp parallel num_threads(p->threads)
 	{
 		struct walk w;
@@ -63,7 +61,7 @@ void net_forward(const struct net *net, struct pass *p, const float *params, flo
 #pragma omp barrier
 			walk_spent(&w, METER_THREADS);
 		}
-		for (int i = 1; i < net->count; i++)
+		for (int i = 1; i < p->end; i++)
 			forward_node(&w, i);
 	}
 	p->factors->fresh = true;

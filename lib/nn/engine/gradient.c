@@ -50,7 +50,7 @@ void gradient_read(const struct task *t, int n, int images, int y0, int y1, void
 	if (x->store == F32 && e == BF16) {
 		for (int i = n; i < n + images; i++, dst = element_at(dst, e, (int64_t)pitch * x->ld)) {
 			gradient_read(t, i, 1, y0, y1, pixel_room(t), F32, pitch);
-			t->net->kernels[e]->narrow(dst, pixel_room(t), x->ld);
+			t->plan->kernels[e]->narrow(dst, pixel_room(t), x->ld);
 		}
 		return;
 	}
@@ -69,7 +69,7 @@ void gradient_read(const struct task *t, int n, int images, int y0, int y1, void
 /* Rows from y on of a node without a gate. */
 static void finish_rows(const struct task *t, int slot, int node, int n, int y, int64_t rows, const float *part, bool add)
 {
-	const struct node *x = &t->net->nodes[node];
+	const struct node *x = &t->plan->nodes[node];
 	struct affine f = norm_affine(t, node);
 	char *d = gradient_at(t, node, n, y), *raw = value_at(t, node, n, y);
 	float *sum = t->vectors, *dots = sum + x->ld;
@@ -89,7 +89,7 @@ static void finish_rows(const struct task *t, int slot, int node, int n, int y, 
 
 void gradient_finish(const struct task *t, int slot, int node, int n, int images)
 {
-	const struct node *x = &t->net->nodes[node];
+	const struct node *x = &t->plan->nodes[node];
 
 	finish_rows(t, slot, node, n, 0, (int64_t)images * x->h * x->w, NULL, false);
 }
@@ -97,7 +97,7 @@ void gradient_finish(const struct task *t, int slot, int node, int n, int images
 /* Rows y0..y1 of one image, read with a gate: its sums, and the gate's gradient. */
 static void finish_gated(const struct task *t, int node, int n, int y0, int y1, const float *part)
 {
-	const struct node *x = &t->net->nodes[node];
+	const struct node *x = &t->plan->nodes[node];
 	int gate = t->x->gate;
 	float *sums = t->p->state[node].images + (int64_t)n * 2 * x->ld, *gates = gradient_at(t, gate, n, 0);
 	struct affine f = norm_affine(t, node);
@@ -117,7 +117,7 @@ void gradient_give(const struct task *t, int slot, int n, int images, int y0, in
 {
 	const struct affine none = { 0 };
 	int node = t->x->in[slot];
-	const struct node *x = &t->net->nodes[node];
+	const struct node *x = &t->plan->nodes[node];
 	int64_t rows = (int64_t)images * (y1 - y0) * x->w, band = (int64_t)(y1 - y0) * x->w * x->ld;
 
 	if (!t->x->last[slot] && !part)
@@ -140,7 +140,7 @@ void gradient_bias(const struct task *t, const void *dy, enum dtype e, int64_t r
 	if (t->x->bias < 0)
 		return;
 	memset(t->vectors, 0, ld * sizeof(float));
-	t->net->kernels[e]->pool(dy, rows, ld, &none, ACT_NONE, t->vectors, NULL, NULL);
+	t->plan->kernels[e]->pool(dy, rows, ld, &none, ACT_NONE, t->vectors, NULL, NULL);
 	for (int c = 0; c < t->x->c; c++)
 		t->bias_grad[c] += t->vectors[c];
 }

@@ -15,12 +15,12 @@ struct lane {
 } __attribute__((aligned(64)));
 
 struct meter {
-	const struct net *net;
+	const struct plan *plan;
 	int threads, rows;
 	double bandwidth, products[DTYPES];   /* bytes/s, of F32 and BF16 flop/s, all threads together */
 	enum meter_column column;             /* of the pass at work */
-	int images[METER_COLUMNS];            /* of the step at work */
-	int work[METER_COLUMNS];              /* of the step before */
+	double images[METER_COLUMNS];         /* of the step at work */
+	double work[METER_COLUMNS];           /* of the step before */
 	struct lane *lanes;
 	double last, outside[METER_NODE];
 	int64_t steps;
@@ -29,25 +29,25 @@ struct meter {
 
 /* --- life cycle --- */
 
-static bool uses(const struct net *net, enum dtype e)
+static bool uses(const struct plan *plan, enum dtype e)
 {
-	for (int i = 1; i < net->count; i++)
-		if (net->nodes[i].factor == e)
+	for (int i = 1; i < plan->count; i++)
+		if (plan->nodes[i].factor == e)
 			return true;
 	return false;
 }
 
-struct meter *meter_new(const struct net *net)
+struct meter *meter_new(const struct plan *plan)
 {
 	struct meter *m = xcalloc(1, sizeof(*m));
 
-	m->net = net;
+	m->plan = plan;
 	m->threads = omp_get_max_threads();
-	m->rows = METER_NODE + net->count;
+	m->rows = METER_NODE + plan->count;
 	m->bandwidth = rate_of_memory();
-	m->products[F32] = rate_of_products(net->backend[F32], F32, m->threads);
-	if (uses(net, BF16))
-		m->products[BF16] = rate_of_products(net->backend[BF16], BF16, m->threads);
+	m->products[F32] = rate_of_products(plan->backend[F32], F32, m->threads);
+	if (uses(plan, BF16))
+		m->products[BF16] = rate_of_products(plan->backend[BF16], BF16, m->threads);
 	m->lanes = xaligned(m->threads * sizeof(*m->lanes));
 	for (int t = 0; t < m->threads; t++)
 		m->lanes[t].seconds = xaligned((size_t)m->rows * METER_COLUMNS * sizeof(double));
@@ -80,13 +80,13 @@ void meter_spent(struct meter *m, enum meter_row row)
 	m->last = t;
 }
 
-void meter_open(struct meter *m, enum meter_column column, int rows)
+void meter_open(struct meter *m, enum meter_column column, const struct plan *plan, int rows)
 {
 	if (!m)
 		return;
 	meter_spent(m, METER_REST);
 	m->column = column;
-	m->images[column] += rows;
+	m->images[column] += (double)rows * plan->height * plan->width / (m->plan->height * m->plan->width);
 	for (int t = 0; t < m->threads; t++)
 		m->lanes[t].last = m->last;
 }
@@ -139,24 +139,24 @@ void meter_step(struct meter *m)
 /* --- costs --- */
 
 /* Of an image, of node i of the net. */
-static struct cost cost_of(const struct net *net, int i, enum meter_column column)
+static struct cost cost_of(const struct plan *plan, int i, enum meter_column column)
 {
-	const struct node *x = &net->nodes[i];
-	struct cost c = x->op->cost ? x->op->cost(x, &net->nodes[x->in[0]]) : (struct cost){ 0 };
+	const struct node *x = &plan->nodes[i];
+	struct cost c = x->op->cost ? x->op->cost(x, &plan->nodes[x->in[0]]) : (struct cost){ 0 };
 
 	if (column == METER_BACKWARD) {
-		c.flops *= is_view(&net->nodes[x->in[0]]) ? 1 : 2;
+		c.flops *= is_view(&plan->nodes[x->in[0]]) ? 1 : 2;
 		c.bytes *= 2;
 	}
 	return c;
 }
 
-double net_flops(const struct net *net)
+double plan_flops(const struct plan *plan)
 {
 	double sum = 0;
 
-	for (int i = 1; i < net->count; i++)
-		sum += cost_of(net, i, METER_FORWARD).flops;
+	for (int i = 1; i < plan->count; i++)
+		sum += cost_of(plan, i, METER_FORWARD).flops;
 	return sum;
 }
 
@@ -200,7 +200,7 @@ static struct line line_of(const struct meter *m, int row)
 		l.ms[c] = median_ms(m, row, c);
 		if (row <= METER_NODE)
 			continue;
-		cost = cost_of(m->net, row - METER_NODE, c);
+		cost = cost_of(m->plan, row - METER_NODE, c);
 		l.flops += m->work[c] * cost.flops;
 		l.bytes += m->work[c] * cost.bytes;
 		if (cost.flops > 0)
@@ -232,19 +232,22 @@ static int name_length(const char *name)
 }
 
 /* The weight's name, or for a node that has none its operation and number. */
-static void name_of(const struct net *net, int i, char *name)
+static void name_of(const struct plan *plan, int i, char *name)
 {
-	const struct node *x = &net->nodes[i];
+	const struct node *x = &plan->nodes[i];
 
 	snprintf(name, NAME, "%s %d", x->op->entry.name, i);
-	for (int t = 0; t < net->tensor_count && x->weights; t++)
-		if (!net->tensors[t].buffer && net->tensors[t].offset == x->weight)
-			snprintf(name, NAME, "%.*s", name_length(net->tensors[t].name), net->tensors[t].name);
+	for (int t = 0; t < plan->net->tensor_count && x->weights; t++) {
+		const struct net_tensor *tensor = &plan->net->tensors[t];
+
+		if (!tensor->buffer && tensor->offset == x->weight)
+			snprintf(name, NAME, "%.*s", name_length(tensor->name), tensor->name);
+	}
 }
 
-static void shape_of(const struct net *net, int i, char *shape)
+static void shape_of(const struct plan *plan, int i, char *shape)
 {
-	const struct node *x = &net->nodes[i], *in = &net->nodes[x->in[0]];
+	const struct node *x = &plan->nodes[i], *in = &plan->nodes[x->in[0]];
 	int n = snprintf(shape, NAME, "%d->%d @%dx%d", in->c, x->c, x->h, x->w);
 
 	if (x->k > 1)
@@ -316,18 +319,18 @@ void meter_print(const struct meter *m, FILE *out)
 		add_line(find_kind(others[row], names, kinds), &l);
 		add_line(&step, &l);
 	}
-	for (int i = 1; i < m->net->count; i++) {
+	for (int i = 1; i < m->plan->count; i++) {
 		struct line l = line_of(m, METER_NODE + i);
 
-		add_line(find_kind(kind_of(&m->net->nodes[i]), names, kinds), &l);
+		add_line(find_kind(kind_of(&m->plan->nodes[i]), names, kinds), &l);
 		add_line(&step, &l);
 	}
-	for (int i = 1; i < m->net->count; i++) {
+	for (int i = 1; i < m->plan->count; i++) {
 		char name[NAME], shape[NAME];
 		struct line l = line_of(m, METER_NODE + i);
 
-		name_of(m->net, i, name);
-		shape_of(m->net, i, shape);
+		name_of(m->plan, i, name);
+		shape_of(m->plan, i, shape);
 		print_line(out, name, shape, &l, total_ms(&step));
 	}
 	for (int i = 0; names[i]; i++)

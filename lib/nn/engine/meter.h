@@ -6,9 +6,9 @@
  * the same. A step's row is the mean over the threads; what is printed are medians over the last METER_STEPS steps, without the
  * first METER_WARM ones.
  *
- *	struct meter *m = meter_new(net);                          measures the machine's rates: about a second
+ *	struct meter *m = meter_new(plan);                          measures the machine's rates: about a second
  *	pass_meter(pass, m);
- *	net_forward(net, pass, ...);                               a row an operation
+ *	net_forward(plan, pass, ...);                               a row an operation
  *	optimiser_step(...);
  *	meter_spent(m, METER_OPTIMISER);
  *	meter_step(m);                                             the step is over
@@ -52,11 +52,11 @@ enum meter_row {
 
 struct meter;
 
-struct meter *meter_new(const struct net *net);
+struct meter *meter_new(const struct plan *plan);
 void meter_free(struct meter *m);
 
-/* Around the parallel region of a pass over rows images. */
-void meter_open(struct meter *m, enum meter_column column, int rows);
+/* Around the parallel region of a pass over rows images; those of another plan's size count by their pixels. */
+void meter_open(struct meter *m, enum meter_column column, const struct plan *plan, int rows);
 void meter_close(struct meter *m);
 /* Within it, by each thread. */
 void meter_add(struct meter *m, int thread, int row);
@@ -77,6 +77,6 @@ void meter_step(struct meter *m);
 void meter_print(const struct meter *m, FILE *out);
 
 /* Multiplications and additions of a forward pass of one image. */
-double net_flops(const struct net *net);
+double plan_flops(const struct plan *plan);
 
 #endif

@@ -9,8 +9,6 @@ static int check_config(const struct net_config *c)
 {
 	if (!c->arch)
 		bug("a net without architecture");
-	if (c->height < 1 || c->width < 1)
-		return fail_code(EXIT_USAGE, "views of %dx%d pixels", c->width, c->height);
 	if (strcmp(c->head, "none") && c->dim < 1)
 		return fail_code(EXIT_USAGE, "a head of dimension %d", c->dim);
 	if (!(c->dropout >= 0 && c->dropout < 1 && c->drop_path >= 0 && c->drop_path < 1))
@@ -31,19 +29,30 @@ static int find_backends(struct net *net)
 	return 0;
 }
 
+/* Tensors come about as the nodes of a plan do. */
+static int lay_out(struct net *net)
+{
+	struct plan *plan = xcalloc(1, sizeof(*plan));
+	int r;
+
+	plan->net = net;
+	plan->height = net->config.height;
+	plan->width = net->config.width;
+	r = build_plan(plan, net);
+	plan_free(plan);
+	return r;
+}
+
 struct net *net_new(const struct net_config *c)
 {
 	struct net *net = xcalloc(1, sizeof(*net));
 
 	net->config = *c;
 	net->arch = c->arch;
-	net->kernels[F32] = kernels_find(F32);
-	net->kernels[BF16] = kernels_find(BF16);
-	if (check_config(c) < 0 || find_backends(net) < 0 || build_net(net) < 0) {
+	if (check_config(c) < 0 || find_backends(net) < 0 || lay_out(net) < 0) {
 		net_free(net);
 		return NULL;
 	}
-	net_link(net);
 	return net;
 }
 
@@ -71,11 +80,9 @@ int64_t net_buffers(const struct net *net)
 	return net->buffers;
 }
 
-int net_feature_dim(const struct net *net)
+int net_width(const struct net *net, enum output output)
 {
-	const struct node *x = &net->nodes[net->feature];
-
-	return x->h * x->w * x->c;
+	return net->width[output];
 }
 
 int net_tensors(const struct net *net, const struct net_tensor **list)

@@ -163,7 +163,7 @@ static void from_statistics(const struct walk *w)
 
 void norm_scale(const struct walk *w)
 {
-	if (w->t.p->mode == NET_EVAL)
+	if (w->t.p->mode == PASS_EVAL)
 		from_statistics(w);
 	else
 		from_batch(w);
@@ -184,7 +184,7 @@ void norm_bias(const struct walk *w)
 
 void norm_settle(const struct walk *w, int node, int slot)
 {
-	const struct node *x = &w->t.net->nodes[node];
+	const struct node *x = &w->t.plan->nodes[node];
 	const struct state *s = &w->t.p->state[node];
 	double n = pixels_of(w->t.p, x);
 	float *out = norm_own(&w->t, s->c);

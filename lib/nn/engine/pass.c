@@ -30,63 +30,63 @@ static int64_t node_bytes(const struct pass *p, const struct node *x)
 
 /* --- lifetimes: forward operation i runs at i, backward after all of them --- */
 
-static int backward_time(const struct net *net, int i)
+static int backward_time(const struct plan *plan, int i)
 {
-	return 2 * net->count - i;
+	return 2 * plan->count - i;
 }
 
 /* Whether nothing in the backward pass depends on the node's value. */
-static bool read_once(const struct net *net, int i)
+static bool read_once(const struct plan *plan, int i)
 {
-	bool once = net->nodes[i].act == ACT_NONE && net->nodes[i].gamma < 0;
+	bool once = plan->nodes[i].act == ACT_NONE && plan->nodes[i].gamma < 0;
 
-	for (int j = i + 1; j < net->count && once; j++) {
-		const struct node *x = &net->nodes[j];
+	for (int j = i + 1; j < plan->count && once; j++) {
+		const struct node *x = &plan->nodes[j];
 
 		once = x->gate != i && ((x->in[0] != i && x->in[1] != i) || x->op->blind);
 	}
 	return once;
 }
 
-static int raw_end(const struct net *net, int i, bool grad)
+static int raw_end(const struct plan *plan, int i, bool grad)
 {
-	int end = backward_time(net, i);
+	int end = backward_time(plan, i);
 
-	if (!grad || read_once(net, i))
-		return net->nodes[i].last_reader;
-	for (int j = 0; j < net->count; j++)
-		if (net->nodes[j].gated == i)
-			end = MAX(end, backward_time(net, j));           /* its value multiplies that gradient */
+	if (!grad || read_once(plan, i))
+		return plan->nodes[i].last_reader;
+	for (int j = 0; j < plan->count; j++)
+		if (plan->nodes[j].gated == i)
+			end = MAX(end, backward_time(plan, j));           /* its value multiplies that gradient */
 	return end;
 }
 
-static int d_end(const struct net *net, int i)
+static int d_end(const struct plan *plan, int i)
 {
-	int end = backward_time(net, i);
+	int end = backward_time(plan, i);
 
-	for (int j = 0; j < net->count; j++)
-		if (net->nodes[j].pool == i || net->nodes[j].share == i)
-			end = MAX(end, backward_time(net, j));
+	for (int j = 0; j < plan->count; j++)
+		if (plan->nodes[j].pool == i || plan->nodes[j].share == i)
+			end = MAX(end, backward_time(plan, j));
 	return end;
 }
 
-static int d_start(const struct net *net, int i)
+static int d_start(const struct plan *plan, int i)
 {
-	return net->nodes[i].output ? net->count : backward_time(net, net->nodes[i].last_reader);
+	return plan->nodes[i].output ? plan->count : backward_time(plan, plan->nodes[i].last_reader);
 }
 
 static int list_pieces(struct pass *p, struct piece *list)
 {
-	const struct net *net = p->net;
+	const struct plan *plan = p->plan;
 	int n = 0;
 
-	for (int i = 1; i < net->count; i++) {
-		const struct node *x = &net->nodes[i];
+	for (int i = 1; i < p->end; i++) {
+		const struct node *x = &plan->nodes[i];
 
 		if (!x->op->read)
-			list[n++] = (struct piece){ node_bytes(p, x), -1, i, raw_end(net, i, p->grad), &p->state[i].raw };
+			list[n++] = (struct piece){ node_bytes(p, x), -1, i, raw_end(plan, i, p->grad), &p->state[i].raw };
 		if (p->grad && x->stored && x->share == i)
-			list[n++] = (struct piece){ node_bytes(p, x), -1, d_start(net, i), d_end(net, i), &p->state[i].d };
+			list[n++] = (struct piece){ node_bytes(p, x), -1, d_start(plan, i), d_end(plan, i), &p->state[i].d };
 	}
 	return n;
 }
@@ -134,8 +134,8 @@ static void plan_arena(struct pass *p)
 	p->arena = xaligned(p->threads * p->arena_size);
 	for (int k = 0; k < n; k++)
 		*list[k].where = p->arena + list[k].at;
-	for (int i = 1; i < p->net->count; i++)
-		p->state[i].d = p->state[p->net->nodes[i].share].d;
+	for (int i = 1; i < p->end; i++)
+		p->state[i].d = p->state[p->plan->nodes[i].share].d;
 	free(list);
 }
 
@@ -153,8 +153,8 @@ static size_t lay_channels(struct pass *p, float *base)
 {
 	size_t used = 0;
 
-	for (int i = 1; i < p->net->count; i++) {
-		const struct node *x = &p->net->nodes[i];
+	for (int i = 1; i < p->end; i++) {
+		const struct node *x = &p->plan->nodes[i];
 		struct state *s = &p->state[i];
 		size_t norm = x->gamma >= 0 ? x->ld : 0, affine = x->gamma >= 0 || x->bias >= 0 ? x->ld : 0;
 
@@ -171,8 +171,8 @@ static size_t lay_images(struct pass *p, float *base)
 {
 	size_t used = 0;
 
-	for (int i = 1; i < p->net->count && p->grad; i++) {
-		const struct node *x = &p->net->nodes[i];
+	for (int i = 1; i < p->end && p->grad; i++) {
+		const struct node *x = &p->plan->nodes[i];
 		size_t sums = (size_t)p->batch * 2 * x->ld;
 
 		p->state[i].images = take(base, &used, x->gated >= 0 ? sums : 0);
@@ -198,7 +198,7 @@ static size_t sums_bytes(const struct pass *p)
 
 static void open_rooms(struct pass *p)
 {
-	const struct backend *wide = p->net->backend[F32], *narrow = p->net->backend[BF16];
+	const struct backend *wide = p->plan->backend[F32], *narrow = p->plan->backend[BF16];
 
 	p->rooms[F32] = xcalloc(p->threads, sizeof(*p->rooms[F32]));
 	p->rooms[BF16] = narrow == wide ? p->rooms[F32] : xcalloc(p->threads, sizeof(*p->rooms[BF16]));
@@ -211,7 +211,7 @@ static void open_rooms(struct pass *p)
 
 static void close_rooms(struct pass *p)
 {
-	const struct backend *wide = p->net->backend[F32], *narrow = p->net->backend[BF16];
+	const struct backend *wide = p->plan->backend[F32], *narrow = p->plan->backend[BF16];
 
 	for (int t = 0; t < p->threads; t++) {
 		wide->close(p->rooms[F32][t]);
@@ -225,13 +225,13 @@ static void close_rooms(struct pass *p)
 
 static void plan_threads(struct pass *p)
 {
-	const struct net *net = p->net;
+	const struct plan *plan = p->plan;
 
-	for (int i = 1; i < net->count; i++) {
-		const struct node *x = &net->nodes[i];
+	for (int i = 1; i < p->end; i++) {
+		const struct node *x = &plan->nodes[i];
 
 		if (x->op->scratch)
-			p->scratch_size = MAX(p->scratch_size, x->op->scratch(x, &net->nodes[x->in[0]], p->grad));
+			p->scratch_size = MAX(p->scratch_size, x->op->scratch(x, &plan->nodes[x->in[0]], p->grad));
 		if (x->output) /* copy_output() */
 			p->scratch_size = MAX(p->scratch_size, (size_t)x->w * x->ld * sizeof(float));
 		p->partial_size = MAX(p->partial_size, (size_t)x->weights + x->ld);
@@ -259,23 +259,24 @@ void pass_share(struct pass *p, struct factors *f)
 
 /* --- life cycle --- */
 
-struct pass *pass_new(const struct net *net, int batch, bool grad)
+struct pass *pass_new(const struct plan *plan, int batch, bool grad)
 {
 	struct pass *p = xcalloc(1, sizeof(*p));
 
-	p->net = net;
+	p->plan = plan;
 	p->batch = batch;
 	p->grad = grad;
+	p->end = plan_end(plan, grad);
 	p->threads = omp_get_max_threads();
-	p->state = xcalloc(net->count, sizeof(*p->state));
+	p->state = xcalloc(plan->count, sizeof(*p->state));
 	plan_arena(p);
 	plan_vectors(p);
 	plan_threads(p);
-	p->own = factors_new(net, grad);
+	p->own = factors_new(plan, grad);
 	factors_use(p, p->own);
-	p->feature = xaligned((size_t)batch * net_feature_dim(net) * sizeof(float));
-	if (net->head >= 0)
-		p->head = xaligned((size_t)batch * net->config.dim * sizeof(float));
+	for (int i = 0; i < OUTPUTS; i++)
+		if (plan->outputs[i] >= 0 && plan->outputs[i] < p->end)
+			p->outputs[i] = xaligned((size_t)batch * net_width(plan->net, i) * sizeof(float));
 	return p;
 }
 
@@ -295,8 +296,8 @@ void pass_free(struct pass *p)
 	free(p->arena);
 	free(p->vectors);
 	free(p->images);
-	free(p->feature);
-	free(p->head);
+	for (int i = 0; i < OUTPUTS; i++)
+		free(p->outputs[i]);
 	free(p->state);
 	free(p);
 }
@@ -304,9 +305,10 @@ void pass_free(struct pass *p)
 size_t pass_bytes(const struct pass *p)
 {
 	size_t thread = p->channels + VECTORS * p->ldmax;
-	size_t outputs = (size_t)p->batch * (net_feature_dim(p->net) + (p->head ? p->net->config.dim : 0));
-	size_t partial = p->grad ? (p->threads - 1) * 2 * p->partial_size : 0;
+	size_t outputs = 0, partial = p->grad ? (p->threads - 1) * 2 * p->partial_size : 0;
 
+	for (int i = 0; i < OUTPUTS; i++)
+		outputs += p->outputs[i] ? (size_t)p->batch * net_width(p->plan->net, i) : 0;
 	return (p->images_size + p->threads * thread + partial + outputs) * sizeof(float) + sums_bytes(p) +
 	       (p->own ? p->own->size : 0) + p->threads * (p->arena_size + p->scratch_size);
 }
@@ -321,12 +323,7 @@ void pass_meter(struct pass *p, struct meter *meter)
 	p->meter = meter;
 }
 
-const float *pass_feature(const struct pass *p)
+const float *pass_output(const struct pass *p, enum output output)
 {
-	return p->feature;
-}
-
-const float *pass_head(const struct pass *p)
-{
-	return p->head;
+	return p->outputs[output];
 }

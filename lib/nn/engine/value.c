@@ -8,7 +8,7 @@ bool value_is_raw(const struct node *x, int gate, enum dtype e)
 
 void value_vector(const struct task *t, int node, int n, float *dst)
 {
-	const struct node *x = &t->net->nodes[node];
+	const struct node *x = &t->plan->nodes[node];
 	struct affine f = norm_affine(t, node);
 
 	kernels_of(t, node)->read_wide(dst, value_at(t, node, n, 0), 1, x->ld, &f, NULL, x->act, false);
@@ -32,7 +32,7 @@ void value_rows(const struct kernels *k, enum dtype store, enum dtype e, void *d
 
 void value_read(const struct task *t, int node, int gate, int n, int images, int y0, int y1, void *dst, enum dtype e, int pitch)
 {
-	const struct node *x = &t->net->nodes[node];
+	const struct node *x = &t->plan->nodes[node];
 	struct stretch s = value_stretch(x, images, y0, y1, pitch, gate >= 0);
 	int64_t step = (int64_t)s.images * s.rows * pitch * x->ld;
 	struct affine f;
@@ -44,7 +44,7 @@ void value_read(const struct task *t, int node, int gate, int n, int images, int
 	if (x->store == F32 && e == BF16) {
 		for (int i = n; i < n + images; i++, dst = element_at(dst, e, (int64_t)pitch * x->ld)) {
 			value_read(t, node, gate, i, 1, y0, y1, pixel_room(t), F32, pitch);
-			t->net->kernels[e]->narrow(dst, pixel_room(t), x->ld);
+			t->plan->kernels[e]->narrow(dst, pixel_room(t), x->ld);
 		}
 		return;
 	}
@@ -104,7 +104,7 @@ struct tile tile_values(const struct task *t, const struct chunk *c, void *base,
 
 bool value_past(const struct task *t, int node)
 {
-	const struct node *x = &t->net->nodes[node];
+	const struct node *x = &t->plan->nodes[node];
 	int64_t bytes = (int64_t)(t->n1 - t->n0) * x->h * x->w * x->ld * (int64_t)element_size(x->store);
 
 	return bytes > (t->p->grad ? CACHED_BYTES : REWRITTEN_BYTES);
@@ -114,7 +114,7 @@ void value_put(const struct task *t, int n, int y, const float *from, int64_t ro
 {
 	const struct node *x = t->x;
 	float *origin = t->vectors, *sum = origin + x->ld, *squares = sum + x->ld;
-	bool summed = x->gamma >= 0 && t->p->mode != NET_EVAL;
+	bool summed = x->gamma >= 0 && t->p->mode != PASS_EVAL;
 
 	kernels_of(t, t->id)->put(value_at(t, t->id, n, y), from, rows, x->ld, origin, summed ? sum : NULL, squares,
 				 value_past(t, t->id));

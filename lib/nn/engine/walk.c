@@ -8,7 +8,7 @@ void walk_open(struct walk *w, struct pass *p, const float *params, float *stati
 
 	if (omp_get_num_threads() != p->threads)
 		bug("%d threads where the pass was made for %d", omp_get_num_threads(), p->threads);
-	w->t = (struct task){ .net = p->net, .p = p, .thread = thread, .n0 = (int)((int64_t)p->rows * thread / p->threads),
+	w->t = (struct task){ .plan = p->plan, .p = p, .thread = thread, .n0 = (int)((int64_t)p->rows * thread / p->threads),
 		.n1 = (int)((int64_t)p->rows * (thread + 1) / p->threads), .params = params, .scratch = p->scratch[thread],
 		.vectors = (float *)(p->scratch[thread] + p->scratch_size) };
 	w->statistics = statistics;
@@ -22,8 +22,8 @@ void walk_to(struct walk *w, int node)
 	struct task *t = &w->t;
 
 	t->id = node;
-	t->x = &t->net->nodes[node];
-	t->in = &t->net->nodes[MAX(0, t->x->in[0])];
+	t->x = &t->plan->nodes[node];
+	t->in = &t->plan->nodes[MAX(0, t->x->in[0])];
 	t->sums = norm_sums(t->p, w->meetings, t->thread);
 }
 
@@ -39,18 +39,18 @@ static void add_parts(const struct walk *w, float *grad, int64_t at, int64_t n)
 	int64_t from = n * w->t.thread / p->threads, to = n * (w->t.thread + 1) / p->threads;
 
 	for (int t = 1; t < p->threads; t++)
-		p->net->kernels[F32]->add(grad + from, p->partial[t] + at + from, to - from);
+		p->plan->kernels[F32]->add(grad + from, p->partial[t] + at + from, to - from);
 }
 
 void walk_meet(struct walk *w)
 {
-	const struct net *net = w->t.net;
+	const struct plan *plan = w->t.plan;
 
 	walk_spent(w, METER_NODE);
 #pragma omp barrier
 	walk_spent(w, METER_THREADS);
 	for (int i = 0; i < w->waiting; i++) {
-		const struct node *x = &net->nodes[w->pending[i].node];
+		const struct node *x = &plan->nodes[w->pending[i].node];
 
 		add_parts(w, w->grads + x->weight, w->pending[i].at, x->weights);
 		if (x->bias >= 0)

@@ -6,28 +6,26 @@
 
 static struct node *add_node(struct builder *b, const struct op *op, int in, int h, int w, int c)
 {
-	struct net *net = b->net;
+	struct plan *plan = b->plan;
 	struct node *x;
 
-	if (net->count == NODES_MAX)
+	if (plan->count == NODES_MAX)
 		bug("more than %d nodes", NODES_MAX);
 	if ((h < 1 || w < 1) && !b->failed) {
-		fail_code(EXIT_USAGE, "images of %dx%d are too small for '%s'", net->config.width, net->config.height,
-			  net->arch->entry.name);
+		fail_code(EXIT_USAGE, "images of %dx%d are too small for '%s'", plan->width, plan->height,
+			  plan->net->arch->entry.name);
 		b->failed = true;
 	}
-	x = &net->nodes[net->count];
+	x = &plan->nodes[plan->count];
 	*x = (struct node){ .op = op, .in = { in, -1 }, .gate = -1, .h = h, .w = w, .c = c, .ld = (c + LANES - 1) / LANES * LANES,
 		.weight = -1, .bias = -1, .gamma = -1, .beta = -1, .mean = -1, .var = -1, .k = 1, .stride = 1 };
-	b->at = net->count++;
+	b->at = plan->count++;
 	return x;
 }
 
-/* Adds a tensor PREFIX.SUFFIX, or SUFFIX alone, and returns its offset in its flat vector. */
-static int64_t add_tensor(struct builder *b, const char *prefix, const char *suffix, int rank, const int64_t *shape,
-			  struct init init)
+static void lay_tensor(struct net *net, enum output output, const char *name, bool buffer, int rank, const int64_t *shape,
+		       struct init init)
 {
-	struct net *net = b->net;
 	struct net_tensor *t;
 
 	if (net->tensor_count == net->tensor_room) {
@@ -36,8 +34,8 @@ static int64_t add_tensor(struct builder *b, const char *prefix, const char *suf
 		net->inits = xrealloc(net->inits, net->tensor_room, sizeof(*net->inits));
 	}
 	t = &net->tensors[net->tensor_count];
-	*t = (struct net_tensor){ .rank = rank, .count = 1, .buffer = !strncmp(suffix, "running", 7), .norm_or_bias = rank == 1 };
-	format(t->name, sizeof(t->name), "%s%s%s", prefix, *prefix ? "." : "", suffix);
+	*t = (struct net_tensor){ .output = output, .rank = rank, .count = 1, .buffer = buffer, .norm_or_bias = rank == 1 };
+	format(t->name, sizeof(t->name), "%s", name);
 	for (int i = 0; i < rank; i++) {
 		t->shape[i] = shape[i];
 		t->count *= shape[i];
@@ -45,6 +43,22 @@ static int64_t add_tensor(struct builder *b, const char *prefix, const char *suf
 	t->offset = t->buffer ? net->buffers : net->params;
 	*(t->buffer ? &net->buffers : &net->params) += t->count;
 	net->inits[net->tensor_count++] = init;
+}
+
+/* The tensor PREFIX.SUFFIX, or SUFFIX alone, which a plan's nodes come upon in the order in which it was laid out; returns its
+ * offset in its flat vector. */
+static int64_t add_tensor(struct builder *b, const char *prefix, const char *suffix, int rank, const int64_t *shape,
+			  struct init init)
+{
+	char name[TENSOR_NAME];
+	const struct net_tensor *t;
+
+	format(name, sizeof(name), "%s%s%s", prefix, *prefix ? "." : "", suffix);
+	if (b->lay)
+		lay_tensor(b->lay, b->output, name, strncmp(suffix, "running", 7) == 0, rank, shape, init);
+	t = &b->plan->net->tensors[b->tensor];
+	if (b->tensor++ == b->plan->net->tensor_count || strcmp(t->name, name) != 0)
+		bug("a plan has a tensor '%s' that its net has not", name);
 	return t->offset;
 }
 
@@ -72,16 +86,16 @@ static struct init conv_init(const struct builder *b, const int64_t *shape)
 {
 	double taps = (double)shape[2] * shape[3];
 
-	if (b->net->arch->init == INIT_VIT || b->net->arch->init == INIT_DEFAULT)
+	if (b->plan->net->arch->init == INIT_VIT || b->plan->net->arch->init == INIT_DEFAULT)
 		return (struct init){ .uniform = 1 / sqrt(shape[1] * taps) };
 	return (struct init){ .normal = sqrt(2 / (shape[0] * taps)) };
 }
 
 void build_conv(struct builder *b, const struct conv_spec *s)
 {
-	const struct node *in = &b->net->nodes[b->at];
+	const struct node *in = &b->plan->nodes[b->at];
 	int out = s->depthwise ? in->c : s->out, gate = b->gate;
-	bool amx = b->net->config.bf16 && amx_of(b->net);   /* which is better at first layers too */
+	bool amx = b->plan->net->config.bf16 && amx_of(b->plan);   /* which is better at first layers too */
 	const struct op *op = s->depthwise ? &op_depthwise : is_view(in) && s->k == STEM_SIDE && !amx ? &op_stem : &op_conv;
 	struct node *x = add_node(b, op, b->at, window(in->h, s->k, s->stride, s->pad), window(in->w, s->k, s->stride, s->pad),
 				  out);
@@ -100,14 +114,14 @@ void build_conv(struct builder *b, const struct conv_spec *s)
 	x->weights = out * shape[1] * s->k * s->k;
 	x->weight = add_tensor(b, s->conv, "weight", 4, shape, conv_init(b, shape));
 	if (s->norm)
-		add_norm(b, x, s->norm, b->net->arch->bn_eps);
+		add_norm(b, x, s->norm, b->plan->net->arch->bn_eps);
 	else
 		x->bias = add_vector(b, s->conv, "bias", out, (struct init){ .uniform = conv_init(b, shape).uniform });
 }
 
 static void add_linear(struct builder *b, int out, enum act act, const char *name, struct init weight, struct init bias)
 {
-	const struct node *in = &b->net->nodes[b->at];
+	const struct node *in = &b->plan->nodes[b->at];
 	struct node *x = add_node(b, &op_conv, b->at, in->h, in->w, out);
 
 	if (b->gate >= 0)
@@ -120,11 +134,11 @@ static void add_linear(struct builder *b, int out, enum act act, const char *nam
 
 void build_linear(struct builder *b, int out, enum act act, const char *name)
 {
-	struct init uniform = { .uniform = 1 / sqrt(b->net->nodes[b->at].c) };
+	struct init uniform = { .uniform = 1 / sqrt(b->plan->nodes[b->at].c) };
 
-	if (b->net->arch->init == INIT_NORMAL)
+	if (b->plan->net->arch->init == INIT_NORMAL)
 		add_linear(b, out, act, name, (struct init){ .normal = 0.01 }, (struct init){ 0 });
-	else if (b->net->arch->init == INIT_VIT)
+	else if (b->plan->net->arch->init == INIT_VIT)
 		add_linear(b, out, act, name, (struct init){ .normal = 0.02 }, (struct init){ 0 });
 	else
 		add_linear(b, out, act, name, uniform, uniform);
@@ -132,7 +146,7 @@ void build_linear(struct builder *b, int out, enum act act, const char *name)
 
 void build_maxpool(struct builder *b, int k, int stride, int pad)
 {
-	const struct node *in = &b->net->nodes[b->at];
+	const struct node *in = &b->plan->nodes[b->at];
 	struct node *x = add_node(b, &op_maxpool, b->at, window(in->h, k, stride, pad), window(in->w, k, stride, pad), in->c);
 
 	x->k = k;
@@ -142,12 +156,12 @@ void build_maxpool(struct builder *b, int k, int stride, int pad)
 
 void build_meanpool(struct builder *b)
 {
-	add_node(b, &op_meanpool, b->at, 1, 1, b->net->nodes[b->at].c);
+	add_node(b, &op_meanpool, b->at, 1, 1, b->plan->nodes[b->at].c);
 }
 
 void build_squeeze(struct builder *b, int width, enum act inner, enum act outer, const char *first, const char *second)
 {
-	int from = b->at, c = b->net->nodes[from].c;
+	int from = b->at, c = b->plan->nodes[from].c;
 
 	build_meanpool(b);
 	build_conv(b, &(struct conv_spec){ .out = width, .k = 1, .stride = 1, .act = inner, .conv = first });
@@ -158,7 +172,7 @@ void build_squeeze(struct builder *b, int width, enum act inner, enum act outer,
 
 static void add_drop(struct builder *b, double p, bool by_image)
 {
-	const struct node *in = &b->net->nodes[b->at];
+	const struct node *in = &b->plan->nodes[b->at];
 	struct node *x;
 
 	if (b->gate >= 0)
@@ -172,17 +186,17 @@ static void add_drop(struct builder *b, double p, bool by_image)
 
 void build_dropout(struct builder *b)
 {
-	add_drop(b, b->net->config.dropout, false);
+	add_drop(b, b->plan->net->config.dropout, false);
 }
 
 void build_drop_path(struct builder *b, double depth)
 {
-	add_drop(b, b->net->config.drop_path * depth, true);
+	add_drop(b, b->plan->net->config.drop_path * depth, true);
 }
 
 void build_sum(struct builder *b, int other, enum act act)
 {
-	const struct node *a = &b->net->nodes[b->at], *o = &b->net->nodes[other];
+	const struct node *a = &b->plan->nodes[b->at], *o = &b->plan->nodes[other];
 	int at = b->at;
 	struct node *x;
 
@@ -195,7 +209,7 @@ void build_sum(struct builder *b, int other, enum act act)
 
 void build_shuffle(struct builder *b, int other)
 {
-	const struct node *a = &b->net->nodes[b->at], *o = &b->net->nodes[other];
+	const struct node *a = &b->plan->nodes[b->at], *o = &b->plan->nodes[other];
 	int at = b->at;
 
 	if (a->h != o->h || a->w != o->w || a->c != o->c)
@@ -205,7 +219,7 @@ void build_shuffle(struct builder *b, int other)
 
 void build_slice(struct builder *b, int from, int count)
 {
-	const struct node *in = &b->net->nodes[b->at];
+	const struct node *in = &b->plan->nodes[b->at];
 
 	if (b->gate >= 0 || from < 0 || from + count > in->c)
 		bug("channels %d to %d of %d", from, from + count, in->c);
@@ -214,30 +228,34 @@ void build_slice(struct builder *b, int from, int count)
 
 void build_tokens(struct builder *b, const char *cls, const char *position)
 {
-	const struct node *in = &b->net->nodes[b->at];
+	const struct node *in = &b->plan->nodes[b->at];
 	struct node *x = add_node(b, &op_tokens, b->at, 1, in->h * in->w + 1, in->c);
+	const struct net_tensor *laid;
 
-	x->weights = (int64_t)(1 + x->w) * x->c;
 	x->weight = add_tensor(b, "", cls, 3, (int64_t[]){ 1, 1, x->c }, (struct init){ .normal = 1e-6 });
 	add_tensor(b, "", position, 3, (int64_t[]){ 1, x->w, x->c }, (struct init){ .normal = 0.02 });
-	memcpy(b->net->tensors[b->net->tensor_count - 1].grid, (int[]){ in->h, in->w }, 2 * sizeof(int));
-	for (int i = 1; i <= 2; i++)
-		b->net->tensors[b->net->tensor_count - i].norm_or_bias = true;   /* as DeiT's code: neither decays */
+	for (int i = 1; i <= 2 && b->lay; i++)
+		b->lay->tensors[b->tensor - i].norm_or_bias = true;   /* as DeiT's code: neither decays */
+	if (b->lay)
+		memcpy(b->lay->tensors[b->tensor - 1].grid, (int[]){ in->h, in->w }, 2 * sizeof(int));
+	laid = &b->plan->net->tensors[b->tensor - 1];
+	memcpy(x->grid, laid->grid, sizeof(x->grid));
+	x->weights = x->c + laid->count;
 }
 
 void build_token(struct builder *b)
 {
-	add_node(b, &op_token, b->at, 1, 1, b->net->nodes[b->at].c);
+	add_node(b, &op_token, b->at, 1, 1, b->plan->nodes[b->at].c);
 }
 
 void build_layernorm(struct builder *b, const char *name)
 {
-	const struct node *in = &b->net->nodes[b->at];
+	const struct node *in = &b->plan->nodes[b->at];
 	struct node *x = add_node(b, &op_layernorm, b->at, in->h, in->w, in->c);
 
-	if (b->net->nodes[x->in[0]].op->read)
+	if (b->plan->nodes[x->in[0]].op->read)
 		bug("'%s': a layer norm reads what is stored", name);
-	x->eps = b->net->arch->bn_eps;
+	x->eps = b->plan->net->arch->bn_eps;
 	x->weights = x->c;
 	x->weight = add_vector(b, name, "weight", x->c, (struct init){ .value = 1 });
 	x->bias = add_vector(b, name, "bias", x->c, (struct init){ 0 });
@@ -245,7 +263,7 @@ void build_layernorm(struct builder *b, const char *name)
 
 void build_attention(struct builder *b, int heads, int queries)
 {
-	const struct node *in = &b->net->nodes[b->at];
+	const struct node *in = &b->plan->nodes[b->at];
 	bool all = queries == in->h * in->w;
 	struct node *x = add_node(b, &op_attention, b->at, all ? in->h : 1, all ? in->w : queries, in->c / 3);
 
@@ -257,8 +275,8 @@ void build_attention(struct builder *b, int heads, int queries)
 /* One layer of a head under PREFIX.AT; norms and activations are the node's before. */
 static void head_layer(struct builder *b, const struct head_layer *l, const char *prefix, int at)
 {
-	struct init uniform = { .uniform = 1 / sqrt(b->net->nodes[b->at].c) };
-	struct node *x = &b->net->nodes[b->at];
+	struct init uniform = { .uniform = 1 / sqrt(b->plan->nodes[b->at].c) };
+	struct node *x = &b->plan->nodes[b->at];
 	char name[32];
 
 	format(name, sizeof(name), "%s.%d", prefix, at);
@@ -272,53 +290,77 @@ static void head_layer(struct builder *b, const struct head_layer *l, const char
 		x->act = l->kind == HEAD_RELU ? ACT_RELU : ACT_GELU;
 }
 
-static int build_head(struct builder *b)
+/* The layers of an output behind the node at hand, which they leave the output's; text: what they are, dim: the width where that
+ * is a name's. 0 or -1. */
+static int build_layers(struct builder *b, enum output output, const char *prefix, const char *text, int dim)
 {
-	struct net *net = b->net;
-	const struct node *in = &net->nodes[b->at];
+	const struct node *in = &b->plan->nodes[b->at];
 	struct head h;
 
-	if (head_parse(&h, net->config.head, in->c, net->config.dim) < 0)
+	if (head_parse(&h, prefix, text, in->c, dim) < 0)
 		return -1;
 	if (h.count && in->h * in->w != 1)
-		return fail_code(EXIT_USAGE, "'%s' has no pooled feature for a head", net->arch->entry.name);
-	format(net->head_text, sizeof(net->head_text), "%s", net->config.head);
-	net->config.head = net->head_text;   /* the caller's may not live as long */
+		return fail_code(EXIT_USAGE, "'%s' has no pooled feature for a %s", b->plan->net->arch->entry.name, prefix);
+	b->output = output;
 	for (int i = 0; i < h.count; i++)
-		head_layer(b, &h.layers[i], "head", i);
-	if (h.count) {
-		net->head = b->at;
-		net->config.dim = h.width;
-	}
+		head_layer(b, &h.layers[i], prefix, i);
+	b->plan->outputs[output] = h.count ? b->at : -1;
 	return 0;
 }
 
 /* A wish that the architecture has no place for is refused. */
-static int check_drops(const struct net *net)
+static int check_drops(const struct plan *plan)
 {
+	const struct net_config *c = &plan->net->config;
 	bool has[2] = { false, false };
 
-	for (int i = 0; i < net->count; i++)
-		if (net->nodes[i].op == &op_drop)
-			has[net->nodes[i].by_image] = true;
-	if (net->config.dropout > 0 && !has[0])
-		return fail_code(EXIT_USAGE, "'%s' has no dropout", net->arch->entry.name);
-	if (net->config.drop_path > 0 && !has[1])
-		return fail_code(EXIT_USAGE, "'%s' has no stochastic depth", net->arch->entry.name);
+	for (int i = 0; i < plan->count; i++)
+		if (plan->nodes[i].op == &op_drop)
+			has[plan->nodes[i].by_image] = true;
+	if (c->dropout > 0 && !has[0])
+		return fail_code(EXIT_USAGE, "'%s' has no dropout", c->arch->entry.name);
+	if (c->drop_path > 0 && !has[1])
+		return fail_code(EXIT_USAGE, "'%s' has no stochastic depth", c->arch->entry.name);
 	return 0;
 }
 
-int build_net(struct net *net)
+/* What a new net is told of itself; the caller's texts may not live as long. */
+static void describe(struct net *net, const struct plan *plan)
 {
-	struct builder b = { .net = net, .gate = -1 };
+	struct net_config *c = &net->config;
 
-	net->feature = net->head = -1;
-	add_node(&b, &op_view, -1, net->config.height, net->config.width, 3)->ld = 3;
+	for (int i = 0; i < OUTPUTS; i++) {
+		const struct node *x = &plan->nodes[MAX(0, plan->outputs[i])];
+
+		net->width[i] = plan->outputs[i] >= 0 ? x->h * x->w * x->c : 0;
+	}
+	if (net->width[OUTPUT_HEAD])
+		c->dim = net->width[OUTPUT_HEAD];
+	format(net->layers[OUTPUT_HEAD], sizeof(net->layers[0]), "%s", c->head);
+	format(net->layers[OUTPUT_PREDICTOR], sizeof(net->layers[0]), "%s", c->predictor ? c->predictor : "none");
+	c->head = net->layers[OUTPUT_HEAD];
+	c->predictor = net->layers[OUTPUT_PREDICTOR];
+}
+
+int build_plan(struct plan *plan, struct net *lay)
+{
+	const struct net_config *c = &plan->net->config;
+	struct builder b = { .plan = plan, .lay = lay, .gate = -1 };
+
+	if (plan->height < 1 || plan->width < 1)
+		return fail_code(EXIT_USAGE, "views of %dx%d pixels", plan->width, plan->height);
+	add_node(&b, &op_view, -1, plan->height, plan->width, 3)->ld = 3;
 	build_arch(&b);
-	if (b.failed || check_drops(net) < 0)
+	if (b.failed || check_drops(plan) < 0)
 		return -1;
 	if (b.gate >= 0)
-		bug("'%s' ends with a gate", net->arch->entry.name);
-	net->feature = b.at;
-	return build_head(&b);
+		bug("'%s' ends with a gate", c->arch->entry.name);
+	plan->outputs[OUTPUT_FEATURE] = b.at;
+	if (build_layers(&b, OUTPUT_HEAD, "head", c->head, c->dim) < 0)
+		return -1;
+	if (build_layers(&b, OUTPUT_PREDICTOR, "predictor", c->predictor ? c->predictor : "none", plan->nodes[b.at].c) < 0)
+		return -1;
+	if (lay)
+		describe(lay, plan);
+	return 0;
 }

@@ -1,5 +1,5 @@
 /*
- * build.h - drawing up a net: each function adds a layer's nodes and named tensors behind the node at hand (private to lib/nn)
+ * build.h - drawing up a plan: each function adds a layer's nodes and named tensors behind the node at hand (private to lib/nn)
  *
  * Layers (layers.c) are made of these; names are torchvision's. What cannot be, by the architecture's tables, is a bug; images
  * too small for the network make the builder fail, and go on.
@@ -10,7 +10,10 @@
 #include "lib/nn/engine/engine.h"
 
 struct builder {
-	struct net *net;
+	struct plan *plan;
+	struct net *lay;         /* whose tensors are laid out on the way; NULL: they are there */
+	int tensor;              /* the next one */
+	enum output output;      /* what the layers lead to */
 	int at;                  /* the node that the next layer reads */
 	int gate;                /* and the gate it reads it with, -1: none */
 	int outputs[NODES_MAX];  /* of each row */
@@ -47,7 +50,7 @@ void build_shuffle(struct builder *b, int other);
 /* count channels from one on. */
 void build_slice(struct builder *b, int from, int count);
 
-/* All rows of the net's architecture (layers.c), and the layers that are in files of their own. */
+/* All rows of the architecture (layers.c), and the layers that are in files of their own. */
 void build_arch(struct builder *b);
 void build_vit_patches(struct builder *b, const int *v);
 void build_vit_blocks(struct builder *b, const int *v);

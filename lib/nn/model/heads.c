@@ -1,37 +1,44 @@
 #include "lib/nn/model/heads.h"
 
-/* Shi et al. 2022: linear to deep; SimCLR (Chen et al. 2020, B.9); BYOL (Grill et al. 2020, 3.3); SimSiam (Chen and He 2021,
- * sec. 3). */
-static const struct { const char *name, *spelling; } names[] = {
-	{ "none", "" },
-	{ "linear", "dim" },
-	{ "simple", "d,relu,dim" },
-	{ "wide", "2d,relu,dim" },
-	{ "deep", "d,relu,d,relu,dim" },
-	{ "simclr", "d,bn,relu,dim,bn" },
-	{ "byol", "4096,bn,relu,256" },
-	{ "simsiam", "2048,bn,relu,2048,bn,relu,2048,bn" },
-	{ "simsiam-predictor", "512,bn,relu,2048" },
+/* Shi et al. 2022: linear to deep; SimCLR (Chen et al. 2020, B.9); BYOL (Grill et al. 2020, 3.3), whose predictor SimDis has too
+ * (Gu et al. 2021, 3.1); SimSiam (Chen and He 2021, sec. 3). */
+static const struct { const char *name, *head, *predictor; } names[] = {
+	{ "none", "", "" },
+	{ "linear", "dim", "dim" },
+	{ "simple", "d,relu,dim", "d,relu,dim" },
+	{ "wide", "2d,relu,dim", "2d,relu,dim" },
+	{ "deep", "d,relu,d,relu,dim", "d,relu,d,relu,dim" },
+	{ "simclr", "d,bn,relu,dim,bn", NULL },
+	{ "byol", "4096,bn,relu,256", "4096,bn,relu,dim" },
+	{ "simdis", "4096,bn,relu,256", "4096,bn,relu,dim" },
+	{ "simsiam", "2048,bn,relu,2048,bn,relu,2048,bn", "512,bn,relu,dim" },
 };
 
-static const char *find_spelling(const char *text)
+static const char *spelling_of(int i, const char *kind)
+{
+	return strcmp(kind, "predictor") == 0 ? names[i].predictor : names[i].head;
+}
+
+static const char *find_spelling(const char *kind, const char *text)
 {
 	for (int i = 0; i < ARRAY_SIZE(names); i++)
 		if (strcmp(names[i].name, text) == 0)
-			return names[i].spelling;
+			return spelling_of(i, kind);
 	return NULL;
 }
 
-static int refuse(const char *text, const char *because)
+static int refuse(const char *kind, const char *text, const char *because)
 {
 	char known[256] = "";
 
 	for (int i = 0; i < ARRAY_SIZE(names); i++) {
 		size_t n = strlen(known);
 
-		format(known + n, sizeof(known) - n, "%s%s", i ? ", " : "", names[i].name);
+		if (spelling_of(i, kind))
+			format(known + n, sizeof(known) - n, "%s%s", i ? ", " : "", names[i].name);
 	}
-	return fail_code(EXIT_USAGE, "head '%s': %s: give layers such as 2048,bn,relu,256, or one of %s", text, because, known);
+	return fail_code(EXIT_USAGE, "%s '%s': %s: give layers such as 2048,bn,relu,256, or one of %s", kind, text, because,
+			 known);
 }
 
 /* A width: a number, d, 2d or dim; 0: it is none. */
@@ -78,35 +85,35 @@ static bool may_follow(const struct head *h, enum head_kind kind)
 	return kind == HEAD_LINEAR || h->count > 0;
 }
 
-int head_parse(struct head *h, const char *text, int d, int dim)
+int head_parse(struct head *h, const char *kind, const char *text, int d, int dim)
 {
-	const char *named = find_spelling(text);
+	const char *named = find_spelling(kind, text);
 	char words[256], *rest = words;
 
 	*h = (struct head){ .width = d };
 	if (format(words, sizeof(words), "%s", named ? named : text) < 0)
-		return refuse(text, "it is too long");
+		return refuse(kind, text, "it is too long");
 	for (char *word; *words && (word = strsep(&rest, ","));) {
 		struct head_layer l;
 
 		if (layer_of(&l, word, d, dim) < 0)
-			return refuse(text, "a layer is a width, bn, relu, gelu or drop=P");
+			return refuse(kind, text, "a layer is a width, bn, relu, gelu or drop=P");
 		if (!may_follow(h, l.kind))
-			return refuse(text, "a norm follows a width, an activation a width or a norm");
+			return refuse(kind, text, "a norm follows a width, an activation a width or a norm");
 		if (h->count == HEAD_LAYERS)
-			return refuse(text, "it has too many layers");
+			return refuse(kind, text, "it has too many layers");
 		h->layers[h->count++] = l;
 		h->width = l.kind == HEAD_LINEAR ? l.width : h->width;
 	}
-	return h->count || named ? 0 : refuse(text, "it has no layers");
+	return h->count || named ? 0 : refuse(kind, text, "it has no layers");
 }
 
 int head_spelled_width(const char *text)
 {
-	const char *named = find_spelling(text);
+	const char *named = find_spelling("head", text);
 	struct head h;
 
 	if (named && (strstr(named, "dim") || !*named))
 		return 0;
-	return head_parse(&h, text, 1, 1) < 0 ? -1 : h.width;
+	return head_parse(&h, "head", text, 1, 1) < 0 ? -1 : h.width;
 }

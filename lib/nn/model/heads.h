@@ -1,14 +1,14 @@
 /*
- * heads.h - heads and predictors, the layers behind a network's feature: by a name, or spelled layer by layer
+ * heads.h - heads and predictors, the layers behind a network's feature and its head: by a name, or spelled layer by layer
  *
  *	2048,bn,relu,256        linear 2048, batch norm, ReLU, linear 256; as PyTorch's nn.Sequential counts them: 0 1 2 3
  *
  * A number is a linear layer of so many outputs, with a bias; bn, relu, gelu are what they are called, drop=.5 is dropout.
  * Norms and activations follow a linear layer. A name stands for a spelling, in which d is the width of what comes in, 2d twice
- * that, and dim the width of what goes out:
+ * that, and dim the width of what goes out (of a predictor that of its input, which it predicts another's of):
  *
  *	struct head h;
- *	if (head_parse(&h, "simple", 512, 128) < 0) ...         512,relu,128
+ *	if (head_parse(&h, "head", "simple", 512, 128) < 0) ... 512,relu,128
  *	h.layers[h.count - 1].width                             128
  */
 #ifndef NN_HEADS_H
@@ -30,9 +30,10 @@ struct head {
 	int width;               /* of what goes out */
 };
 
-/* d: width of what comes in; dim: what names have for their output (a spelling has its own). -1 after fail() with EXIT_USAGE. */
-int head_parse(struct head *h, const char *text, int d, int dim);
-/* The width that a spelling says by itself; 0: it is a name. */
+/* kind: "head" or "predictor"; d: width of what comes in; dim: what names have for their output (a spelling has its own). -1
+ * after fail() with EXIT_USAGE. */
+int head_parse(struct head *h, const char *kind, const char *text, int d, int dim);
+/* The width that a head's spelling says by itself; 0: it is a name. */
 int head_spelled_width(const char *text);
 
 #endif

@@ -95,7 +95,7 @@ static void layernorm(struct builder *b, const int *v)
 
 static void attention(struct builder *b, const int *v)
 {
-	const struct node *in = &b->net->nodes[b->at];
+	const struct node *in = &b->plan->nodes[b->at];
 
 	build_attention(b, v[0], v[1] ? v[1] : in->h * in->w);
 }
@@ -121,7 +121,7 @@ static void slice(struct builder *b, const int *v)
 /* Small images (He et al. 2016, sec. 4.2; MoCo's CIFAR code): 3x3, stride 1 and no pooling. */
 static void resnet_stem(struct builder *b, const int *v)
 {
-	bool small = b->net->config.small;
+	bool small = b->plan->net->config.small;
 
 	build_conv(b, &(struct conv_spec){ .out = v[0],
 					   .k = small ? 3 : 7,
@@ -148,7 +148,7 @@ static void resnet_conv(struct builder *b, const char *prefix, int i, int out, i
 /* What the block's result is added to: its input, or a 1x1 convolution of it. Leaves b->at alone. */
 static int resnet_shortcut(struct builder *b, const char *prefix, int from, int out, int stride)
 {
-	const struct node *x = &b->net->nodes[from];
+	const struct node *x = &b->plan->nodes[from];
 	char conv_name[64], norm_name[64];
 	int main = b->at, shortcut;
 
@@ -211,10 +211,11 @@ static void mobile_conv(struct builder *b, const char *prefix, struct conv_spec 
 /* Also the last convolution: features.ROW. */
 static void mobile_stem(struct builder *b, const int *v)
 {
+	bool small = b->plan->net->config.small;
 	char prefix[32];
 
 	format(prefix, sizeof(prefix), "features.%d", b->row);
-	mobile_conv(b, prefix, (struct conv_spec){ .out = v[0], .k = 3, .stride = b->net->config.small ? 1 : 2, .act = v[1] });
+	mobile_conv(b, prefix, (struct conv_spec){ .out = v[0], .k = 3, .stride = small ? 1 : 2, .act = v[1] });
 }
 
 static void mobile_last(struct builder *b, const int *v)
@@ -264,7 +265,7 @@ static void block_project(struct builder *b, const struct block *k, int part)
 /* Expand, depthwise, squeeze, project (Sandler et al. 2018; Howard et al. 2019, fig. 4). */
 static void inverted_block(struct builder *b, const struct block *k)
 {
-	int from = b->at, in = b->net->nodes[from].c, part = 0;
+	int from = b->at, in = b->plan->nodes[from].c, part = 0;
 	char prefix[2][48];
 
 	for (int i = 0; i < 2; i++)
@@ -292,7 +293,7 @@ static void inverted(struct builder *b, const int *v)
 
 static void inverted_v2(struct builder *b, const int *v)
 {
-	struct block k = { .k = 3, .expanded = v[0] * b->net->nodes[b->at].c, .out = v[1], .stride = v[2], .act = ACT_RELU6,
+	struct block k = { .k = 3, .expanded = v[0] * b->plan->nodes[b->at].c, .out = v[1], .stride = v[2], .act = ACT_RELU6,
 		.bare = true };
 
 	format(k.prefix, sizeof(k.prefix), "features.%d.conv", b->row);
@@ -312,10 +313,10 @@ static int mbconv_blocks(const struct arch *a, int end)
 /* A stage of EfficientNet (Tan and Le 2019); the gate's width follows the block's input, not what it is expanded to. */
 static void mbconv(struct builder *b, const int *v)
 {
-	const struct arch *a = b->net->arch;
+	const struct arch *a = b->plan->net->arch;
 
 	for (int i = 0; i < v[4]; i++) {
-		int in = b->net->nodes[b->at].c;
+		int in = b->plan->nodes[b->at].c;
 		struct block k = { .expanded = v[0] * in, .k = v[1], .stride = i ? 1 : v[2], .out = v[3], .act = ACT_SILU,
 			.squeeze = MAX(1, in / 4), .inner = ACT_SILU, .outer = ACT_SIGMOID,
 			.depth = (mbconv_blocks(a, b->row) + i) / (double)mbconv_blocks(a, a->count) };
@@ -369,7 +370,7 @@ _Static_assert(ARRAY_SIZE(layers) == LAYERS, "a layer has no row");
 
 void build_arch(struct builder *b)
 {
-	const struct arch *a = b->net->arch;
+	const struct arch *a = b->plan->net->arch;
 
 	for (b->row = 0; b->row < a->count && !b->failed; b->row++) {
 		layers[a->rows[b->row].layer].build(b, a->rows[b->row].v);

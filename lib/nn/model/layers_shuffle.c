@@ -17,7 +17,7 @@ static void shuffle_conv(struct builder *b, const char *prefix, int at, struct c
 /* Small images: stride 1 and no pooling, as for a ResNet. */
 void build_shuffle_stem(struct builder *b, const int *v)
 {
-	bool small = b->net->config.small;
+	bool small = b->plan->net->config.small;
 
 	shuffle_conv(b, "conv1", 0, (struct conv_spec){ .out = v[0], .k = 3, .stride = small ? 1 : 2, .act = ACT_RELU });
 	if (!small)

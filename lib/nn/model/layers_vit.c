@@ -3,12 +3,12 @@
 
 void build_vit_patches(struct builder *b, const int *v)
 {
-	const struct net_config *c = &b->net->config;
-	int k = c->small ? v[2] : v[1];
+	const struct plan *plan = b->plan;
+	int k = plan->net->config.small ? v[2] : v[1];
 
-	if (c->height % k || c->width % k) {
+	if (plan->height % k || plan->width % k) {
 		fail_code(EXIT_USAGE, "'%s' cuts images into patches of %dx%d: %dx%d is no multiple of that",
-			  b->net->arch->entry.name, k, k, c->width, c->height);
+			  plan->net->arch->entry.name, k, k, plan->width, plan->height);
 		b->failed = true;
 	}
 	build_conv(b, &(struct conv_spec){ .out = v[0], .k = k, .stride = k, .conv = "patch_embed.proj" });
@@ -50,7 +50,7 @@ static void block(struct builder *b, int i, int blocks, int heads, int mlp)
 {
 	bool last = i == blocks - 1;
 	double depth = blocks > 1 ? i / (double)(blocks - 1) : 1;
-	const struct node *in = &b->net->nodes[b->at];
+	const struct node *in = &b->plan->nodes[b->at];
 	int from = b->at, width = in->c;
 
 	block_norm(b, i, "norm1");

@@ -1,5 +1,5 @@
 /*
- * positions.h - position embeddings made for one grid of patches, fitted to another
+ * positions.h - position embeddings laid out for one grid of patches, fitted to another
  *
  * As DeiT's fine-tuning code does it (Touvron et al. 2021, sec. 6; main.py): the class token's row stays, the others are
  * resized as a picture by PyTorch's bicubic interpolation (a = -0.75, pixels' centres aligned, borders repeated, no smoothing
@@ -11,5 +11,7 @@
 #define NN_POSITIONS_H
 
 void positions_resize(const float *from, int h, int w, float *to, int to_h, int to_w, int c);
+/* Its gradient: adds to d_from what d_to makes of it. */
+void positions_resize_back(float *d_from, int h, int w, const float *d_to, int to_h, int to_w, int c);
 
 #endif

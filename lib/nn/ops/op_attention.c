@@ -89,7 +89,7 @@ static const void *probabilities(const struct task *t, const struct heads *h, in
 {
 	matmul(t, false, true, h->queries, h->keys, h->d, part_of(t, h, 0, at), h->ld, part_of(t, h, 1, at), h->ld, h->p,
 	       h->pitch);
-	t->net->kernels[F32]->softmax(h->p, h->queries, h->keys, h->pitch, h->scale, h->factor);
+	t->plan->kernels[F32]->softmax(h->p, h->queries, h->keys, h->pitch, h->scale, h->factor);
 	return h->factor ? h->factor : (void *)h->p;
 }
 
@@ -117,7 +117,7 @@ static void head_backward(const struct task *t, const struct heads *h, int at)
 
 	matmul(t, true, false, h->keys, h->d, h->queries, p, h->pitch, d, h->out, dv, h->ld);
 	matmul(t, false, true, h->queries, h->keys, h->d, d, h->out, part_of(t, h, 2, at), h->ld, h->dp, h->pitch);
-	t->net->kernels[F32]->softmax_back(h->dp, h->p, h->queries, h->keys, h->pitch, h->scale, h->factor);
+	t->plan->kernels[F32]->softmax_back(h->dp, h->p, h->queries, h->keys, h->pitch, h->scale, h->factor);
 	p = h->factor ? h->factor : (void *)h->dp;
 	matmul(t, false, false, h->queries, h->d, h->keys, p, h->pitch, part_of(t, h, 1, at), h->ld, dq, h->ld);
 	matmul(t, true, false, h->keys, h->d, h->queries, p, h->pitch, part_of(t, h, 0, at), h->ld, dk, h->ld);

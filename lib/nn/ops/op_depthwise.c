@@ -7,7 +7,7 @@
  */
 #include "lib/nn/engine/engine.h"
 
-struct plan {
+struct layout {
 	int band;                    /* output rows of a chunk */
 	int in_rows, in_w;           /* most rows of a tile of input values; its width */
 	int64_t results;             /* floats of a band of outputs, of input gradients */
@@ -26,9 +26,9 @@ static struct phase phase_of(const struct node *x, int at)
 	return (struct phase){ first, count, (at + x->pad - first) / x->stride - (count - 1) };
 }
 
-static struct plan plan_depthwise(const struct node *x, const struct node *in)
+static struct layout layout_of(const struct node *x, const struct node *in)
 {
-	struct plan p = { .in_w = tile_width(x, in) };
+	struct layout p = { .in_w = tile_width(x, in) };
 	int right = 0, bands;
 
 	for (int i = 0; i < MIN(x->stride, in->w); i++) {
@@ -49,13 +49,13 @@ static struct plan plan_depthwise(const struct node *x, const struct node *in)
 
 static size_t depthwise_scratch(const struct node *x, const struct node *in, bool grad)
 {
-	struct plan p = plan_depthwise(x, in);
+	struct layout p = layout_of(x, in);
 
 	return sizeof(float) *
 	       (x->ld * (3 * x->k * x->k + p.in_rows * p.in_w + (grad ? (int64_t)p.d_rows * p.d_w : 0)) + p.results);
 }
 
-static struct chunk bands(const struct task *t, const struct plan *p)
+static struct chunk bands(const struct task *t, const struct layout *p)
 {
 	struct chunk c = chunk_over(t, t->x->h, t->x->w, t->x->h * t->x->w);
 
@@ -83,7 +83,7 @@ static int inside_row(const struct node *x, int w, int *first)
 	return MIN(x->k, w + x->pad) - *first;
 }
 
-static void clear_values(const struct task *t, const struct plan *p, float *values)
+static void clear_values(const struct task *t, const struct layout *p, float *values)
 {
 	tile_clear(&(struct tile){ .base = (char *)values, .left = t->x->pad, .w = p->in_w, .ld = t->x->ld }, p->in_rows,
 		   t->in->w);
@@ -92,7 +92,7 @@ static void clear_values(const struct task *t, const struct plan *p, float *valu
 static void depthwise_forward(struct task *t)
 {
 	const struct node *x = t->x;
-	struct plan p = plan_depthwise(x, t->in);
+	struct layout p = layout_of(x, t->in);
 	float *weight = (float *)t->scratch, *values = weight + 3 * x->k * x->k * x->ld;
 	float *results = values + (int64_t)p.in_rows * p.in_w * x->ld;
 	bool there = x->store == F32 && !value_past(t, t->id);
@@ -106,7 +106,7 @@ static void depthwise_forward(struct task *t)
 
 		for (int y = c.y0; y < c.y1; y++) {
 			kh = inside(y * x->stride - x->pad, x->k, t->in->h, &ky);
-			t->net->kernels[F32]->depthwise(
+			t->plan->kernels[F32]->depthwise(
 				&(struct dw_rows){ .out = out + (int64_t)(y - c.y0) * x->w * x->ld,
 						   .in = tile_at(&in, 0, y * x->stride - x->pad + ky, kx - x->pad),
 						   .weight = weight + (ky * x->k + kx) * x->ld,
@@ -152,7 +152,7 @@ static void input_row(const struct task *t, const struct tile *d, int y, const f
 		int count = (in->w - p + x->stride - 1) / x->stride;
 
 		if (kh > 0 && fx.count > 0)
-			t->net->kernels[F32]->depthwise(&(struct dw_rows){ .out = out,
+			t->plan->kernels[F32]->depthwise(&(struct dw_rows){ .out = out,
 								      .in = tile_at(d, 0, fy.origin + ky, fx.origin),
 								      .weight = weight + ky * fx.count * x->ld,
 								      .count = count,
@@ -203,7 +203,7 @@ static void weight_rows(const struct task *t, const struct chunk *c, const struc
 		while (y0 < y1 && (y1 - 1) * x->stride - x->pad + ky >= t->in->h)
 			y1--;
 		if (y0 < y1)
-			t->net->kernels[F32]->depthwise_weight(
+			t->plan->kernels[F32]->depthwise_weight(
 				&(struct dw_rows){ .out = tile_at(d, 0, y0, 0),
 						   .in = tile_at(in, 0, y0 * x->stride - x->pad + ky, kx - x->pad),
 						   .rows = y1 - y0,
@@ -218,7 +218,7 @@ static void weight_rows(const struct task *t, const struct chunk *c, const struc
 }
 
 /* The output's gradient that rows of the input see, and those of the band itself. */
-static struct tile gradient_tile(const struct task *t, const struct plan *p, const struct chunk *c, float *scratch)
+static struct tile gradient_tile(const struct task *t, const struct layout *p, const struct chunk *c, float *scratch)
 {
 	const struct node *x = t->x;
 	int ya = MAX(0, c->y0 - x->k), yb = MIN(x->h, c->y1 + x->k);
@@ -231,7 +231,7 @@ static struct tile gradient_tile(const struct task *t, const struct plan *p, con
 static void depthwise_backward(struct task *t)
 {
 	const struct node *x = t->x;
-	struct plan p = plan_depthwise(x, t->in);
+	struct layout p = layout_of(x, t->in);
 	int64_t filter = (int64_t)x->k * x->k * x->ld;
 	float *weight = (float *)t->scratch, *phases = weight + filter, *sum = phases + filter, *values = sum + filter;
 	float *gradients = values + (int64_t)p.in_rows * p.in_w * x->ld, *results = gradients + (int64_t)p.d_rows * p.d_w * x->ld;

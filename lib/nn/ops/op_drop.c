@@ -10,14 +10,19 @@
 
 #include "lib/base/rng.h"
 
-_Static_assert(NODES_MAX * NET_STREAMS <= 1 << 16, "a node and a stream no longer fit the key of a mask");
+enum { GROUP = 16 };   /* streams that stand beside each other */
+_Static_assert(NODES_MAX * MASK_STREAMS <= 1 << 16, "a node and a stream no longer fit the key of a mask");
+
+static uint16_t key_of(int node, int stream)
+{
+	return (uint16_t)((stream / GROUP * NODES_MAX + node) * GROUP + stream % GROUP);
+}
 
 void drop_mask(const struct pass *p, int node, int row, float *mask)
 {
-	const struct node *x = &p->net->nodes[node];
+	const struct node *x = &p->plan->nodes[node];
 	const struct masks *m = &p->masks;
-	struct rng r = rng_at(m->seed, m->step, m->row + row, (uint16_t)(node * NET_STREAMS + m->stream),
-			      RNG_DROPOUT);
+	struct rng r = rng_at(m->seed, m->step, m->row + row, key_of(node, m->stream), RNG_DROPOUT);
 	double drop = x->drop * 0x1p32;
 	float keep = (float)(1 / (1 - x->drop)), all = x->by_image && rng_u32(&r) < drop ? 0 : keep;
 
@@ -51,7 +56,7 @@ static void drop_forward(struct task *t)
 
 	for (int n = t->n0; n < t->n1; n++) {
 		value_read(t, x->in[0], -1, n, 1, 0, x->h, value, F32, x->w);
-		if (t->p->mode != NET_EVAL)
+		if (t->p->mode != PASS_EVAL)
 			drop(t, n, mask, value);
 		value_put(t, n, 0, value, (int64_t)x->h * x->w);
 	}

@@ -16,7 +16,7 @@ static size_t layernorm_scratch(const struct node *x, const struct node *in, boo
 /* A few rows at a time pass through t->vectors as floats. */
 static void layernorm_read(const struct task *t, int node, int n, int images, int y0, int y1, void *dst, enum dtype e, int pitch)
 {
-	const struct node *x = &t->net->nodes[node], *in = &t->net->nodes[x->in[0]];
+	const struct node *x = &t->plan->nodes[node], *in = &t->plan->nodes[x->in[0]];
 	struct affine f = norm_affine(t, x->in[0]);
 	struct stretch s = value_stretch(x, images, y0, y1, pitch, false);
 	int64_t rows = (int64_t)s.images * s.rows * x->w, count;
@@ -28,7 +28,7 @@ static void layernorm_read(const struct task *t, int node, int n, int images, in
 				kernels_of(t, x->in[0])->read_wide(t->vectors,
 								   element_at(value_at(t, x->in[0], i, y), in->store, r * x->ld),
 								   count, x->ld, &f, NULL, in->act, false);
-				t->net->kernels[e]->layernorm(element_at(dst, e, r * x->ld), t->vectors, count, x->c, x->ld,
+				t->plan->kernels[e]->layernorm(element_at(dst, e, r * x->ld), t->vectors, count, x->c, x->ld,
 							      t->params + x->weight, t->params + x->bias, (float)x->eps);
 			}
 }
@@ -45,10 +45,10 @@ static void layernorm_backward(struct task *t)
 		memset(gamma, 0, 2 * x->ld * sizeof(float));
 		value_read(t, x->in[0], -1, n, 1, 0, x->h, values, F32, x->w);
 		gradient_read(t, n, 1, 0, x->h, dy, F32, x->w);
-		t->net->kernels[F32]->layernorm_back(gradient, dy, values, rows, x->c, x->ld,
+		t->plan->kernels[F32]->layernorm_back(gradient, dy, values, rows, x->c, x->ld,
 						t->params + x->weight, (float)x->eps, gamma, beta);
-		t->net->kernels[F32]->add(t->weight_grad, gamma, x->c);
-		t->net->kernels[F32]->add(t->bias_grad, beta, x->c);
+		t->plan->kernels[F32]->add(t->weight_grad, gamma, x->c);
+		t->plan->kernels[F32]->add(t->bias_grad, beta, x->c);
 		gradient_give(t, 0, n, 1, 0, x->h, gradient);
 	}
 }

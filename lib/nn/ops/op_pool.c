@@ -32,9 +32,9 @@ static void mean_image(const struct task *t, int n, float *out, float *slopes)
 		memset(part, 0, 3 * in->ld * sizeof(float));
 		kernels_of(t, node)->pool(element_at(raw, in->store, r * in->ld), MIN(256, rows - r), in->ld, &f, in->act, part,
 					  slopes ? part + in->ld : NULL, part + 2 * in->ld);
-		t->net->kernels[F32]->add(out, part, in->ld);
+		t->plan->kernels[F32]->add(out, part, in->ld);
 		if (slopes)
-			t->net->kernels[F32]->add(slopes, part + in->ld, 2 * in->ld);
+			t->plan->kernels[F32]->add(slopes, part + in->ld, 2 * in->ld);
 	}
 	for (int c = 0; c < in->ld; c++)
 		out[c] /= rows;
@@ -42,7 +42,7 @@ static void mean_image(const struct task *t, int n, float *out, float *slopes)
 
 static void mean_forward(struct task *t)
 {
-	float *slopes = t->p->mode == NET_TRAIN ? t->p->state[t->x->in[0]].slopes : NULL;
+	float *slopes = t->p->mode == PASS_TRAIN ? t->p->state[t->x->in[0]].slopes : NULL;
 
 	for (int n = t->n0; n < t->n1; n++)
 		mean_image(t, n, value_at(t, t->id, n, 0), slopes ? slopes + (int64_t)n * 2 * t->in->ld : NULL);
@@ -155,7 +155,7 @@ static void max_forward(struct task *t)
 			for (int o = 0; o < x->w; o++, out += x->ld) {
 				int taps = window_taps(x, t->in, input, band_start(t, &c), y, o, tap);
 
-				t->net->kernels[F32]->max(out, (const float *const *)tap, taps, x->ld);
+				t->plan->kernels[F32]->max(out, (const float *const *)tap, taps, x->ld);
 			}
 		value_put(t, c.n, c.y0, output, (int64_t)(c.y1 - c.y0) * x->w);
 	}
@@ -178,7 +178,7 @@ static void add_windows(const struct task *t, const struct chunk *c, float *inpu
 			int taps = window_taps(x, in, input, start, y, o, tap);
 
 			window_taps(x, in, band, start, y, o, to);
-			t->net->kernels[F32]->max_back(d, (const float *const *)tap, to, taps, x->ld);
+			t->plan->kernels[F32]->max_back(d, (const float *const *)tap, to, taps, x->ld);
 		}
 }
 

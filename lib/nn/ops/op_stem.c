@@ -87,7 +87,7 @@ static void stem_forward(struct task *t)
 		for (int y = c.y0; y < c.y1; y++) {
 			struct stem_rows rows = row_of(t, &c, &r, y, &ky);
 
-			t->net->kernels[F32]->stem(&rows, r.weight + (int64_t)ky * STEM_TAPS * x->ld);
+			t->plan->kernels[F32]->stem(&rows, r.weight + (int64_t)ky * STEM_TAPS * x->ld);
 		}
 		value_put(t, c.n, c.y0, r.out, (int64_t)(c.y1 - c.y0) * x->w);
 	}
@@ -108,10 +108,10 @@ static void stem_backward(struct task *t)
 		for (int y = c.y0; y < c.y1; y++) {
 			struct stem_rows rows = row_of(t, &c, &r, y, &ky);
 
-			t->net->kernels[F32]->stem_weight(&rows, r.sum + (int64_t)ky * STEM_TAPS * x->ld);
+			t->plan->kernels[F32]->stem_weight(&rows, r.sum + (int64_t)ky * STEM_TAPS * x->ld);
 		}
 		for (int i = 0; i < TAPS; i++)
-			t->net->kernels[F32]->add(t->weight_grad + (int64_t)i * x->c, r.sum + (int64_t)i * x->ld, x->c);
+			t->plan->kernels[F32]->add(t->weight_grad + (int64_t)i * x->c, r.sum + (int64_t)i * x->ld, x->c);
 	}
 }
 

@@ -25,7 +25,7 @@ static void sum_forward(struct task *t)
 			struct affine f = norm_affine(t, x->in[s]);
 
 			kernels_of(t, x->in[s])->read_wide(sum, value_at(t, x->in[s], c.n, c.y0), rows, x->ld, &f, NULL,
-							   t->net->nodes[x->in[s]].act, s > 0);
+							   t->plan->nodes[x->in[s]].act, s > 0);
 		}
 		value_put(t, c.n, c.y0, sum, rows);
 	}

@@ -1,25 +1,50 @@
 /*
  * op_tokens.c - images as sequences (Dosovitskiy et al. 2021, eq. 1): a row of tokens, the class token first; taking it out again
  *
- * The weight is the class token, then the position embedding.
+ * The weight is the class token, then the position embedding. Where that was laid out for another grid of patches than the views
+ * have, a resized one is its factor, and its gradient goes the same way back.
  */
 #include "lib/nn/engine/engine.h"
+#include "lib/nn/model/positions.h"
 
 static size_t image_bytes(const struct node *x)
 {
 	return sizeof(float) * x->h * x->w * x->ld;
 }
 
+static bool is_resized(const struct node *x, const struct node *in)
+{
+	return in->h != x->grid[0] || in->w != x->grid[1];
+}
+
+/* Of a position embedding of the node's own grid. */
+static size_t positions_bytes(const struct node *x, const struct node *in)
+{
+	return is_resized(x, in) ? sizeof(float) * x->w * x->c : 0;
+}
+
 static size_t tokens_scratch(const struct node *x, const struct node *in, bool grad)
 {
-	(void)in, (void)grad;
-	return image_bytes(x);
+	return image_bytes(x) + (grad ? positions_bytes(x, in) : 0);
+}
+
+static size_t tokens_factor_bytes(const struct node *x, const struct node *in, enum factor which)
+{
+	return which == FACTOR_FORWARD ? positions_bytes(x, in) : 0;
+}
+
+static void tokens_factor_make(const struct task *t, const struct node *x, const struct node *in, enum factor which, void *to)
+{
+	(void)which;
+	if (t->thread == 0)
+		positions_resize(t->params + x->weight + x->c, x->grid[0], x->grid[1], to, in->h, in->w, x->c);
 }
 
 static void tokens_forward(struct task *t)
 {
 	const struct node *x = t->x;
-	const float *cls = t->params + x->weight, *position = cls + x->c;
+	const float *cls = t->params + x->weight, *resized = t->p->state[t->id].factor[FACTOR_FORWARD];
+	const float *position = resized ? resized : cls + x->c;
 	float *tokens = (float *)t->scratch;
 
 	for (int n = t->n0; n < t->n1; n++) {
@@ -27,7 +52,7 @@ static void tokens_forward(struct task *t)
 		memcpy(tokens, cls, x->c * sizeof(float));
 		value_read(t, x->in[0], -1, n, 1, 0, t->in->h, tokens + x->ld, F32, t->in->w);
 		for (int i = 0; i < x->w; i++)
-			t->net->kernels[F32]->add(tokens + (int64_t)i * x->ld, position + (int64_t)i * x->c, x->c);
+			t->plan->kernels[F32]->add(tokens + (int64_t)i * x->ld, position + (int64_t)i * x->c, x->c);
 		value_put(t, n, 0, tokens, x->w);
 	}
 }
@@ -35,15 +60,20 @@ static void tokens_forward(struct task *t)
 static void tokens_backward(struct task *t)
 {
 	const struct node *x = t->x;
-	float *cls = t->weight_grad, *position = cls + x->c, *d = (float *)t->scratch;
+	float *cls = t->weight_grad, *d = (float *)t->scratch;
+	bool resized = is_resized(x, t->in);
+	float *position = resized ? d + (int64_t)x->w * x->ld : cls + x->c;
 
+	memset(position, 0, resized ? positions_bytes(x, t->in) : 0);
 	for (int n = t->n0; n < t->n1; n++) {
 		gradient_read(t, n, 1, 0, x->h, d, F32, x->w);
-		t->net->kernels[F32]->add(cls, d, x->c);
+		t->plan->kernels[F32]->add(cls, d, x->c);
 		for (int i = 0; i < x->w; i++)
-			t->net->kernels[F32]->add(position + (int64_t)i * x->c, d + (int64_t)i * x->ld, x->c);
+			t->plan->kernels[F32]->add(position + (int64_t)i * x->c, d + (int64_t)i * x->ld, x->c);
 		gradient_give(t, 0, n, 1, 0, t->in->h, d + x->ld);
 	}
+	if (resized)
+		positions_resize_back(cls + x->c, x->grid[0], x->grid[1], position, t->in->h, t->in->w, x->c);
 }
 
 const struct op op_tokens = {
@@ -51,6 +81,8 @@ const struct op op_tokens = {
 	.forward = tokens_forward,
 	.backward = tokens_backward,
 	.scratch = tokens_scratch,
+	.factor_bytes = tokens_factor_bytes,
+	.factor_make = tokens_factor_make,
 	.blind = true,
 	.wide = true,
 };

@@ -3,7 +3,8 @@
 
 static void view_read(const struct task *t, int node, int n, int images, int y0, int y1, void *dst, enum dtype e, int pitch)
 {
-	const struct net_config *c = &t->net->config;
+	const struct net_config *c = &t->plan->net->config;
+	int w = t->plan->width;
 	float scale[3], shift[3];
 
 	(void)node;
@@ -13,8 +14,7 @@ static void view_read(const struct task *t, int node, int n, int images, int y0,
 	}
 	for (int64_t i = n; i < n + images; i++)
 		for (int y = y0; y < y1; y++, dst = element_at(dst, e, 3 * pitch))
-			t->net->kernels[e]->read_view(dst, t->p->views + (i * c->height + y) * c->width * 3, c->width, scale,
-						      shift);
+			t->plan->kernels[e]->read_view(dst, t->p->views + (i * t->plan->height + y) * w * 3, w, scale, shift);
 }
 
 const struct op op_view = { .entry = { "view", "the input", NULL }, .read = view_read };

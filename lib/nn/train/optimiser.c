@@ -3,7 +3,7 @@
 
 #include <math.h>
 
-/* Big enough to be worth a thread's turn; the moving average's start on cache lines. */
+/* Big enough to be worth a thread's turn. */
 #define SLICE 65536
 
 /* A piece of one tensor. */
@@ -203,13 +203,4 @@ double optimiser_step(struct optimiser *o, double lr, int64_t step, float *w, co
 	if (isfinite(norm))
 		optimiser_row(o)->step(o, lr, o->clip > 0 ? MIN(1, o->clip / (norm + 1e-6)) : 1, step, w, g);
 	return norm;
-}
-
-void ema_update(int64_t n, double m, const float *query, float *key)
-{
-	const struct kernels *k = kernels_find(F32);
-
-#pragma omp parallel for schedule(static)
-	for (int64_t i = 0; i < n; i += SLICE)
-		k->ema(MIN(SLICE, n - i), (float)m, query + i, key + i);
 }

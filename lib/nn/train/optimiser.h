@@ -1,5 +1,5 @@
 /*
- * optimiser.h - optimisers over all parameters at once, clipping, learning-rate schedules, the moving average
+ * optimiser.h - optimisers over all parameters at once, clipping, learning-rate schedules
  *
  * With w a tensor of the network, g its gradient (scaled by the clip below), wd the weight decay, all f32, state from zero:
  *
@@ -80,8 +80,5 @@ int schedule_check(const struct choice *schedule);
 /* Learning rate of a step: base rate times the schedule's factor; warmup epochs of equal steps up to the base rate come first.
  * epochs: of the whole run. */
 double schedule_rate(const struct choice *schedule, double base, int64_t step, int64_t steps_per_epoch, double epochs);
-
-/* key = m*key + (1-m)*query, elementwise. */
-void ema_update(int64_t n, double m, const float *query, float *key);
 
 #endif

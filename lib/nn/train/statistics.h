@@ -8,14 +8,24 @@
  *	running = (1-m) * running + m * mean over groups
  *
  *	struct statistics s = statistics_new(net_buffers(net));
- *	net_forward(net, pass, params, s.group, views, rows, NET_TRAIN);   of each group in turn, then:
+ *	net_forward(net, pass, params, s.group, views, rows, PASS_TRAIN);   of each group in turn, then:
  *	statistics_add(&s);
- *	statistics_move(&s, 0.1, running);                                 after the last group; s is as new
+ *	statistics_move(&s, NULL, 0.1, running);                           after the last group; s is as new
+ *
+ * Groups may be spread over ranks, which say how numbers are summed over all of them.
  */
 #ifndef NN_STATISTICS_H
 #define NN_STATISTICS_H
 
 #include "lib/base/base.h"
+
+/* What works on one step together; count 0 or 1: nobody else. */
+struct ranks {
+	int count;
+	/* Over all ranks, the same for each; all call it in one order. */
+	void (*sum)(void *with, float *values, int64_t count);
+	void *with;
+};
 
 struct statistics {
 	int64_t count;           /* of means and variances */
@@ -27,7 +37,7 @@ struct statistics {
 struct statistics statistics_new(int64_t count);
 void statistics_release(struct statistics *s);
 void statistics_add(struct statistics *s);
-/* m: momentum in (0, 1]; with 1, running ones are forgotten. */
-void statistics_move(struct statistics *s, double m, float *running);
+/* m: momentum in (0, 1]; with 1, running ones are forgotten. ranks: NULL: one; each has added as many groups. */
+void statistics_move(struct statistics *s, const struct ranks *ranks, double m, float *running);
 
 #endif

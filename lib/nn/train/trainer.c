@@ -9,6 +9,67 @@ static float *vector(int64_t n)
 	return xaligned((size_t)n * sizeof(float));
 }
 
+/* --- sizes --- */
+
+static struct sized *find_size(struct trainer *t, int height, int width)
+{
+	for (int i = 0; i < t->size_count; i++)
+		if (t->sizes[i].height == height && t->sizes[i].width == width)
+			return &t->sizes[i];
+	return NULL;
+}
+
+static struct sized *add_size(struct trainer *t, int height, int width)
+{
+	struct sized *s = &t->sizes[t->size_count];
+
+	s->plan = plan_new(t->net, height, width);
+	if (!s->plan)
+		return NULL;
+	s->height = height;
+	s->width = width;
+	s->factors = factors_new(s->plan, true);
+	s->key_factors = factors_new(s->plan, false);
+	t->size_count++;
+	return s;
+}
+
+/* The first size is the network's own. */
+static int plan_sizes(struct trainer *t)
+{
+	const struct net_config *c = &t->c.net;
+
+	if (!add_size(t, c->height, c->width))
+		return -1;
+	for (int i = 0; i < TRAINER_VIEWS; i++) {
+		int h = t->c.sizes[i][0] ? t->c.sizes[i][0] : c->height, w = t->c.sizes[i][1] ? t->c.sizes[i][1] : c->width;
+
+		t->size_of[i] = find_size(t, h, w);
+		if (!t->size_of[i])
+			t->size_of[i] = add_size(t, h, w);
+		if (!t->size_of[i])
+			return -1;
+	}
+	return 0;
+}
+
+static void release_size(struct sized *s)
+{
+	pass_free(s->query);
+	pass_free(s->key);
+	factors_free(s->factors);
+	factors_free(s->key_factors);
+	plan_free(s->plan);
+}
+
+static void renew_factors(struct trainer *t, bool key)
+{
+	for (int i = 0; i < t->size_count; i++)
+		factors_renew(key ? t->sizes[i].key_factors : t->sizes[i].factors);
+}
+
+/* --- life --- */
+
 int trainer_init(struct trainer *t, const struct trainer_config *c)
 {
 	const struct net_tensor *tensors;
@@ -22,18 +83,18 @@ int trainer_init(struct trainer *t, const struct trainer_config *c)
 	t->net = net_new(&c->net);
 	if (!t->net)
 		return -1;
-	t->c.net.head = net_configuration(t->net)->head;
+	t->c.net = *net_configuration(t->net);
+	t->query = xcalloc((size_t)TRAINER_VIEWS * c->parts, sizeof(*t->query));
+	if (plan_sizes(t) < 0)
+		return -1;
 	t->params = vector(net_params(t->net));
 	t->grads = vector(net_params(t->net));
 	t->buffers = vector(net_buffers(t->net));
 	count = net_tensors(t->net, &tensors);
 	optimiser_init(&t->optim, &c->optim, c->clip, tensors, count);
-	t->query = xcalloc((size_t)TRAINER_VIEWS * c->parts, sizeof(*t->query));
-	t->factors = factors_new(t->net, true);
-	t->key_factors = factors_new(t->net, false);
 	net_init(t->net, c->seed, t->params, t->buffers);
 	if (c->meter)
-		t->meter = meter_new(t->net);
+		t->meter = meter_new(t->sizes[0].plan);
 	return 0;
 }
 
@@ -45,9 +106,8 @@ void trainer_release(struct trainer *t)
 		statistics_release(&t->statistics[0][i]);
 		statistics_release(&t->statistics[1][i]);
 	}
-	pass_free(t->key);
-	factors_free(t->factors);
-	factors_free(t->key_factors);
+	for (int i = 0; i < t->size_count; i++)
+		release_size(&t->sizes[i]);
 	optimiser_release(&t->optim);
 	free(t->query);
 	free(t->params);
@@ -87,7 +147,7 @@ static void add_part(const struct trainer *t, struct statistics *s, int part, fl
 {
 	statistics_add(s);
 	if (part == t->c.parts - 1)
-		statistics_move(s, trainer_bn_momentum(t), running);
+		statistics_move(s, &t->c.ranks, trainer_bn_momentum(t), running);
 }
 
 /* --- a step --- */
@@ -101,49 +161,56 @@ void trainer_begin(struct trainer *t, int64_t step)
  * order of the key groups where it is a key. */
 static void draw_masks(const struct trainer *t, struct pass *p, bool key, int view, int row)
 {
-	pass_masks(p, (struct masks){ .seed = t->c.seed, .step = (uint32_t)t->step, .stream = key ? TRAINER_VIEWS + view : view,
-				      .row = (uint32_t)row });
+	enum { HALF = TRAINER_VIEWS / 2 };   /* views that stand together: queries, then keys */
+	int stream = view / HALF * TRAINER_VIEWS + (key ? HALF : 0) + view % HALF;
+
+	pass_masks(p, (struct masks){ .seed = t->c.seed, .step = (uint32_t)t->step, .stream = stream, .row = (uint32_t)row });
 }
 
-/* One for each part of each view, or one for all. */
+/* One for each part of each view, or one a size. */
+static struct pass **query_place(const struct trainer *t, int view, int part)
+{
+	return t->c.stream ? &t->size_of[view]->query : &t->query[view * t->c.parts + part];
+}
+
 static struct pass *query_pass(struct trainer *t, int view, int part)
 {
-	struct pass **p = &t->query[t->c.stream ? 0 : view * t->c.parts + part];
+	struct pass **p = query_place(t, view, part);
 
 	if (!*p) {
-		*p = pass_new(t->net, part_most(t->c.batch, t->c.parts), true);
-		pass_share(*p, t->factors);
+		*p = pass_new(t->size_of[view]->plan, part_most(t->c.batch, t->c.parts), true);
+		pass_share(*p, t->size_of[view]->factors);
 		pass_meter(*p, t->meter);
 	}
+	draw_masks(t, *p, false, view, part_start(t->c.batch, part, t->c.parts));
 	return *p;
 }
 
-const float *trainer_query(struct trainer *t, int view, int part, const uint8_t *views, int rows)
+void trainer_query(struct trainer *t, int view, int part, const uint8_t *views, int rows)
 {
-	struct pass *p = query_pass(t, view, part);
 	struct statistics *s = statistics_of(t, false, view);
 
-	draw_masks(t, p, false, view, part_start(t->c.batch, part, t->c.parts));
-	net_forward(t->net, p, t->params, s->group, views, rows, NET_TRAIN);
+	pass_forward(query_pass(t, view, part), t->params, s->group, views, rows, PASS_TRAIN);
 	add_part(t, s, part, t->buffers);
-	return pass_head(p);
 }
 
-const float *trainer_feature(struct trainer *t, int view, int part)
+const float *trainer_output(const struct trainer *t, int view, int part, enum output output)
 {
-	return pass_feature(query_pass(t, view, part));
+	return pass_output(*query_place(t, view, part), output);
 }
 
-const float *trainer_query_again(struct trainer *t, int view, int part, const uint8_t *views, int rows)
+void trainer_query_again(struct trainer *t, int view, int part, const uint8_t *views, int rows)
 {
-	struct pass *p = query_pass(t, view, part);
-
-	if (t->c.stream) {
-		draw_masks(t, p, false, view, part_start(t->c.batch, part, t->c.parts));
-		net_forward(t->net, p, t->params, NULL, views, rows, NET_TRAIN);
-	}
-	return pass_head(p);
+	if (t->c.stream)
+		pass_forward(query_pass(t, view, part), t->params, NULL, views, rows, PASS_TRAIN);
 }
+
+void trainer_backward(struct trainer *t, int view, int part, const float *const d[OUTPUTS])
+{
+	pass_backward(*query_place(t, view, part), t->params, d, t->grads);
+}
+
+/* --- the momentum encoder --- */
 
 static void allocate_key(struct trainer *t)
 {
@@ -151,40 +218,59 @@ static void allocate_key(struct trainer *t)
 	t->key_buffers = vector(net_buffers(t->net));
 }
 
+/* Elements that come before those of the predictor, of parameters or of buffers. */
+static int64_t key_count(const struct trainer *t, bool buffers)
+{
+	int64_t n = buffers ? net_buffers(t->net) : net_params(t->net);
+	const struct net_tensor *list;
+
+	for (int i = net_tensors(t->net, &list) - 1; i >= 0 && list[i].output == OUTPUT_PREDICTOR; i--)
+		n = list[i].buffer == buffers ? list[i].offset : n;
+	return n;
+}
+
+double trainer_ema(const struct trainer *t, int64_t step)
+{
+	return ema_momentum(&t->c.ema, step, (int64_t)(t->c.epochs * (double)t->c.steps_per_epoch));
+}
+
 void trainer_move_key(struct trainer *t)
 {
+	double m = trainer_ema(t, t->step);
+
 	meter_spent(t->meter, METER_REST);
-	factors_renew(t->key_factors);
+	renew_factors(t, true);
 	if (t->key_params) {
-		ema_update(net_params(t->net), t->c.ema, t->params, t->key_params);
+		ema_update(key_count(t, false), m, t->params, t->key_params);
+		if (t->c.ema_buffers)
+			ema_update(key_count(t, true), m, t->buffers, t->key_buffers);
 		meter_spent(t->meter, METER_EMA);
 		return;
 	}
 	allocate_key(t);
-	memcpy(t->key_params, t->params, net_params(t->net) * sizeof(float));
+	memcpy(t->key_params, t->params, key_count(t, false) * sizeof(float));
 	net_init(t->net, t->c.seed, t->grads, t->key_buffers); /* only for the buffers' first values */
 	memset(t->grads, 0, net_params(t->net) * sizeof(float));
 }
 
 const float *trainer_key(struct trainer *t, int view, int group, const uint8_t *views, int rows)
 {
+	struct sized *size = t->size_of[view];
 	struct statistics *s = statistics_of(t, true, view);
 
-	if (!t->key) {
-		t->key = pass_new(t->net, key_most(t->c.batch, t->c.parts), false);
-		pass_share(t->key, t->key_factors);
-		pass_meter(t->key, t->meter);
+	if (!size->key) {
+		size->key = pass_new(size->plan, key_most(t->c.batch, t->c.parts), false);
+		pass_share(size->key, size->key_factors);
+		pass_meter(size->key, t->meter);
 	}
-	draw_masks(t, t->key, true, view, group * key_most(t->c.batch, t->c.parts));
-	net_forward(t->net, t->key, t->key_params, s->group, views, rows, NET_KEY);
-	add_part(t, s, group, t->key_buffers);
-	return pass_head(t->key);
+	draw_masks(t, size->key, true, view, group * key_most(t->c.batch, t->c.parts));
+	pass_forward(size->key, t->key_params, s->group, views, rows, PASS_KEY);
+	if (!t->c.ema_buffers)
+		add_part(t, s, group, t->key_buffers);
+	return pass_output(size->key, OUTPUT_HEAD);
 }
 
-void trainer_backward(struct trainer *t, int view, int part, const float *d_q)
-{
-	net_backward(t->net, query_pass(t, view, part), t->params, NULL, d_q, t->grads);
-}
+/* --- the update --- */
 
 double trainer_rate(const struct trainer *t, int64_t step)
 {
@@ -196,10 +282,12 @@ int trainer_update(struct trainer *t, int64_t step)
 	int64_t n = net_params(t->net);
 
 	meter_spent(t->meter, METER_REST);
+	if (t->c.ranks.count > 1)
+		t->c.ranks.sum(t->c.ranks.with, t->grads, n);
 	if (!isfinite(optimiser_step(&t->optim, trainer_rate(t, step), step, t->params, t->grads)))
 		return fail("%lld of %lld gradients are not finite at step %lld", (long long)count_nonfinite(t->grads, n),
 			    (long long)n, (long long)step + 1);
-	factors_renew(t->factors);
+	renew_factors(t, false);
 	memset(t->grads, 0, n * sizeof(float));
 	meter_spent(t->meter, METER_OPTIMISER);
 	return 0;
@@ -248,15 +336,15 @@ size_t trainer_staging(const struct trainer *t)
 int trainer_collect(const struct trainer *t, float *staging, struct tensor *tensors)
 {
 	size_t step = model_staging(t->net) / sizeof(float);
-	int n = model_collect(t->net, "model.", t->params, t->buffers, staging, tensors);
+	int n = model_collect(t->net, "model.", LAYERS_ALL, t->params, t->buffers, staging, tensors);
 
 	if (t->key_params)
-		n += model_collect(t->net, "key.", t->key_params, t->key_buffers, staging += step, tensors + n);
+		n += model_collect(t->net, "key.", LAYERS_KEY, t->key_params, t->key_buffers, staging += step, tensors + n);
 	for (int i = 0; i < optimiser_row(&t->optim)->slots; i++) {
 		char prefix[48];
 
 		snprintf(prefix, sizeof(prefix), "optim.%s.", optimiser_row(&t->optim)->slot_names[i]);
-		n += model_collect(t->net, prefix, t->optim.slots[i], NULL, staging += step, tensors + n);
+		n += model_collect(t->net, prefix, LAYERS_ALL, t->optim.slots[i], NULL, staging += step, tensors + n);
 	}
 	return n;
 }
@@ -269,32 +357,32 @@ static bool has_prefix(const struct tensors *f, const char *prefix)
 	return false;
 }
 
-static int load_vector(const struct trainer *t, const struct tensors *f, const char *path, const char *prefix, float *params,
-		       float *buffers)
+static int load_vector(const struct trainer *t, const struct tensors *f, const char *path, const char *prefix, int layers,
+		       float *params, float *buffers)
 {
 	struct model_place place = { .other = false };
 
 	format(place.prefix, sizeof(place.prefix), "%s", prefix);
-	return model_load(t->net, f, path, &place, MODEL_HEAD_REQUIRED, params, buffers, NULL);
+	return model_load(t->net, f, path, &place, layers, layers, params, buffers, NULL);
 }
 
 int trainer_load(struct trainer *t, const struct tensors *f, const char *path)
 {
-	factors_renew(t->factors);
-	factors_renew(t->key_factors);
-	if (load_vector(t, f, path, "model.", t->params, t->buffers) < 0)
+	renew_factors(t, false);
+	renew_factors(t, true);
+	if (load_vector(t, f, path, "model.", LAYERS_ALL, t->params, t->buffers) < 0)
 		return -1;
 	if (has_prefix(f, "key.")) {
 		if (!t->key_params)
 			allocate_key(t);
-		if (load_vector(t, f, path, "key.", t->key_params, t->key_buffers) < 0)
+		if (load_vector(t, f, path, "key.", LAYERS_KEY, t->key_params, t->key_buffers) < 0)
 			return -1;
 	}
 	for (int i = 0; i < optimiser_row(&t->optim)->slots; i++) {
 		char prefix[48];
 
 		snprintf(prefix, sizeof(prefix), "optim.%s.", optimiser_row(&t->optim)->slot_names[i]);
-		if (load_vector(t, f, path, prefix, t->optim.slots[i], NULL) < 0)
+		if (load_vector(t, f, path, prefix, LAYERS_ALL, t->optim.slots[i], NULL) < 0)
 			return -1;
 	}
 	return 0;

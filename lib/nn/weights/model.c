@@ -1,5 +1,5 @@
-#include "lib/nn/train/model.h"
-#include "lib/nn/train/names.h"
+#include "lib/nn/weights/model.h"
+#include "lib/nn/weights/aliases.h"
 #include "lib/nn/model/positions.h"
 
 #include <math.h>
@@ -16,8 +16,8 @@ int model_count(const struct net *net)
 	return net_tensors(net, &list);
 }
 
-int model_collect(const struct net *net, const char *prefix, const float *params, const float *buffers, float *staging,
-		  struct tensor *tensors)
+int model_collect(const struct net *net, const char *prefix, int layers, const float *params, const float *buffers,
+		  float *staging, struct tensor *tensors)
 {
 	const struct net_tensor *list;
 	int n = net_tensors(net, &list), count = 0;
@@ -26,7 +26,7 @@ int model_collect(const struct net *net, const char *prefix, const float *params
 		const struct net_tensor *t = &list[i];
 		char name[TENSOR_NAME];
 
-		if (t->buffer && !buffers)
+		if ((t->buffer && !buffers) || !(layers & LAYERS_OF(t->output)))
 			continue;
 		if (format(name, sizeof(name), "%s%s", prefix, t->name) < 0)
 			bug("tensor name '%s%s' is too long", prefix, t->name);
@@ -138,25 +138,21 @@ static int check_leftovers(const struct tensors *f, const char *path, const char
 	return 0;
 }
 
-static bool is_our_head(const char *name)
+/* Whether the file has the network's own layers of an output: what is called head.0 and on, if it says that it is ours, or if
+ * there is no more of it than the network has (or else it is another project's projector). */
+static bool has_layers(const struct net *net, const struct tensors *f, const char *prefix, enum output output)
 {
-	return strncmp(name, "head.", 5) == 0;
-}
-
-/* Whether the file has the network's head: what is called head.0 and on, if it says that it is ours, or if there is no more of it
- * than the network has (or else it is another project's projector). */
-static bool has_head(const struct net *net, const struct tensors *f, const char *prefix)
-{
+	static const char *const stems[OUTPUTS] = { [OUTPUT_HEAD] = "head.", [OUTPUT_PREDICTOR] = "predictor." };
 	const struct net_tensor *list;
-	int n = net_tensors(net, &list), start = (int)strlen(prefix);
+	int n = net_tensors(net, &list), start = (int)strlen(prefix), stem = (int)strlen(stems[output]);
 	bool any = false, more = false;
 
 	for (int i = 0; i < f->count; i++) {
 		const char *name = f->tensors[i].name + start;
 		bool known = false;
 
-		if (strncmp(f->tensors[i].name, prefix, start) != 0 || strncmp(name, "head.", 5) != 0 || name[5] < '0' ||
-		    name[5] > '9')
+		if (strncmp(f->tensors[i].name, prefix, start) != 0 || strncmp(name, stems[output], stem) != 0 ||
+		    name[stem] < '0' || name[stem] > '9')
 			continue;
 		for (int j = 0; j < n; j++)
 			known |= strcmp(list[j].name, name) == 0;
@@ -202,7 +198,7 @@ static int read_values(const char *path, const struct net_tensor *t, const struc
 /* timm's MobileNetV3 has batch norm of another eps: the same function, when the variances make up for it. */
 static void settle_eps(const struct arch *a, const struct net_tensor *t, float *values)
 {
-	double more = names_bn_eps(a) - a->bn_eps;
+	double more = aliases_bn_eps(a) - a->bn_eps;
 	size_t n = strlen(t->name);
 
 	for (int64_t i = 0; more != 0 && n > 12 && strcmp(t->name + n - 12, ".running_var") == 0 && i < t->count; i++)
@@ -215,7 +211,7 @@ static int read_tensor(const struct net *net, const struct net_tensor *t, const 
 	const struct arch *a = net_configuration(net)->arch;
 	const struct tensor *found;
 	char name[2 * TENSOR_NAME], theirs[TENSOR_NAME];
-	bool other = place->other && names_translate(a, t->name, theirs, sizeof(theirs)) == 0;
+	bool other = place->other && aliases_translate(a, t->name, theirs, sizeof(theirs)) == 0;
 
 	snprintf(name, sizeof(name), "%s%s", place->prefix, other ? theirs : t->name);
 	found = tensors_find(f, name);
@@ -228,7 +224,7 @@ static int read_tensor(const struct net *net, const struct net_tensor *t, const 
 }
 
 static int read_all(const struct net *net, const struct tensors *f, const char *path, const struct model_place *place,
-		    bool with_head, float *params, float *buffers, bool *used)
+		    int layers, float *params, float *buffers, bool *used)
 {
 	const struct net_tensor *list;
 	int n = net_tensors(net, &list), r = 0;
@@ -241,7 +237,7 @@ static int read_all(const struct net *net, const struct tensors *f, const char *
 	for (int i = 0; i < n && r == 0; i++) {
 		const struct net_tensor *t = &list[i];
 
-		if ((t->buffer && !buffers) || (!with_head && is_our_head(t->name)))
+		if ((t->buffer && !buffers) || !(layers & LAYERS_OF(t->output)))
 			continue;
 		r = read_tensor(net, t, f, path, place, values, used);
 		if (r == 0)
@@ -251,12 +247,16 @@ static int read_all(const struct net *net, const struct tensors *f, const char *
 	return r < 0 ? -1 : check_leftovers(f, path, place->prefix, used);
 }
 
-int model_load(const struct net *net, const struct tensors *f, const char *path, const struct model_place *place,
-	       enum model_head head, float *params, float *buffers, bool *used)
+int model_load(const struct net *net, const struct tensors *f, const char *path, const struct model_place *place, int required,
+	       int layers, float *params, float *buffers, bool *used)
 {
-	bool with_head = head == MODEL_HEAD_REQUIRED || has_head(net, f, place->prefix), *mine = xcalloc(f->count, sizeof(*mine));
-	int r = read_all(net, f, path, place, with_head, params, buffers, used ? used : mine);
+	bool *mine = xcalloc(f->count, sizeof(*mine));
+	int r;
 
+	for (enum output o = OUTPUT_HEAD; o < OUTPUTS; o++)
+		if (!(required & LAYERS_OF(o)) && !has_layers(net, f, place->prefix, o))
+			layers &= ~LAYERS_OF(o);
+	r = read_all(net, f, path, place, layers, params, buffers, used ? used : mine);
 	free(mine);
-	return r < 0 ? -1 : with_head;
+	return r < 0 ? -1 : layers;
 }

@@ -1,17 +1,18 @@
 /*
  * adopt.h - a network's weights from whatever file holds them: ours, torchvision's, timm's, a training code's checkpoint
  *
- * The weights are looked for under every prefix and under both libraries' names (names.h); the place that has most of the
+ * The weights are looked for under every prefix and under both libraries' names (aliases.h); the place that has most of the
  * network's backbone is taken ("state_dict.module.encoder_q."). Of two that have as much, the trained one is taken rather than
  * its moving average (a prefix with ema, momentum, encoder_k, teacher, target, key, average or swa in it); two more of a kind
  * are refused. A note names the prefix, and what is left aside with its number of tensors.
  *
- *	r = adopt(net, &file, path, params, buffers);    1 with the head, 0 without: the head is as it was; -1
+ *	read = adopt(net, &file, path, params, buffers);    -1 after fail()
+ *	if (!(read & LAYERS_OF(OUTPUT_HEAD))) ...            the file has no head: the network's is as it was
  */
 #ifndef NN_ADOPT_H
 #define NN_ADOPT_H
 
-#include "lib/nn/train/model.h"
+#include "lib/nn/weights/model.h"
 
 int adopt(const struct net *net, const struct tensors *f, const char *path, float *params, float *buffers);
 

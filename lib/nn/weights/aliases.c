@@ -1,4 +1,4 @@
-#include "lib/nn/train/names.h"
+#include "lib/nn/weights/aliases.h"
 
 /* --- one name by rules --- */
 
@@ -158,17 +158,17 @@ static const struct family *family_of(const struct arch *a)
 	return NULL;
 }
 
-const char *names_other(const struct arch *a)
+const char *aliases_other(const struct arch *a)
 {
 	return family_of(a) ? family_of(a)->other : NULL;
 }
 
-int names_translate(const struct arch *a, const char *name, char *out, size_t size)
+int aliases_translate(const struct arch *a, const char *name, char *out, size_t size)
 {
 	return family_of(a) ? family_of(a)->translate(a, name, out, size) : -1;
 }
 
-double names_bn_eps(const struct arch *a)
+double aliases_bn_eps(const struct arch *a)
 {
 	return family_of(a) && family_of(a)->bn_eps > 0 ? family_of(a)->bn_eps : a->bn_eps;
 }
@@ -181,7 +181,7 @@ static const struct rule arch_rules[] = {
 	{ "deit_tiny", "vit_tiny_patch16_224" },
 };
 
-const struct arch *names_arch(const char *name)
+const struct arch *aliases_arch(const char *name)
 {
 	for (int i = 0; i < ARRAY_SIZE(arch_rules); i++)
 		if (strcmp(arch_rules[i].theirs, name) == 0)

@@ -1,5 +1,5 @@
-#include "lib/nn/train/adopt.h"
-#include "lib/nn/train/names.h"
+#include "lib/nn/weights/adopt.h"
+#include "lib/nn/weights/aliases.h"
 
 enum { SAID = 8, TEXT_MAX = 800 };
 
@@ -9,7 +9,7 @@ enum { SAID = 8, TEXT_MAX = 800 };
 static int name_at(const struct net *net, const char *ours, bool other, char *name)
 {
 	if (other)
-		return names_translate(net_configuration(net)->arch, ours, name, TENSOR_NAME);
+		return aliases_translate(net_configuration(net)->arch, ours, name, TENSOR_NAME);
 	return format(name, TENSOR_NAME, "%s", ours);
 }
 
@@ -22,7 +22,7 @@ static int count_found(const struct net *net, const struct tensors *f, const str
 	for (int i = 0; i < n; i++) {
 		char name[TENSOR_NAME], full[2 * TENSOR_NAME];
 
-		if (strncmp(list[i].name, "head.", 5) == 0 || name_at(net, list[i].name, place->other, name) < 0)
+		if (list[i].output != OUTPUT_FEATURE || name_at(net, list[i].name, place->other, name) < 0)
 			continue;
 		snprintf(full, sizeof(full), "%s%s", place->prefix, name);
 		found += tensors_find(f, full) != NULL;
@@ -148,9 +148,9 @@ static void tell(const struct net *net, const struct tensors *f, const char *pat
 	char aside[TEXT_MAX + 64];
 
 	if (place->other)
-		note("'%s' has %s's names%s%s", path, names_other(a), strcmp(names_other(a), "timm") == 0 ?
+		note("'%s' has %s's names%s%s", path, aliases_other(a), strcmp(aliases_other(a), "timm") == 0 ?
 		     ": tf_ variants, which pad images otherwise, are not told apart and would give other features" : "",
-		     names_bn_eps(a) != a->bn_eps ? "; its batch norm's eps is made up for in the variances" : "");
+		     aliases_bn_eps(a) != a->bn_eps ? "; its batch norm's eps is made up for in the variances" : "");
 	if (*place->prefix)
 		note("'%s': the weights are those called '%s*'", path, place->prefix);
 	if (list_aside(f, place->prefix, used, aside) > 0)
@@ -164,7 +164,7 @@ int adopt(const struct net *net, const struct tensors *f, const char *path, floa
 	int r = find_place(net, f, path, &place);
 
 	if (r == 0)
-		r = model_load(net, f, path, &place, MODEL_HEAD_OPTIONAL, params, buffers, used);
+		r = model_load(net, f, path, &place, LAYERS_OF(OUTPUT_FEATURE), LAYERS_ALL, params, buffers, used);
 	if (r >= 0)
 		tell(net, f, path, &place, used);
 	free(used);

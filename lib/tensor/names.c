@@ -1,0 +1,53 @@
+#include "lib/tensor/names.h"
+
+#define MORE "augment --views N makes more views, --crops NxSIZE smaller ones"
+
+const struct name name_rows[NAMES] = {
+	[NAME_VIEW] = { "view", true, GRADIENT_NEVER, WIDTH_OWN, "augment", MORE },
+	[NAME_FEATURE] = { "feature", true, GRADIENT_MAY, WIDTH_FEATURE, "encode", MORE },
+	[NAME_HEAD] = { "q", true, GRADIENT_MUST, WIDTH_HEAD, "encode",
+			"augment --views N makes more views, encode --head a head's output, with --eval or --frozen where the FILE "
+			"of -w has a head" },
+	[NAME_PREDICTOR] = { "p", true, GRADIENT_MUST, WIDTH_PREDICTOR, "encode", "encode --predictor makes it, in training" },
+	[NAME_KEY] = { "k", true, GRADIENT_NEVER, WIDTH_HEAD, "encode", "keys come from the trained encode, of its head" },
+	[NAME_TEACHER] = { "t", true, GRADIENT_NEVER, WIDTH_HEAD, "encode --frozen --as t",
+			   "a teacher 'encode --frozen --as t -w FILE' in front makes it, where the FILE has a head" },
+	[NAME_TEACHER_FEATURE] = { "tfeature", true, GRADIENT_NEVER, WIDTH_FEATURE, "encode --frozen --as t",
+				   "a teacher 'encode --frozen --as t -w FILE' in front makes it" },
+	[NAME_LABEL] = { "label", false, GRADIENT_NEVER, WIDTH_OWN, "augment", "augment gives it" },
+	[NAME_INDEX] = { "index", false, GRADIENT_NEVER, WIDTH_OWN, "augment", "augment gives it" },
+	[NAME_SPLIT] = { "split", false, GRADIENT_NEVER, WIDTH_OWN, "augment", "it belongs to augment --eval" },
+	[NAME_IMAGE] = { "name", false, GRADIENT_NEVER, WIDTH_OWN, "augment", "it belongs to augment --eval" },
+};
+
+const struct name *name_find(const char *name, int *view)
+{
+	for (int i = 0; i < NAMES; i++) {
+		size_t n = strlen(name_rows[i].prefix);
+		int64_t number = 0;
+
+		if (strncmp(name, name_rows[i].prefix, n) != 0)
+			continue;
+		if (name_rows[i].numbered ? name[n] < '0' || name[n] > '9' || parse_int(name + n, &number) < 0 || number > INT32_MAX : name[n] != '\0')
+			continue;
+		*view = (int)number;
+		return &name_rows[i];
+	}
+	return NULL;
+}
+
+bool name_is_trained(const char *name)
+{
+	int view;
+	const struct name *n = name_find(name, &view);
+
+	return n && n->gradient != GRADIENT_NEVER;
+}
+
+const char *name_remedy(const char *name)
+{
+	int view;
+	const struct name *n = name_find(name, &view);
+
+	return n ? n->remedy : "no stage in front makes it";
+}
