@@ -6,6 +6,7 @@
 #include "lib/base/threads.h"
 #include "lib/probe/probe.h"
 #include "lib/stream/stage.h"
+#include "lib/tensor/names.h"
 
 enum { TASKS_MAX = 16 };
 
@@ -84,9 +85,10 @@ static int count_views(struct work *w, const char *on)
 /* Says what --on could be: whatever is offered with a number behind it. */
 static int refuse_on(const struct record *schema, const char *on)
 {
-	char names[256] = "";
+	char names[256] = "", first[40];
 	size_t n = 0;
 
+	snprintf(first, sizeof(first), "%s0", on);
 	for (int i = 0; i < schema->offer_count; i++) {
 		const char *name = schema->offers[i].name;
 		size_t length = strlen(name);
@@ -94,10 +96,8 @@ static int refuse_on(const struct record *schema, const char *on)
 		if (length > 1 && name[length - 1] == '0' && schema->offers[i].rank >= 2 && n + length + 3 < sizeof(names))
 			n += sprintf(names + n, "%s%.*s", n ? ", " : "", (int)length - 1, name);
 	}
-	return fail_code(EXIT_USAGE,
-			 "nobody upstream gives '%s0': put 'encode --eval -w MODEL' in front (for q of a MODEL with a head: that "
-			 "of a run has one), or choose another --on: %s",
-			 on, n ? names : "there is none");
+	return fail_code(EXIT_USAGE, "nobody gives '%s': %s; put it in front, or choose another --on: %s", first,
+			 name_remedy(first), n ? names : "there is none");
 }
 
 /* From the schema: what to ask for, and room for it. */

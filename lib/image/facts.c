@@ -1,6 +1,7 @@
 #include "lib/image/facts.h"
 
 #include "lib/base/rng.h"
+#include "lib/tensor/names.h"
 
 /* --- from the options --- */
 
@@ -167,13 +168,13 @@ bool facts_offer(const struct facts *f, int i, struct tensor *spec)
 
 int facts_offer_find(const struct facts *f, const char *name, struct tensor *spec)
 {
+	int view;
+
 	for (int i = 0; facts_offer(f, i, spec); i++)
 		if (strcmp(spec->name, name) == 0)
 			return i;
-	if (strncmp(name, "view", 4) == 0)
-		return fail_code(EXIT_USAGE, "unable to give '%s': there are %lld views; try augment --views N or --crops NxSIZE",
-				 name, (long long)f->views);
-	if (strcmp(name, "split") == 0 || strcmp(name, "name") == 0)
-		return fail_code(EXIT_USAGE, "unable to give '%s': it belongs to augment --eval", name);
-	return fail_code(EXIT_USAGE, "unable to give '%s': no stage before makes it", name);
+	if (name_find(name, &view) == &name_rows[NAME_VIEW])
+		return fail_code(EXIT_USAGE, "unable to give '%s': there are %lld views; %s", name, (long long)f->views,
+				 name_remedy(name));
+	return fail_code(EXIT_USAGE, "unable to give '%s': %s", name, name_remedy(name));
 }

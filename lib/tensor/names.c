@@ -1,13 +1,13 @@
 #include "lib/tensor/names.h"
 
 #define MORE "augment --views N makes more views, --crops NxSIZE smaller ones"
+#define OF_MORE ", of more views with augment --views N or --crops NxSIZE"
 
 const struct name name_rows[NAMES] = {
 	[NAME_VIEW] = { "view", true, GRADIENT_NEVER, WIDTH_OWN, "augment", MORE },
-	[NAME_FEATURE] = { "feature", true, GRADIENT_MAY, WIDTH_FEATURE, "encode", MORE },
+	[NAME_FEATURE] = { "feature", true, GRADIENT_MAY, WIDTH_FEATURE, "encode", "encode gives it" OF_MORE },
 	[NAME_HEAD] = { "q", true, GRADIENT_MUST, WIDTH_HEAD, "encode",
-			"augment --views N makes more views, encode --head a head's output, with --eval or --frozen where the FILE "
-			"of -w has a head" },
+			"encode --head gives it, with --eval or --frozen where the FILE of -w has a head" OF_MORE },
 	[NAME_PREDICTOR] = { "p", true, GRADIENT_MUST, WIDTH_PREDICTOR, "encode", "encode --predictor makes it, in training" },
 	[NAME_KEY] = { "k", true, GRADIENT_NEVER, WIDTH_HEAD, "encode", "keys come from the trained encode, of its head" },
 	[NAME_TEACHER] = { "t", true, GRADIENT_NEVER, WIDTH_HEAD, "encode --frozen --as t",

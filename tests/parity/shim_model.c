@@ -7,7 +7,7 @@ int shim_adopt(const struct net *net, const char *path, float *params, float *bu
 
 int shim_model_save(const struct net *net, const char *path, const char *prefix, const float *params, const float *buffers)
 {
-	struct tensor *tensors = xcalloc(model_count(net), sizeof(*tensors));
+	struct tensor *tensors = xcalloc(net_tensors(net, NULL), sizeof(*tensors));
 	float *staging = xaligned(model_staging(net));
 	int r = model_collect(net, prefix, LAYERS_ALL, params, buffers, staging, tensors);
 

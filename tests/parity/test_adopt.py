@@ -209,7 +209,7 @@ def test_headless(d):
         check(f"{label}, no head: it is said", ("'plain.pth' has no head" in said) == (len(options) > 1), said)
     probe = Line(AUGMENT + [str(SIZE), "--eval", "data"], ["encode", "-q", "--eval", "-w", "plain.pth", *net],
                  ["probe", "-q", "--on", "q", "knn"], cwd=d).wait()
-    check("probe --on q says what is missing", probe.code == 2 and "'q0'" in probe.stderr and "with a head" in probe.stderr,
+    check("probe --on q says what is missing", probe.code == 2 and "'q0'" in probe.stderr and "has a head" in probe.stderr,
           probe.stderr)
     got, offers, said, _ = line(d, None, ["q0"], "--eval", *net)
     check("without -w the random network is served, and said to be one", got is not None and "random" in said, said)

@@ -48,7 +48,7 @@ def batches():
     same("evaluation: names", [text[i * width:(i + 1) * width].rstrip(b"\0").decode() for i in range(n)], sorted(files)[30:])
     check("evaluation: view1 is drawn, the same each time", e.make(0, "view1") == e.make(0, "view1") != e.make(0, "view0"),
           "no")
-    for name, word in (("view3", "--views"), ("q0", "no stage")):
+    for name, word in (("view3", "--views"), ("q0", "encode --head"), ("other", "no stage")):
         check(f"asked for {name}, which nobody gives", word in str(e.make(0, name)), str(e.make(0, name)))
     check("asked for split without --eval", "--eval" in str(b.make(0, "split")), "no")
     check("asked for a step behind the last", "400 steps" in str(b.make(400, "view0")), "no")

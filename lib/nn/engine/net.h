@@ -73,7 +73,7 @@ const struct net_config *net_configuration(const struct net *net);
 int64_t net_params(const struct net *net);
 int64_t net_buffers(const struct net *net);
 int net_width(const struct net *net, enum output output);   /* 0: it has none */
-int net_tensors(const struct net *net, const struct net_tensor **list);
+int net_tensors(const struct net *net, const struct net_tensor **list);   /* how many; list may be NULL */
 /* torchvision's initialisation of the architecture, drawn by Philox (seed, tensor number); running mean 0, variance 1. */
 void net_init(const struct net *net, uint64_t seed, float *params, float *buffers);
 
@@ -85,7 +85,6 @@ void net_import(const struct net *net, const struct net_tensor *t, const float *
  * outlive it. */
 struct plan *plan_new(const struct net *net, int height, int width);
 void plan_free(struct plan *plan);
-const struct net *plan_net(const struct plan *plan);
 
 enum pass_mode {
 	PASS_TRAIN,             /* normalised by the batch's statistics, kept for backward */

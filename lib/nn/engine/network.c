@@ -87,7 +87,8 @@ int net_width(const struct net *net, enum output output)
 
 int net_tensors(const struct net *net, const struct net_tensor **list)
 {
-	*list = net->tensors;
+	if (list)
+		*list = net->tensors;
 	return net->tensor_count;
 }
 

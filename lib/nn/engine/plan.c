@@ -162,8 +162,3 @@ void plan_free(struct plan *plan)
 {
 	free(plan);
 }
-
-const struct net *plan_net(const struct plan *plan)
-{
-	return plan->net;
-}

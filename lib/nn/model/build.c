@@ -4,6 +4,16 @@
 
 #include <math.h>
 
+const char *build_name(char name[64], const char *fmt, ...)
+{
+	va_list args;
+
+	va_start(args, fmt);
+	vsnprintf(name, 64, fmt, args);
+	va_end(args);
+	return name;
+}
+
 static struct node *add_node(struct builder *b, const struct op *op, int in, int h, int w, int c)
 {
 	struct plan *plan = b->plan;
@@ -277,9 +287,8 @@ static void head_layer(struct builder *b, const struct head_layer *l, const char
 {
 	struct init uniform = { .uniform = 1 / sqrt(b->plan->nodes[b->at].c) };
 	struct node *x = &b->plan->nodes[b->at];
-	char name[32];
+	const char *name = NAME("%s.%d", prefix, at);
 
-	format(name, sizeof(name), "%s.%d", prefix, at);
 	if (l->kind == HEAD_LINEAR)
 		add_linear(b, l->width, ACT_NONE, name, uniform, uniform);
 	else if (l->kind == HEAD_NORM)

@@ -20,6 +20,10 @@ struct builder {
 	int row;
 	bool failed;             /* fail() has the sentence */
 };
+/* A name that lives as long as the block around it: NAME("layer%d.bn1", i). */
+#define NAME(...) build_name((char[64]){ "" }, __VA_ARGS__)
+const char *build_name(char name[64], const char *fmt, ...) PRINTF(2, 3);
+
 struct conv_spec {
 	int out, k, stride, pad;
 	enum act act;

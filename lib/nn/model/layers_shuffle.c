@@ -4,12 +4,8 @@
 /* conv, norm pair under PREFIX.AT and PREFIX.AT+1. */
 static void shuffle_conv(struct builder *b, const char *prefix, int at, struct conv_spec s)
 {
-	char conv_name[64], norm_name[64];
-
-	format(conv_name, sizeof(conv_name), "%s.%d", prefix, at);
-	format(norm_name, sizeof(norm_name), "%s.%d", prefix, at + 1);
-	s.conv = conv_name;
-	s.norm = norm_name;
+	s.conv = NAME("%s.%d", prefix, at);
+	s.norm = NAME("%s.%d", prefix, at + 1);
 	s.pad = s.k / 2;
 	build_conv(b, &s);
 }
@@ -32,18 +28,16 @@ void build_shuffle_last(struct builder *b, const int *v)
 /* branch1, where the image shrinks: what is passed on goes through a depthwise convolution too. */
 static void pass_on(struct builder *b, const char *unit, int width)
 {
-	char prefix[48];
+	const char *prefix = NAME("%s.branch1", unit);
 
-	format(prefix, sizeof(prefix), "%s.branch1", unit);
 	shuffle_conv(b, prefix, 0, (struct conv_spec){ .k = 3, .stride = 2, .depthwise = true });
 	shuffle_conv(b, prefix, 2, (struct conv_spec){ .out = width, .k = 1, .stride = 1, .act = ACT_RELU });
 }
 
 static void branch(struct builder *b, const char *unit, int width, int stride)
 {
-	char prefix[48];
+	const char *prefix = NAME("%s.branch2", unit);
 
-	format(prefix, sizeof(prefix), "%s.branch2", unit);
 	shuffle_conv(b, prefix, 0, (struct conv_spec){ .out = width, .k = 1, .stride = 1, .act = ACT_RELU });
 	shuffle_conv(b, prefix, 3, (struct conv_spec){ .k = 3, .stride = stride, .depthwise = true });
 	shuffle_conv(b, prefix, 5, (struct conv_spec){ .out = width, .k = 1, .stride = 1, .act = ACT_RELU });
@@ -52,10 +46,9 @@ static void branch(struct builder *b, const char *unit, int width, int stride)
 void build_shuffle_units(struct builder *b, const int *v)
 {
 	for (int i = 0; i < v[1]; i++) {
+		const char *unit = NAME("stage%d.%d", b->row + 1, i);
 		int from = b->at, passed, width = v[0] / 2;
-		char unit[32];
 
-		format(unit, sizeof(unit), "stage%d.%d", b->row + 1, i);
 		if (i == 0)
 			pass_on(b, unit, width);
 		else

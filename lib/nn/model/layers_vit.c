@@ -15,23 +15,6 @@ void build_vit_patches(struct builder *b, const int *v)
 	build_tokens(b, "cls_token", "pos_embed");
 }
 
-/* Linear layer PREFIX.NAME of block I. */
-static void block_linear(struct builder *b, int i, const char *name, int out, enum act act)
-{
-	char full[64];
-
-	format(full, sizeof(full), "blocks.%d.%s", i, name);
-	build_linear(b, out, act, full);
-}
-
-static void block_norm(struct builder *b, int i, const char *name)
-{
-	char full[64];
-
-	format(full, sizeof(full), "blocks.%d.%s", i, name);
-	build_layernorm(b, full);
-}
-
 /* The class token of a node, beside what is being built. */
 static int class_token(struct builder *b, int from)
 {
@@ -53,18 +36,18 @@ static void block(struct builder *b, int i, int blocks, int heads, int mlp)
 	const struct node *in = &b->plan->nodes[b->at];
 	int from = b->at, width = in->c;
 
-	block_norm(b, i, "norm1");
-	block_linear(b, i, "attn.qkv", 3 * width, ACT_NONE);
+	build_layernorm(b, NAME("blocks.%d.norm1", i));
+	build_linear(b, 3 * width, ACT_NONE, NAME("blocks.%d.attn.qkv", i));
 	build_attention(b, heads, last ? 1 : in->w);
 	if (last)
 		from = class_token(b, from);
-	block_linear(b, i, "attn.proj", width, ACT_NONE);
+	build_linear(b, width, ACT_NONE, NAME("blocks.%d.attn.proj", i));
 	build_drop_path(b, depth);
 	build_sum(b, from, ACT_NONE);
 	from = b->at;
-	block_norm(b, i, "norm2");
-	block_linear(b, i, "mlp.fc1", mlp, ACT_GELU);
-	block_linear(b, i, "mlp.fc2", width, ACT_NONE);
+	build_layernorm(b, NAME("blocks.%d.norm2", i));
+	build_linear(b, mlp, ACT_GELU, NAME("blocks.%d.mlp.fc1", i));
+	build_linear(b, width, ACT_NONE, NAME("blocks.%d.mlp.fc2", i));
 	build_drop_path(b, depth);
 	build_sum(b, from, ACT_NONE);
 }

@@ -11,42 +11,29 @@ static float *vector(int64_t n)
 
 /* --- sizes --- */
 
-static struct sized *find_size(struct trainer *t, int height, int width)
+/* The place of a size among the others, planned when it is new; NULL after fail(). */
+static struct sized *plan_size(struct trainer *t, int height, int width)
 {
-	for (int i = 0; i < t->size_count; i++)
-		if (t->sizes[i].height == height && t->sizes[i].width == width)
-			return &t->sizes[i];
-	return NULL;
-}
+	struct sized *s = t->sizes;
 
-static struct sized *add_size(struct trainer *t, int height, int width)
-{
-	struct sized *s = &t->sizes[t->size_count];
-
-	s->plan = plan_new(t->net, height, width);
+	while (s->plan && (s->height != height || s->width != width))
+		s++;
+	if (s->plan)
+		return s;
+	*s = (struct sized){ .plan = plan_new(t->net, height, width), .height = height, .width = width };
 	if (!s->plan)
 		return NULL;
-	s->height = height;
-	s->width = width;
 	s->factors = factors_new(s->plan, true);
 	s->key_factors = factors_new(s->plan, false);
-	t->size_count++;
 	return s;
 }
 
-/* The first size is the network's own. */
 static int plan_sizes(struct trainer *t)
 {
-	const struct net_config *c = &t->c.net;
-
-	if (!add_size(t, c->height, c->width))
-		return -1;
 	for (int i = 0; i < TRAINER_VIEWS; i++) {
-		int h = t->c.sizes[i][0] ? t->c.sizes[i][0] : c->height, w = t->c.sizes[i][1] ? t->c.sizes[i][1] : c->width;
+		const int *own = t->c.sizes[i];
 
-		t->size_of[i] = find_size(t, h, w);
-		if (!t->size_of[i])
-			t->size_of[i] = add_size(t, h, w);
+		t->size_of[i] = own[0] ? plan_size(t, own[0], own[1]) : plan_size(t, t->c.net.height, t->c.net.width);
 		if (!t->size_of[i])
 			return -1;
 	}
@@ -64,8 +51,8 @@ static void release_size(struct sized *s)
 
 static void renew_factors(struct trainer *t, bool key)
 {
-	for (int i = 0; i < t->size_count; i++)
-		factors_renew(key ? t->sizes[i].key_factors : t->sizes[i].factors);
+	for (const struct sized *s = t->sizes; s->plan; s++)
+		factors_renew(key ? s->key_factors : s->factors);
 }
 
 /* --- life --- */
@@ -106,8 +93,8 @@ void trainer_release(struct trainer *t)
 		statistics_release(&t->statistics[0][i]);
 		statistics_release(&t->statistics[1][i]);
 	}
-	for (int i = 0; i < t->size_count; i++)
-		release_size(&t->sizes[i]);
+	for (struct sized *s = t->sizes; s->plan; s++)
+		release_size(s);
 	optimiser_release(&t->optim);
 	free(t->query);
 	free(t->params);
@@ -325,7 +312,7 @@ int trainer_check(const struct trainer *t)
 
 int trainer_count(const struct trainer *t)
 {
-	return (2 + optimiser_row(&t->optim)->slots) * model_count(t->net);
+	return (2 + optimiser_row(&t->optim)->slots) * net_tensors(t->net, NULL);
 }
 
 size_t trainer_staging(const struct trainer *t)

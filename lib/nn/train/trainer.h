@@ -65,9 +65,8 @@ struct sized {
 struct trainer {
 	struct trainer_config c;
 	struct net *net;
-	struct sized sizes[TRAINER_VIEWS];
-	int size_count;
-	struct sized *size_of[TRAINER_VIEWS];   /* of a view, NULL until it is asked for */
+	struct sized sizes[TRAINER_VIEWS + 1];  /* the first is view 0's; the last has no plan */
+	struct sized *size_of[TRAINER_VIEWS];   /* of a view */
 	struct optimiser optim;
 	struct meter *meter;                /* NULL unless asked for; the caller adds what it waits for, and ends the steps */
 	float *params, *buffers, *grads;

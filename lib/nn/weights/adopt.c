@@ -90,7 +90,7 @@ static int find_place(const struct net *net, const struct tensors *f, const char
 	search_names(&s, net, f, false);
 	search_names(&s, net, f, true);
 	*place = s.best;
-	if (s.contested && 2 * s.found > model_count(net))
+	if (s.contested && 2 * s.found > net_tensors(net, NULL))
 		return fail_code(EXIT_USAGE,
 				 "'%s' holds two networks of this kind, '%s*' and '%s*': give it one, in Python: "
 				 "torch.save({n[%d:]: t for n, t in state.items() if n.startswith('%s')}, 'weights.pth')", path,

@@ -9,13 +9,6 @@ size_t model_staging(const struct net *net)
 	return (size_t)(net_params(net) + net_buffers(net)) * sizeof(float);
 }
 
-int model_count(const struct net *net)
-{
-	const struct net_tensor *list;
-
-	return net_tensors(net, &list);
-}
-
 int model_collect(const struct net *net, const char *prefix, int layers, const float *params, const float *buffers,
 		  float *staging, struct tensor *tensors)
 {
@@ -223,40 +216,29 @@ static int read_tensor(const struct net *net, const struct net_tensor *t, const 
 	return 0;
 }
 
-static int read_all(const struct net *net, const struct tensors *f, const char *path, const struct model_place *place,
-		    int layers, float *params, float *buffers, bool *used)
+int model_load(const struct net *net, const struct tensors *f, const char *path, const struct model_place *place, int required,
+	       int layers, float *params, float *buffers, bool *used)
 {
+	bool *mine = used ? NULL : xcalloc(f->count, sizeof(*mine));
+	float *values = xmalloc(model_staging(net));
 	const struct net_tensor *list;
 	int n = net_tensors(net, &list), r = 0;
-	int64_t most = 1;
-	float *values;
 
-	for (int i = 0; i < n; i++)
-		most = MAX(most, list[i].count);
-	values = xmalloc(most * sizeof(float));
+	for (enum output o = OUTPUT_HEAD; o < OUTPUTS; o++)
+		if (!(required & LAYERS_OF(o)) && !has_layers(net, f, place->prefix, o))
+			layers &= ~LAYERS_OF(o);
 	for (int i = 0; i < n && r == 0; i++) {
 		const struct net_tensor *t = &list[i];
 
 		if ((t->buffer && !buffers) || !(layers & LAYERS_OF(t->output)))
 			continue;
-		r = read_tensor(net, t, f, path, place, values, used);
+		r = read_tensor(net, t, f, path, place, values, used ? used : mine);
 		if (r == 0)
 			net_import(net, t, values, t->buffer ? buffers : params);
 	}
+	if (r == 0)
+		r = check_leftovers(f, path, place->prefix, used ? used : mine);
 	free(values);
-	return r < 0 ? -1 : check_leftovers(f, path, place->prefix, used);
-}
-
-int model_load(const struct net *net, const struct tensors *f, const char *path, const struct model_place *place, int required,
-	       int layers, float *params, float *buffers, bool *used)
-{
-	bool *mine = xcalloc(f->count, sizeof(*mine));
-	int r;
-
-	for (enum output o = OUTPUT_HEAD; o < OUTPUTS; o++)
-		if (!(required & LAYERS_OF(o)) && !has_layers(net, f, place->prefix, o))
-			layers &= ~LAYERS_OF(o);
-	r = read_all(net, f, path, place, layers, params, buffers, used ? used : mine);
 	free(mine);
 	return r < 0 ? -1 : layers;
 }

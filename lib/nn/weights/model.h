@@ -16,8 +16,6 @@
 
 /* Bytes that model_collect() needs for one copy of parameters and buffers. */
 size_t model_staging(const struct net *net);
-/* Number of tensors of one copy. */
-int model_count(const struct net *net);
 /* Sets of layers, by the output that they lead to; those that a key encoder has. */
 #define LAYERS_OF(output) (1 << (output))
 #define LAYERS_ALL ((1 << OUTPUTS) - 1)
