@@ -19,6 +19,7 @@ class Case:
     small: bool
     size: int
     head: str = "linear"
+    predictor: str = "none"
     parts: int = 1          # with BN statistics of their own, where a trainer makes them
     batch: int = 13
     momentum: float = 1.0   # of running statistics
@@ -31,6 +32,7 @@ class Case:
 
     def __str__(self):
         return (f"{self.arch}{' --small' if self.small else ''} {self.size}{f'x{self.width}' if self.width else ''} {self.head}"
+                f"{f' > {self.predictor}' if self.predictor != 'none' else ''}"
                 f"{f' {self.parts} parts' if self.parts > 1 else ''}{' both sides' if len(self.sides) > 1 else ''}"
                 f"{' bf16' if self.precision == 'bf16' else ''}")
 
@@ -40,10 +42,11 @@ class Case:
 
     def net(self, backend):
         return Net(self.arch, self.small, self.head, DIM, self.extent, backend, self.dropout, self.drop_path,
-                   self.precision)
+                   self.precision, self.predictor)
 
     def reference(self, weights, dtype):
-        return reference(self.arch, self.small, self.head, DIM, weights, dtype, self.parts, self.momentum)
+        return reference(self.arch, self.small, self.head, DIM, weights, dtype, self.parts, self.momentum,
+                         self.predictor)
 
 
 def pictures(draw, case):
@@ -80,7 +83,8 @@ def starting_weights(case, draw):
 
 @functools.lru_cache(maxsize=2)
 def situation(case):
-    """(weights, views, d_feature, d_head), in f32 far from every kink; bf16's rounding reaches every kink anyway."""
+    """(weights, views, gradients of the outputs, None for one that it lacks), in f32 far from every kink; bf16's rounding reaches
+    every kink anyway."""
     draw = np.random.default_rng(1 + case.draw)
     weights, views = starting_weights(case, draw), pictures(draw, case)
     if case.precision == "f32":
@@ -88,9 +92,9 @@ def situation(case):
         margin, doubt = clear(model, views)
         check(f"{case}: no kink within rounding", margin > 2e-5 and doubt == 0, f"nearest {margin:.1e}, {doubt} windows in doubt")
         weights.update({n: a.astype(np.float32) for n, a in model.named("parameters").items()})
-    width = case.net("blas").feature_dim
-    d_feature, d_head = (draw.normal(0, 1 / case.batch, (case.batch, w)).astype(np.float32) for w in (width, DIM))
-    return weights, views, d_feature, None if case.head == "none" else d_head
+    d = [draw.normal(0, 1 / case.batch, (case.batch, width)).astype(np.float32) if width else None
+         for width in case.net("blas").widths]
+    return weights, views, d
 
 
 def refused(word, **change):

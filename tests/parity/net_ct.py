@@ -2,7 +2,7 @@
 
     net = Net("resnet18", True, "linear", 32, (35, 35))
     params, buffers = net.init(7)
-    out = net.step(params, buffers, views, d_head=d)     {"feature", "head", "grads"}; buffers move
+    out = net.step(params, buffers, views, [None, d])    {"feature", "head", "predictor", "grads"}; buffers move
     weights = net.export(params, buffers)                {"conv1.weight": array, ...}
 """
 import ctypes
@@ -15,6 +15,7 @@ from sprat_ct import aligned, lib, ptr, why
 MEAN = np.array([0.485, 0.456, 0.406], np.float32)
 STD = np.array([0.229, 0.224, 0.225], np.float32)
 TRAIN, KEY, EVAL = range(3)
+OUTPUTS = ("feature", "head", "predictor")
 FEATURE, HEAD, PREDICTOR = range(3)
 
 
@@ -151,13 +152,13 @@ class Net:
             lib.shim_net_import(self.handle, i, ptr(np.ascontiguousarray(named[t.name])), ptr(buffers if t.buffer else params))
         return params, buffers
 
-    def step(self, params, buffers, views, d_feature=None, d_head=None, room=None):
-        """One forward in train mode and one backward, in a pass with room for more rows than it gets."""
-        p = Pass(self, room or len(views), True)
-        feature, head = p.forward(params, buffers, views, TRAIN)
-        grads = self.zeros()
-        p.backward(params, d_feature, d_head, grads)
-        return {"feature": feature, "head": head, "grads": grads}
+    def step(self, params, buffers, views, d, room=None):
+        """One forward in train mode and one backward from d, the gradients of the outputs, in a pass with room for more rows than
+        it gets."""
+        p, grads = Pass(self, room or len(views), True), self.zeros()
+        p.forward(params, buffers, views, TRAIN)
+        p.backward(params, d, grads)
+        return dict(p.outputs(), grads=grads)
 
 
 class Pass:
@@ -182,6 +183,11 @@ class Pass:
         address = lib.pass_output(self.handle, i)
         return floats(address, (len(self.views), self.net.widths[i])).copy() if address else None
 
+    def outputs(self):
+        """Those that it has, by name."""
+        found = {name: self.output(i) for i, name in enumerate(OUTPUTS)}
+        return {name: o for name, o in found.items() if o is not None}
+
     def masks(self, rows):
         """[(probability, by image, mask)] of every node that drops; masks are (rows, pixels, channels), in the batch's order."""
         found, facts = [], np.zeros(4)
@@ -192,9 +198,9 @@ class Pass:
             found.append((facts[0], bool(facts[3]), room.reshape(rows, -1, padded)[:, :, :channels]))
         return found
 
-    def backward(self, params, d_feature, d_head, grads, d_predictor=None):
-        given = (P * 3)(*(ptr(d) for d in (d_feature, d_head, d_predictor)))
-        lib.pass_backward(self.handle, ptr(params), given, ptr(grads))
+    def backward(self, params, d, grads):
+        """d: of the outputs in their order; None for one without."""
+        lib.pass_backward(self.handle, ptr(params), (P * len(OUTPUTS))(*map(ptr, d)), ptr(grads))
 
 
 def floats(address, shape):

@@ -5,17 +5,15 @@ test_net_bf16):
 
     judge(kind, ours, theirs, double)      rows (times the allowed error, our error, PyTorch's, tensor), worst first
 """
-import functools
 import os
 import tempfile
-from dataclasses import dataclass, replace
 
 import numpy as np
 
 from judges import ALL
-from net_case import DIM, Case, pictures, situation, starting_weights
-from net_ct import EVAL, KEY, Loss, Optimiser, Pass, lib, ptr
-from net_torch import clear_ties, moving_biases, outputs, storage
+from net_case import pictures, situation
+from net_ct import EVAL, OUTPUTS, Pass
+from net_torch import outputs
 from sprat_ct import BACKENDS, check, safetensors_read, safetensors_write
 
 import torch
@@ -86,29 +84,29 @@ def notices_broken(judge, kind, theirs, double):
 # --- one forward and backward ---
 
 def torch_forward(case, dtype, change):
-    """(model, [feature, head output], the gradients they get)."""
-    weights, views, d_feature, d_head = situation(case)
+    """(model, its outputs, the gradients they get)."""
+    weights, views, given = situation(case)
     model = case.reference(weights, dtype)
     change(model)
     found = outputs(model, views, dtype)
-    return model, *zip(*((o, torch.from_numpy(d).to(o.dtype)) for o, d in zip(found, (d_feature, d_head)) if d is not None))
+    return model, *zip(*((o, torch.from_numpy(d).to(o.dtype)) for o, d in zip(found, given) if d is not None))
 
 
 def torch_step(case, dtype, change=lambda model: None):
     """change: spoils the model, to see that the comparison notices."""
     model, found, d = torch_forward(case, dtype, change)
     torch.autograd.backward(found, d)
-    return {"outputs": {n: o.detach().double().numpy() for n, o in zip(("feature", "head"), found)},
+    return {"outputs": {n: o.detach().double().numpy() for n, o in zip(OUTPUTS, found)},
             "gradients": model.named("gradients"), "statistics": model.named("statistics")}
 
 
 def our_step(case, backend, **options):
-    weights, views, d_feature, d_head = situation(case)
+    weights, views, d = situation(case)
     net = case.net(backend)
     params, buffers = net.load(weights)
-    out = net.step(params, buffers, views, d_feature, d_head, **options)
-    return {"outputs": {n: out[n] for n in ("feature", "head") if out[n] is not None},
-            "gradients": net.export(out["grads"]), "statistics": net.export(None, buffers)}
+    out = net.step(params, buffers, views, d, **options)
+    return {"outputs": {n: out[n] for n in OUTPUTS if n in out}, "gradients": net.export(out["grads"]),
+            "statistics": net.export(None, buffers)}
 
 
 # --- evaluation ---
@@ -120,10 +118,10 @@ def evaluate(case, net, params, buffers, precision):
     with tempfile.TemporaryDirectory() as folder:
         safetensors_write(folder + "/model.safetensors", net.export(params, buffers), {"arch": case.arch})
         weights, _ = safetensors_read(folder + "/model.safetensors")
-    ours = dict(zip(("feature", "head"), Pass(net, case.batch, False).forward(params, buffers, views, EVAL)))
-    theirs = {}
+    p, theirs = Pass(net, case.batch, case.predictor != "none"), {}
+    p.forward(params, buffers, views, EVAL)
     for dtype in (F64, precision):
         with torch.no_grad():
             found = outputs(case.reference(weights, dtype).eval(), views, dtype)
-        theirs[dtype] = {"eval": {n: o.double().numpy() for n, o in zip(("feature", "head"), found)}}
-    return {"eval": ours}, theirs[precision], theirs[F64]
+        theirs[dtype] = {"eval": {n: o.double().numpy() for n, o in zip(OUTPUTS, found)}}
+    return {"eval": p.outputs()}, theirs[precision], theirs[F64]

@@ -2,7 +2,7 @@
 by parts and small stems
 
     model = reference("resnet18", True, "linear", 32, weights, torch.float64, parts=4)
-    feature, head = model(normalised(views, torch.float64))
+    feature, head = model(normalised(views, torch.float64))      and what its predictor gives, if it has one
 
 Two precisions can be compared only where the network is differentiable: one ReLU input within rounding of zero, one pair of
 equals under a max-pool, and a gradient differs by parts in a thousand, with either side right. clear() moves weights and
@@ -139,23 +139,26 @@ def backbone(arch, small):
 
 
 class Reference(nn.Module):
-    def __init__(self, arch, small, kind, dim):
+    def __init__(self, arch, small, kind, dim, predictor):
         super().__init__()
         self.body = backbone(arch, small)
         for m in self.body.modules():
             if isinstance(m, (nn.Dropout, StochasticDepth)):
                 m.p = 0.0
         self.head = make_head(kind, [m for m in self.body.modules() if hasattr(m, "weight")][-1].weight.shape[0], dim)
+        self.predictor = make_head(predictor, dim, dim)
 
     def forward(self, x):
         feature = self.body(x)
-        return feature, self.head(feature)
+        found = feature, self.head(feature)
+        return (*found, self.predictor(found[-1])) if len(self.predictor) else found
 
     def load(self, named):
-        """Strict: every name and every shape must be torchvision's own, head.* an nn.Sequential's."""
+        """Strict: every name and every shape must be torchvision's own, head.* and predictor.* an nn.Sequential's."""
         named = {n: torch.from_numpy(a.copy()) for n, a in named.items()}
-        self.body.load_state_dict({n: a for n, a in named.items() if not n.startswith("head.")}, strict=True)
-        self.head.load_state_dict({n[5:]: a for n, a in named.items() if n.startswith("head.")}, strict=True)
+        for stem, module in (("head.", self.head), ("predictor.", self.predictor)):
+            module.load_state_dict({n.removeprefix(stem): named.pop(n) for n in list(named) if n.startswith(stem)}, strict=True)
+        self.body.load_state_dict(named, strict=True)
 
     def named(self, kind):
         """{torchvision's name: float64 array} of "parameters", "gradients" or "statistics"."""
@@ -164,8 +167,8 @@ class Reference(nn.Module):
         return {n: t.detach().double().numpy().copy() for n, t in rows.items()}
 
 
-def reference(arch, small, kind, dim, weights, dtype, parts=1, momentum=1.0):
-    model = Reference(arch, small, kind, dim)
+def reference(arch, small, kind, dim, weights, dtype, parts=1, momentum=1.0, predictor="none"):
+    model = Reference(arch, small, kind, dim, predictor)
     model.load(weights)
     for m in model.modules():
         if isinstance(m, (nn.BatchNorm1d, nn.BatchNorm2d)):
@@ -205,7 +208,7 @@ def storage(dtype):
 
 
 def outputs(model, views, dtype):
-    """[feature, head output] of views."""
+    """[feature, head output, and the predictor's where there is one] of views."""
     x = normalised(views, storage(dtype))
     with autocast(dtype):
         found = model(x)

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from net_case import Case, refused, situation
-from net_ct import EVAL, KEY, TRAIN, Net, Pass, lib
+from net_ct import EVAL, KEY, OUTPUTS, TRAIN, Net, Pass, lib
 from net_torch import normalised
 from sprat_ct import BACKENDS, check, done, relative
 from test_net import judge
@@ -51,25 +51,25 @@ def put_masks(model, masks):
 
 
 def torch_step(case, dtype, masks):
-    weights, views, d_feature, d_head = situation(replace(case, dropout=0.0, drop_path=0.0))
+    weights, views, d = situation(replace(case, dropout=0.0, drop_path=0.0))
     model = case.reference(weights, dtype)
     whole = put_masks(model, masks)
     outputs = model(normalised(views, dtype))
-    sum((o * torch.from_numpy(d).to(dtype)).sum() for o, d in zip(outputs, (d_feature, d_head))).backward()
-    return whole, {"outputs": {n: o.detach().double().numpy() for n, o in zip(("feature", "head"), outputs)},
+    torch.autograd.backward(outputs, [torch.from_numpy(given).to(dtype) for given in d if given is not None])
+    return whole, {"outputs": {n: o.detach().double().numpy() for n, o in zip(OUTPUTS, outputs)},
                    "gradients": model.named("gradients")}
 
 
 def our_pass(case, backend, mode=TRAIN, step=STEP, stream=2, row=0):
     """(pass after its forward, feature, head, gradients)."""
-    weights, views, d_feature, d_head = situation(replace(case, dropout=0.0, drop_path=0.0))
+    weights, views, d = situation(replace(case, dropout=0.0, drop_path=0.0))
     net = case.net(backend)
     params, buffers = net.load(weights)
     p, grads = Pass(net, case.batch, True), net.zeros()
     lib.nn_masks(p.handle, SEED, step, stream, row)
     feature, head = p.forward(params, buffers, views, mode)
     if mode == TRAIN:
-        p.backward(params, d_feature, d_head, grads)
+        p.backward(params, d, grads)
     return p, feature, head, net.export(grads)
 
 

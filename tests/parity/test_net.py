@@ -16,15 +16,16 @@ import numpy as np
 import net_steps as steps
 import vit_torch
 from judges import judge_f32
-from net_case import Case, pictures, starting_weights
+from net_case import Case, pictures, situation, starting_weights
 from net_ct import ARCHS, lib
-from net_steps import BACKENDS, F32, F64, FULL, our_step, print_table, torch_step
+from net_steps import BACKENDS, F32, F64, FULL, evaluate, our_step, print_table, torch_step
 from net_torch import PartsBN, Windows, normalised
 from sprat_ct import check, done, relative
 
 import torch
 
-BOUNDS = {"outputs": 1e-4, "gradients": 1e-3, "statistics": 1e-3}
+BOUNDS = {"outputs": 1e-4, "gradients": 1e-3, "statistics": 1e-3, "eval": 1e-4}
+PREDICTOR = dict(head="48,bn,relu,32", predictor="40,bn,relu,32")
 
 
 def judge(kind, ours, single, double):
@@ -39,6 +40,16 @@ def test_step(case):
     double, single = torch_step(case, F64), torch_step(case, F32)
     for backend in BACKENDS:
         compare(case, backend, our_step(case, backend, room=case.batch + 3), single, double)
+
+
+def test_evaluation(case):
+    """After a step, by the statistics of its batch."""
+    weights, views, d = situation(case)
+    for backend in BACKENDS:
+        net = case.net(backend)
+        params, buffers = net.load(weights)
+        net.step(params, buffers, views, d)
+        compare(case, backend, *evaluate(case, net, params, buffers, F32))
 
 
 # --- the comparison must be able to fail ---
@@ -72,6 +83,20 @@ def test_comparison(case):
             notices(label, kind, spoilt, single, double)
     notices("BN of parts", "outputs", torch_step(replace(case, parts=2), F32), single, double)
     steps.notices_broken(judge, "gradients", single, double)
+
+
+def cut_before(stem):
+    """Takes the gradient that the head, or the predictor, hands on."""
+    return lambda model: getattr(model, stem).register_forward_pre_hook(lambda module, args: (args[0].detach(),))
+
+
+def test_comparison_of_outputs(case):
+    """Of gradients that arrive at several outputs, and of the predictor."""
+    double, single = torch_step(case, F64), torch_step(case, F32)
+    for label, change, kind in (("a head that hands no gradient on", cut_before("head"), "gradients"),
+                                ("a predictor that hands none on", cut_before("predictor"), "gradients"),
+                                ("a predictor without batch norm", lambda model: model.predictor[1].eval(), "outputs")):
+        notices(label, kind, torch_step(case, F32, change), single, double)
 
 
 # --- all of it ---
@@ -122,6 +147,10 @@ def main():
     test_step(replace(tiny, size=30, width=45))
     for head in ("none", "linear", "wide", "deep", "48,bn,relu,32", "64,gelu,40,bn,relu,32,bn"):
         test_step(replace(tiny, head=head))
+    for case in (replace(tiny, **PREDICTOR), Case("resnet18", True, 16, **PREDICTOR)):
+        test_step(case)
+        test_evaluation(case)
+    test_comparison_of_outputs(replace(tiny, **PREDICTOR))
     print_table()
     return done()
 

@@ -62,7 +62,7 @@ def stacked(case, step, count=DRAWS):
 def shares(case):
     """What the outputs' gradients are split into: a of d = a + b, for each output."""
     draw = np.random.default_rng(9)
-    return [None if d is None else (d * draw.uniform(0, 1, d.shape)).astype(np.float32) for d in situation(case)[2:]]
+    return [None if d is None else (d * draw.uniform(0, 1, d.shape)).astype(np.float32) for d in situation(case)[2]]
 
 
 def torch_rounding(case, change=lambda model: None):
@@ -75,11 +75,11 @@ def torch_rounding(case, change=lambda model: None):
 
 
 def our_rounding(case, backend):
-    weights, views, *d = situation(case)
+    weights, views, d = situation(case)
     net, part = case.net(backend), shares(case)
     rest = [None if x is None else x - a for x, a in zip(d, part)]
     params, buffers = net.load(weights)
-    w, a, b = (net.export(net.step(params, buffers, views, *given)["grads"]) for given in (d, part, rest))
+    w, a, b = (net.export(net.step(params, buffers, views, given)["grads"]) for given in (d, part, rest))
     return {n: w[n].astype(np.float64) - a[n] - b[n] for n in w}
 
 
@@ -205,6 +205,7 @@ def main():
     test_comparison(Case("deit_tiny", True, 16, batch=4, precision="bf16"), SPOILT_TRANSFORMER)
     for arch in ARCHS:
         test_arch(arch)
+    test_step(replace(tiny, head="48,bn,relu,32", predictor="40,bn,relu,32"))
     print_table()
     return done()
 

@@ -15,19 +15,18 @@ APART = {"f32": 1e-5, "bf16": 0.1}
 
 def test_symmetric(case):
     """Two passes are forward before either goes backward; gradients add up, and each hands out the statistics of its own rows."""
-    weights, views, d_feature, d_head = situation(case)
+    weights, views, d = situation(case)
     other = views[::-1].copy()
     for backend in BACKENDS:
         net = case.net(backend)
         params, buffers = net.load(weights)
-        apart = net.step(params, buffers, views, d_feature, d_head)["grads"] + \
-            net.step(params, buffers, other, d_feature, d_head)["grads"]
+        apart = net.step(params, buffers, views, d)["grads"] + net.step(params, buffers, other, d)["grads"]
         _, twice = net.load(weights)
         passes, grads = (Pass(net, case.batch, True), Pass(net, case.batch, True)), net.zeros()
         for p, v in zip(passes, (views, other)):
             p.forward(params, twice, v, TRAIN)
         for p in passes:
-            p.backward(params, d_feature, d_head, grads)
+            p.backward(params, d, grads)
         error = relative(grads, apart)
         check(f"{case} {backend}: two passes at once add up", error < 1e-6, f"{error:.1e} apart")
         check(f"{case} {backend}: the statistics are those of the last rows", (twice == buffers).all(), "they differ")
@@ -35,15 +34,15 @@ def test_symmetric(case):
 
 def test_bytes(case):
     """Same arguments, same bytes: another pass, more room, a misaligned view. Key mode computes what train mode does."""
-    weights, views, d_feature, d_head = situation(case)
+    weights, views, d = situation(case)
     for backend in BACKENDS:
         net = case.net(backend)
         params, buffers = net.load(weights)
-        first = net.step(params, buffers, views, d_feature, d_head)
+        first = net.step(params, buffers, views, d)
         _, again_buffers = net.load(weights)
         odd = aligned(views.size + 1, np.uint8)[1:].reshape(views.shape)
         odd[:] = views
-        again = net.step(params, again_buffers, odd, d_feature, d_head, room=case.batch + 5)
+        again = net.step(params, again_buffers, odd, d, room=case.batch + 5)
         same = all((first[k] == again[k]).all() for k in ("feature", "head", "grads")) and (buffers == again_buffers).all()
         check(f"{case} {backend}: repeated, the bytes are the same", same, "they differ")
         _, key_buffers = net.load(weights)
@@ -54,7 +53,7 @@ def test_bytes(case):
 
 def test_threads(case):
     """Any number of threads, more than rows among them, computes the same; each number always the same bytes."""
-    weights, views, d_feature, d_head = situation(case)
+    weights, views, d = situation(case)
     net = case.net("blas")
     found = {}
     for threads in (1, 2, 3, case.batch + 1):
@@ -62,7 +61,7 @@ def test_threads(case):
         runs = []
         for _ in range(3):
             params, buffers = net.load(weights)
-            out = net.step(params, buffers, views, d_feature, d_head)
+            out = net.step(params, buffers, views, d)
             runs.append((out["feature"], out["grads"], buffers))
         found[threads] = runs[0]
         same = all((a == b).all() for r in runs[1:] for a, b in zip(r, runs[0]))
