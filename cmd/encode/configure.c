@@ -292,11 +292,11 @@ int offer_others(struct record *schema, const struct record *up)
 bool view_name(const char *name, const char *prefix, int views, int *view)
 {
 	size_t n = strlen(prefix);
-	int64_t i;
+	int i;
 
-	if (strncmp(name, prefix, n) != 0 || parse_int(name + n, &i) < 0 || i < 0 || i >= views)
+	if (strncmp(name, prefix, n) != 0 || !name_number(name + n, &i) || i >= views)
 		return false;
-	*view = (int)i;
+	*view = i;
 	return true;
 }
 

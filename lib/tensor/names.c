@@ -20,18 +20,27 @@ const struct name name_rows[NAMES] = {
 	[NAME_IMAGE] = { "name", false, GRADIENT_NEVER, WIDTH_OWN, "augment", "it belongs to augment --eval" },
 };
 
+bool name_number(const char *digits, int *view)
+{
+	int64_t number;
+
+	if (*digits < '0' || *digits > '9' || (*digits == '0' && digits[1]) || parse_int(digits, &number) < 0 || number > INT32_MAX)
+		return false;
+	*view = (int)number;
+	return true;
+}
+
 const struct name *name_find(const char *name, int *view)
 {
 	for (int i = 0; i < NAMES; i++) {
-		size_t n = strlen(name_rows[i].prefix);
-		int64_t number = 0;
+		const struct name *row = &name_rows[i];
+		size_t n = strlen(row->prefix);
+		int number = 0;
 
-		if (strncmp(name, name_rows[i].prefix, n) != 0)
+		if (strncmp(name, row->prefix, n) != 0 || !(row->numbered ? name_number(name + n, &number) : name[n] == '\0'))
 			continue;
-		if (name_rows[i].numbered ? name[n] < '0' || name[n] > '9' || parse_int(name + n, &number) < 0 || number > INT32_MAX : name[n] != '\0')
-			continue;
-		*view = (int)number;
-		return &name_rows[i];
+		*view = number;
+		return row;
 	}
 	return NULL;
 }

@@ -34,6 +34,8 @@ struct name {
 };
 extern const struct name name_rows[NAMES];
 
+/* The number behind a prefix, as everybody writes it: q1, not q01 nor q+1, which are other names. Whether it is one. */
+bool name_number(const char *digits, int *view);
 /* NULL: not in the table. *view: 0 where it has no number. */
 const struct name *name_find(const char *name, int *view);
 /* Whether a loss that is given it sends a gradient. */
