@@ -73,6 +73,17 @@ static bool is_floating(const struct tensor *t)
 	return t->dtype == F32 || t->dtype == F64 || t->dtype == F16 || t->dtype == BF16;
 }
 
+/* What may have been given wrongly where a tensor does not fit. */
+static const char *doubt(const struct net_tensor *t)
+{
+	if (strncmp(t->name, "head.", 5) == 0)
+		return "the file's head is another: leave --head and --dim out";
+	if (strncmp(t->name, "predictor.", 10) == 0)
+		return "the file's predictor is another: leave --predictor out";
+	return t->rank == 3 ? "is it a file of this architecture, for images of this size?"   /* a position embedding */
+			    : "is it a file of this architecture?";
+}
+
 static int check_tensor(const char *path, const struct net_tensor *t, const struct tensor *found, const char *name)
 {
 	struct tensor wanted = tensor_borrow(t->name, F32, t->rank, t->shape, NULL), shape = found ? *found : wanted;
@@ -82,14 +93,12 @@ static int check_tensor(const char *path, const struct net_tensor *t, const stru
 	while (shape.rank > wanted.rank && shape.shape[shape.rank - 1] == 1)
 		shape.rank--;
 	if (!found)
-		return fail_code(EXIT_USAGE, "'%s' has no tensor '%s' %s: is it a file of this architecture?", path, name,
-				 tensor_spec(&wanted, a, sizeof(a)));
+		return fail_code(EXIT_USAGE, "'%s' has no tensor '%s' %s: %s", path, name, tensor_spec(&wanted, a, sizeof(a)),
+				 doubt(t));
 	shape.dtype = F32;
 	if (!is_floating(found) || !tensor_same_spec(&wanted, &shape))
-		return fail_code(EXIT_USAGE,
-				 "tensor '%s' of '%s' is %s, the network needs %s: is it a file of this architecture%s?", name,
-				 path, tensor_spec(found, a, sizeof(a)), tensor_spec(&wanted, b, sizeof(b)),
-				 t->rank == 3 ? ", for images of this size" : "");   /* a position embedding */
+		return fail_code(EXIT_USAGE, "tensor '%s' of '%s' is %s, the network needs %s: %s", name, path,
+				 tensor_spec(found, a, sizeof(a)), tensor_spec(&wanted, b, sizeof(b)), doubt(t));
 	return 0;
 }
 
