@@ -13,11 +13,6 @@ static void add_view(struct training *r, enum use use, int view)
 	record_name(r->demand.names[r->t.c.stream ? use : FOR_QUERIES], name);
 }
 
-bool demand_trains(const struct wish *w)
-{
-	return w->name->gradient != GRADIENT_NEVER;
-}
-
 /* Keys of momentum 0 are the network's own head in this step, without a gradient. */
 static void add_wish(struct training *r, const char *text, const struct name *name, int view)
 {
@@ -25,12 +20,14 @@ static void add_wish(struct training *r, const char *text, const struct name *na
 	struct wish *w = &d->wishes[d->count++];
 
 	*w = (struct wish){ .name = name, .view = view, .output = (enum output)name->width,
-			    .by_key = name == &name_rows[NAME_KEY] && r->t.c.ema.to > 0 };
+			    .width = net_width(r->t.net, (enum output)name->width),
+			    .by_key = name == &name_rows[NAME_KEY] && r->t.c.ema.to > 0,
+			    .trained = name->gradient != GRADIENT_NEVER };
 	format(w->text, sizeof(w->text), "%s", text);
 	(w->by_key ? d->keys : d->queries)[view] = true;
 	d->has_keys |= w->by_key;
 	add_view(r, w->by_key ? FOR_KEYS : FOR_QUERIES, view);
-	if (demand_trains(w))
+	if (w->trained)
 		add_view(r, FOR_GRADIENTS, view);
 }
 
@@ -62,11 +59,30 @@ static void add_ask(struct demand *d, enum use use, int part, int parts)
 		d->asks[d->ask_count++] = (struct ask){ use, part, parts };
 }
 
+static struct span span_of(int batch, int part, int parts)
+{
+	return (struct span){ part_start(batch, part, parts), part_rows(batch, part, parts) };
+}
+
+/* How a step is cut. */
+static void list_rows(struct training *r)
+{
+	struct demand *d = &r->demand;
+	int n = r->parts, cells = d->cell_count = key_cells(r->batch, n);
+
+	d->parts = xcalloc(n, sizeof(*d->parts));
+	d->cells = xcalloc((size_t)n * cells, sizeof(*d->cells));
+	for (int i = 0; i < n; i++)
+		d->parts[i] = span_of(r->batch, i, n);
+	for (int i = 0; i < n * cells; i++)
+		d->cells[i] = span_of(r->batch, key_cell(r->batch, n, i / cells, i % cells), n * cells);
+}
+
 /* In the order in which the step works: queries by parts, keys by groups, gradients by parts. */
 static void list_asks(struct training *r)
 {
 	struct demand *d = &r->demand;
-	int n = r->parts, cells = key_cells(r->batch, n);
+	int n = r->parts, cells = d->cell_count;
 
 	d->asks = xcalloc((size_t)n * (2 + cells), sizeof(*d->asks));
 	if (!r->t.c.stream) {
@@ -111,10 +127,11 @@ int demand_init(struct training *r, const struct record *want)
 		if (add_name(r, want->names[n]) < 0)
 			return -1;
 	for (int i = 0; i < d->count; i++)
-		trains |= demand_trains(&d->wishes[i]);
+		trains |= d->wishes[i].trained;
 	if (!trains)
 		return fail_code(EXIT_USAGE, "the loss wants nothing that is trained: %sI, %sI or %sI of a view I",
 				 name_rows[NAME_FEATURE].prefix, name_rows[NAME_HEAD].prefix, name_rows[NAME_PREDICTOR].prefix);
+	list_rows(r);
 	list_asks(r);
 	hint_at_parts(r);
 	return 0;
@@ -125,5 +142,7 @@ void demand_release(struct demand *d)
 	record_free(d->wanted);
 	for (int i = 0; i < USES; i++)
 		record_free(d->names[i]);
+	free(d->parts);
+	free(d->cells);
 	free(d->asks);
 }

@@ -12,7 +12,7 @@ void feed_init(struct training *r)
 {
 	r->feed.asked = r->feed.taken = r->run.step * r->demand.ask_count;
 	for (int i = 0; i < r->view_count; i++)
-		if (r->demand.keys[i] && key_cells(r->batch, r->parts) > 1)
+		if (r->demand.keys[i] && r->demand.cell_count > 1)
 			r->feed.gathered[i] = xmalloc(view_bytes(r, i) * key_most(r->batch, r->parts));
 }
 
@@ -72,11 +72,11 @@ const uint8_t *feed_rows(const struct training *r, int view, int row)
 
 int feed_group(struct training *r, int group)
 {
-	int cells = key_cells(r->batch, r->parts), at = 0;
+	const struct demand *d = &r->demand;
+	int at = 0;
 
-	for (int c = 0; c < cells; c++) {
-		int cell = key_cell(r->batch, r->parts, group, c), row = part_start(r->batch, cell, r->parts * cells);
-		int rows = part_rows(r->batch, cell, r->parts * cells);
+	for (int c = 0; c < d->cell_count; c++) {
+		struct span cell = d->cells[group * d->cell_count + c];
 
 		if (feed_part(r, FOR_KEYS, group) < 0)
 			return -1;
@@ -84,9 +84,9 @@ int feed_group(struct training *r, int group)
 			size_t bytes = view_bytes(r, i);
 
 			if (r->feed.gathered[i])
-				memcpy(r->feed.gathered[i] + at * bytes, feed_rows(r, i, row), rows * bytes);
+				memcpy(r->feed.gathered[i] + at * bytes, feed_rows(r, i, cell.first), cell.count * bytes);
 		}
-		at += rows;
+		at += cell.count;
 	}
 	return at;
 }
@@ -95,7 +95,7 @@ const uint8_t *feed_gathered(const struct training *r, int view, int group)
 {
 	const uint8_t *gathered = r->feed.gathered[view];
 
-	return gathered ? gathered : feed_rows(r, view, part_start(r->batch, group, r->parts));
+	return gathered ? gathered : feed_rows(r, view, r->demand.parts[group].first);
 }
 
 void feed_release(struct feed *f)

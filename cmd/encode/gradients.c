@@ -17,7 +17,7 @@ int gradients_check(const struct training *r, const struct record *grad, int64_t
 static const struct wish *answered(const struct training *r, const char *name)
 {
 	for (int i = 0; strncmp(name, "d:", 2) == 0 && i < r->demand.count; i++)
-		if (strcmp(r->demand.wishes[i].text, name + 2) == 0 && demand_trains(&r->demand.wishes[i]))
+		if (strcmp(r->demand.wishes[i].text, name + 2) == 0 && r->demand.wishes[i].trained)
 			return &r->demand.wishes[i];
 	return NULL;
 }
@@ -91,7 +91,7 @@ int gradients_find(struct training *r, const struct record *grad, int64_t step, 
 		const struct wish *w = &r->demand.wishes[i];
 		const struct tensor *d;
 
-		if (!demand_trains(w))
+		if (!w->trained)
 			continue;
 		if (find_gradient(r, grad, w, step, &d) < 0)
 			return -1;

@@ -1,8 +1,6 @@
 /* step.c - one training step: embeddings out, gradients in, weights moved; part by part, also where a step comes whole */
 #include "cmd/encode/training.h"
 
-#include "lib/nn/train/parts.h"
-
 #include <math.h>
 
 /* --- what the loss wants --- */
@@ -34,28 +32,22 @@ static int check_want(const struct training *r, const struct record *want, int64
 
 static void begin_answer(struct training *r)
 {
-	const struct record *wanted = r->demand.wanted;
+	struct demand *d = &r->demand;
 
 	record_free(r->answer);
 	r->answer = record_new(KIND_BATCH);
-	for (int i = 0; i < wanted->name_count; i++) {
-		const struct tensor *offer = record_offered(r->schema, wanted->names[i]);
+	for (int i = 0; i < d->wanted->name_count; i++) {
+		const struct tensor *offer = record_offered(r->schema, d->wanted->names[i]);
 
 		record_add(r->answer, tensor_new(offer->name, offer->dtype, offer->rank, offer->shape));
 	}
+	for (int i = 0; i < d->count; i++)
+		d->wishes[i].rows = tensor_f32(record_find(r->answer, d->wishes[i].text));
 }
 
-/* Rows of a tensor of the answer, from row on. */
-static void *rows_at(const struct training *r, const char *name, int row)
+static void put(const struct wish *w, struct span rows, const float *from)
 {
-	const struct tensor *t = record_find(r->answer, name);
-
-	return (uint8_t *)t->data + row * (tensor_bytes(t) / r->batch);
-}
-
-static void put(const struct training *r, const char *name, int row, int rows, const void *from)
-{
-	memcpy(rows_at(r, name, row), from, rows * (tensor_bytes(record_find(r->answer, name)) / r->batch));
+	memcpy(w->rows + (size_t)rows.first * w->width, from, (size_t)rows.count * w->width * sizeof(float));
 }
 
 /* What the loss asked for and somebody in front makes. */
@@ -65,9 +57,11 @@ static void pass_on(const struct training *r)
 
 	for (int i = 0; i < held->tensor_count; i++) {
 		const struct tensor *t = &held->tensors[i];
+		size_t bytes = tensor_bytes(t) / t->shape[0];
 
 		if (record_named(r->demand.wanted, t->name) && record_named(r->demand.names[FOR_QUERIES], t->name))
-			put(r, t->name, r->feed.held_row, (int)t->shape[0], t->data);
+			memcpy((uint8_t *)record_find(r->answer, t->name)->data + r->feed.held_row * bytes, t->data,
+			       t->shape[0] * bytes);
 	}
 }
 
@@ -100,7 +94,7 @@ static int check_query(struct training *r, const float *q, int64_t n)
 /* What the loss wants of a view's query. */
 static int put_outputs(struct training *r, int view, int part)
 {
-	int row = part_start(r->batch, part, r->parts), rows = part_rows(r->batch, part, r->parts);
+	struct span rows = r->demand.parts[part];
 
 	for (int i = 0; i < r->demand.count; i++) {
 		const struct wish *w = &r->demand.wishes[i];
@@ -109,16 +103,16 @@ static int put_outputs(struct training *r, int view, int part)
 		if (w->by_key || w->view != view)
 			continue;
 		x = trainer_output(&r->t, view, part, w->output);
-		if (demand_trains(w) && check_query(r, x, (int64_t)rows * net_width(r->t.net, w->output)) < 0)
+		if (w->trained && check_query(r, x, (int64_t)rows.count * w->width) < 0)
 			return -1;
-		put(r, w->text, row, rows, x);
+		put(w, rows, x);
 	}
 	return 0;
 }
 
 static int embed_part(struct training *r, int part)
 {
-	int row = part_start(r->batch, part, r->parts), rows = part_rows(r->batch, part, r->parts);
+	struct span rows = r->demand.parts[part];
 	int taken = feed_part(r, FOR_QUERIES, part);
 
 	if (taken > 0)
@@ -126,7 +120,7 @@ static int embed_part(struct training *r, int part)
 	for (int view = 0; taken >= 0 && view < r->view_count; view++) {
 		if (!r->demand.queries[view])
 			continue;
-		trainer_query(&r->t, view, part, feed_rows(r, view, row), rows);
+		trainer_query(&r->t, view, part, feed_rows(r, view, rows.first), rows.count);
 		if (put_outputs(r, view, part) < 0)
 			return -1;
 	}
@@ -134,27 +128,19 @@ static int embed_part(struct training *r, int part)
 }
 
 /* The rows of a key group come from its cells, and go back there. */
-static void put_keys(const struct training *r, int view, int group, const float *k)
-{
-	int cells = key_cells(r->batch, r->parts), width = net_width(r->t.net, OUTPUT_HEAD);
-	char name[TENSOR_NAME];
-
-	snprintf(name, sizeof(name), "%s%d", name_rows[NAME_KEY].prefix, view);
-	for (int c = 0; c < cells; c++) {
-		int cell = key_cell(r->batch, r->parts, group, c), rows = part_rows(r->batch, cell, r->parts * cells);
-
-		put(r, name, part_start(r->batch, cell, r->parts * cells), rows, k);
-		k += (size_t)rows * width;
-	}
-}
-
 static int embed_group(struct training *r, int group)
 {
+	const struct demand *d = &r->demand;
 	int rows = feed_group(r, group);
 
-	for (int view = 0; rows > 0 && view < r->view_count; view++)
-		if (r->demand.keys[view])
-			put_keys(r, view, group, trainer_key(&r->t, view, group, feed_gathered(r, view, group), rows));
+	for (int i = 0; rows > 0 && i < d->count; i++) {
+		const struct wish *w = &d->wishes[i];
+		const struct span *cells = d->cells + group * d->cell_count;
+		const float *k = w->by_key ? trainer_key(&r->t, w->view, group, feed_gathered(r, w->view, group), rows) : NULL;
+
+		for (int c = 0; k && c < d->cell_count; k += (size_t)cells[c].count * w->width, c++)
+			put(w, cells[c], k);
+	}
 	return rows < 0 ? -1 : 0;
 }
 
@@ -189,15 +175,15 @@ static int send_batch(struct training *r, const struct request *want, bool save)
 /* Embeddings that come again must be those the loss saw, or its gradient belongs to others. */
 static int check_again(const struct training *r, int view, int part, int64_t step)
 {
-	int row = part_start(r->batch, part, r->parts), rows = part_rows(r->batch, part, r->parts);
+	struct span rows = r->demand.parts[part];
 	bool same = true;
 
 	for (int i = 0; i < r->demand.count; i++) {
 		const struct wish *w = &r->demand.wishes[i];
-		size_t bytes = rows * net_width(r->t.net, w->output) * sizeof(float);
 
-		if (w->view == view && demand_trains(w))
-			same &= memcmp(rows_at(r, w->text, row), trainer_output(&r->t, view, part, w->output), bytes) == 0;
+		if (w->view == view && w->trained)
+			same &= memcmp(w->rows + (size_t)rows.first * w->width, trainer_output(&r->t, view, part, w->output),
+				       (size_t)rows.count * w->width * sizeof(float)) == 0;
 	}
 	if (same)
 		return 0;
@@ -207,15 +193,15 @@ static int check_again(const struct training *r, int view, int part, int64_t ste
 
 static int backward(struct training *r, const struct gradients *g, int view, int part, int64_t step)
 {
-	int row = part_start(r->batch, part, r->parts), rows = part_rows(r->batch, part, r->parts);
+	struct span rows = r->demand.parts[part];
 	const float *d[OUTPUTS] = { NULL };
 
-	trainer_query_again(&r->t, view, part, feed_rows(r, view, row), rows);
+	trainer_query_again(&r->t, view, part, feed_rows(r, view, rows.first), rows.count);
 	if (check_again(r, view, part, step) < 0)
 		return -1;
 	for (int i = 0; i < OUTPUTS; i++)
 		if (g->d[view][i])
-			d[i] = tensor_f32(g->d[view][i]) + (size_t)row * g->d[view][i]->shape[1];
+			d[i] = tensor_f32(g->d[view][i]) + rows.first * g->d[view][i]->shape[1];
 	trainer_backward(&r->t, view, part, d);
 	return 0;
 }

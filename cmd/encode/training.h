@@ -18,9 +18,16 @@ struct ask {
 struct wish {
 	const struct name *name;
 	char text[TENSOR_NAME];
-	int view;
+	int view, width;
 	enum output output;
 	bool by_key;                            /* of the key encoder */
+	bool trained;                           /* a gradient may come back for it */
+	float *rows;                            /* of the step in hand, in the answer: (batch, width) */
+};
+
+/* Rows of a part, or of a key cell, counted through the step. */
+struct span {
+	int first, count;
 };
 
 /* What the loss wants: fixed by its first want. */
@@ -30,6 +37,8 @@ struct demand {
 	int count;
 	bool queries[TRAINER_VIEWS], keys[TRAINER_VIEWS];   /* which views go through the network, the key encoder */
 	bool has_keys;
+	struct span *parts, *cells;             /* of queries; of keys: those of group g are from g * cell_count on */
+	int cell_count;
 	struct ask *asks;
 	int ask_count;
 };
@@ -89,8 +98,6 @@ int gradients_blame(const struct training *r);
 
 /* Settles from the loss's first want what is asked for upstream; a name that nobody gives fails. */
 int demand_init(struct training *r, const struct record *want);
-/* Whether a loss that was sent it answers with a gradient: an output of the network, not of keys. */
-bool demand_trains(const struct wish *w);
 void demand_release(struct demand *d);
 
 /* --- feed.c --- */

@@ -273,8 +273,8 @@ static void mbconv(struct builder *b, const int *v)
 	for (int i = 0; i < v[4]; i++) {
 		int in = b->plan->nodes[b->at].c;
 		struct block k = { .prefix = NAME("features.%d.%d.block", b->row, i), .expanded = v[0] * in, .k = v[1],
-			.stride = i ? 1 : v[2], .out = v[3], .act = ACT_SILU, .squeeze = MAX(1, in / 4), .inner = ACT_SILU, .outer = ACT_SIGMOID,
-			.depth = (mbconv_blocks(a, b->row) + i) / (double)mbconv_blocks(a, a->count) };
+			.stride = i ? 1 : v[2], .out = v[3], .act = ACT_SILU, .squeeze = MAX(1, in / 4), .inner = ACT_SILU,
+			.outer = ACT_SIGMOID, .depth = (mbconv_blocks(a, b->row) + i) / (double)mbconv_blocks(a, a->count) };
 
 		inverted_block(b, &k);
 	}
