@@ -4,6 +4,7 @@
 #include "lib/base/progress.h"
 #include "lib/stream/downstream.h"
 #include "lib/stream/fate.h"
+#include "lib/stream/join.h"
 #include "lib/stream/upstream.h"
 #include "lib/stream/wants.h"
 
@@ -124,23 +125,26 @@ int stage_connect(struct stage *s, const struct record *open)
 {
 	if (upstream_open(s, open) < 0)
 		return -1;
-	while (!s->schema && !s->ended)
+	while (join_absent(s) >= 0 && !s->ended)
 		if (wait_upstream(s) < 0)
 			return -1;
+	s->connected = true;
 	return s->schema ? 0 : fail_code(EXIT_GONE, "the stage in front ended before it served");
 }
 
 int stage_take(struct stage *s, struct record **answer)
 {
+	int result;
+
 	if (s->want_count == 0)
 		bug("stage_take without a want");
-	while ((*answer = wants_take(s)) == NULL) {
+	while ((result = wants_take(s, answer)) == 0) {
 		if (s->ended)
 			return 0;
 		if (wait_upstream(s) < 0)
 			return -1;
 	}
-	return 1;
+	return result;
 }
 
 /* --- for downstream --- */

@@ -62,16 +62,18 @@ int stage_signal(const struct stage *s);
 
 /* Reads the first ticket, opens the link, waits for the schema. open: what to say of oneself (facts, scalars), may be NULL. */
 int stage_connect(struct stage *s, const struct record *open);
-/* The first server's schema: facts, offers, lineage; for a trained one also "first_step" and "loss.*" tensors. */
+/* The first server's schema (of several that give parts of each step, that of part 0): facts, offers, lineage; for a trained one
+ * also "first_step" and "loss.*" tensors. */
 const struct record *stage_schema(const struct stage *s);
-/* How many more wants it makes sense to have open now: two a server, one for a trained one. */
+/* How many more wants it makes sense to have open now: two a server, one for a trained one; servers that give parts count as
+ * one. */
 int stage_room(const struct stage *s);
 /* Asks for part of parts of a step; names: a record whose names are asked for. Answers come in the order of the wants. */
 void stage_want(struct stage *s, int64_t step, int part, int parts, const struct record *names);
 /* The next answer: 1 and a record (the caller frees it), 0 when upstream has ended, -1; also -1 soon after a signal, where no
  * trained stage's step depends on the answer. */
 int stage_take(struct stage *s, struct record **answer);
-/* Sends the gradient of the step just taken. */
+/* Sends the gradient of the step just taken; servers that give parts get their rows of it, the state only that of part 0. */
 void stage_reply(struct stage *s, const struct record *grad);
 
 /* --- downstream side --- */

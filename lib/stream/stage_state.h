@@ -1,4 +1,7 @@
-/* stage_state.h - the state of a stage, for the files that make one: fate, answers, wants, upstream, downstream, pump, life */
+/*
+ * stage_state.h - the state of a stage, for the files that make one: fate, answers, wants, join, schema, upstream, downstream,
+ * pump, life
+ */
 #ifndef STREAM_STAGE_STATE_H
 #define STREAM_STAGE_STATE_H
 
@@ -6,9 +9,9 @@
 #include "lib/stream/stage.h"
 #include "lib/stream/ticket.h"
 
-enum { SERVERS_MAX = 64, WANTS_MAX = 64, INBOX_MAX = 256, CREDIT = 2, KEPT_MAX = 256 };
+enum { SERVERS_MAX = 64, WANTS_MAX = 4 * SERVERS_MAX, INBOX_MAX = 256, CREDIT = 2, KEPT_MAX = 256 };
 
-enum server_state { SERVER_CONNECTING, SERVER_READY, SERVER_DEAD, SERVER_CLOSED };
+enum server_state { SERVER_CONNECTING, SERVER_READY, SERVER_DEAD, SERVER_CLOSED, SERVER_ENDED };
 
 struct server {
 	struct ticket ticket;
@@ -17,12 +20,16 @@ struct server {
 	int open_wants;
 	double dialled_at, retry_at;
 	bool served;              /* has sent a schema once */
+	int64_t incarnation;      /* of its schema */
 	enum link_reach reach;    /* how far the last try came */
 };
 
+/* What one server is asked for: all that the stage wants, or a share of it (join.h). */
 struct want {
 	int64_t step;
 	int part, parts;
+	int asked_part, asked_parts; /* what the stage wants */
+	bool last;                /* share of it */
 	int server;               /* -1: not asked yet */
 	int64_t turn;             /* of all wants sent, which it was */
 	struct record *request, *answer;
@@ -59,10 +66,11 @@ struct stage {
 	/* upstream */
 	struct server servers[SERVERS_MAX];
 	int server_count;
-	bool stdin_open, ended, connected;
+	bool stdin_open, ended;
+	bool connected;           /* every server that is needed has been there */
 	char line[TICKET_MAX];    /* the beginning of the next ticket */
 	int line_used;
-	double alone_since;       /* since when no server is ready; 0: one is */
+	double alone_since;       /* since when no server of some part is ready; 0: all are */
 	struct record *schema, *open;
 	struct want wants[WANTS_MAX];
 	int want_head, want_count;

@@ -3,6 +3,8 @@
 
 #include "lib/base/progress.h"
 #include "lib/stream/fate.h"
+#include "lib/stream/join.h"
+#include "lib/stream/schema.h"
 #include "lib/stream/wants.h"
 #include "lib/stream/wire.h"
 
@@ -22,15 +24,6 @@ static int count_live(const struct stage *s)
 
 	for (int i = 0; i < s->server_count; i++)
 		n += is_live(&s->servers[i]);
-	return n;
-}
-
-static int count_ready(const struct stage *s)
-{
-	int n = 0;
-
-	for (int i = 0; i < s->server_count; i++)
-		n += s->servers[i].state == SERVER_READY;
 	return n;
 }
 
@@ -64,10 +57,10 @@ static int add_ticket(struct stage *s, const char *line)
 		return -1;
 	if (!v->ticket.stage[0])
 		return fate_pass(s, v->ticket.code, v->ticket.sentence);
-	if (v->ticket.parts > 1)
-		return fail_code(EXIT_USAGE, "ticket '%.80s' serves one part of each step; this version joins no parts", line);
 	if (s->server_count == SERVERS_MAX - 1)
 		return fail_code(EXIT_USAGE, "more than %d tickets", SERVERS_MAX - 1);
+	if (join_admit(s, &v->ticket) < 0)
+		return -1;
 	s->server_count++;
 	s->alone_since = 0;
 	return connect_server(s, v);
@@ -137,82 +130,45 @@ int upstream_stdin(struct stage *s)
 
 /* --- records from servers --- */
 
-/* Scalars that are read somewhere: another type would be taken for an absent value. */
-static int check_types(const struct server *v, const struct record *r)
-{
-	static const struct {
-		const char *name, *kind;
-		enum scalar_type type;
-	} known[] = {
-		{ "incarnation", "an integer", SCALAR_INT },	     { "first_step", "an integer", SCALAR_INT },
-		{ "trained", "a bool", SCALAR_BOOL },		     { "fact.samples", "an integer", SCALAR_INT },
-		{ "fact.size", "an integer", SCALAR_INT },	     { "fact.views", "an integer", SCALAR_INT },
-		{ "fact.batch", "an integer", SCALAR_INT },	     { "fact.steps_per_epoch", "an integer", SCALAR_INT },
-		{ "fact.epochs", "an integer", SCALAR_INT },	     { "fact.steps", "an integer", SCALAR_INT },
-		{ "fact.seed", "an integer", SCALAR_INT },	     { "fact.eval", "a bool", SCALAR_BOOL },
-		{ "fact.mean", "a text", SCALAR_STR },		     { "fact.std", "a text", SCALAR_STR },
-	};
-
-	for (size_t i = 0; i < ARRAY_SIZE(known); i++) {
-		const struct scalar *x = record_scalar(r, known[i].name);
-
-		if (x && x->type != known[i].type)
-			return fail("the '%s' stage gives '%s' as something else than %s", v->ticket.stage, known[i].name,
-				    known[i].kind);
-	}
-	return 0;
-}
-
-static int check_schema(const struct stage *s, const struct server *v, const struct record *r)
-{
-	bool trained = record_bool(r, "trained", false);
-	const char *stage = v->ticket.stage, *differs;
-
-	if (record_int(r, "version", 0) != WIRE_VERSION)
-		return fail("the '%s' stage speaks another version of the wire than %d: use programs of one release", stage,
-			    WIRE_VERSION);
-	if (check_types(v, r) < 0 || record_check_facts(r, RECORD_FACTS, stage) < 0)
-		return -1;
-	if (trained && s->options.serves)
-		return fail_code(EXIT_USAGE, "the '%s' stage in front is being trained: only a loss can stand behind it", stage);
-	if (trained && (!record_scalar(r, "incarnation") || record_int(r, "first_step", -1) < 0))
-		return fail("the '%s' stage claims to be trained, but gives no 'incarnation' or no 'first_step'", stage);
-	differs = s->schema ? record_facts_differ(s->schema, r) : NULL;
-	if (differs)
-		return fail("refused the '%s' stage at '%s': its %s differs from the first one's", stage, v->ticket.endpoint,
-			    differs);
-	return 0;
-}
-
+/* That of part 0 is taken, whoever comes first: it alone brings the loss's state. */
 static int take_schema(struct stage *s, struct server *v, struct record *r)
 {
-	if (check_schema(s, v, r) < 0) {
+	bool better = !s->schema || (v->ticket.parts > 1 && v->ticket.part == 0 && !s->connected);
+
+	if (schema_check(s, v, r) < 0) {
 		record_free(r);
 		return -1;
 	}
 	v->state = SERVER_READY;
 	v->served = true;
-	if (s->schema)
-		record_free(r);
-	else
+	v->incarnation = record_int(r, "incarnation", 0);
+	record_free(better ? s->schema : r);
+	if (better)
 		s->schema = r;
 	return 0;
+}
+
+static void take_end(struct stage *s, struct server *v, const struct record *r)
+{
+	int64_t code = record_int(r, "code", 0);
+
+	v->state = SERVER_ENDED;
+	wants_return(s, v);
+	s->ended = join_ended_all(s);
+	if (s->end_code == 0)
+		s->end_code = code >= 0 && code <= 255 ? (int)code : EXIT_FAIL;
 }
 
 int upstream_record(struct stage *s, int peer, struct record *r)
 {
 	struct server *v = server_of(s, peer);
-	int64_t code;
 
 	if (v && r->kind == KIND_SCHEMA && v->state == SERVER_CONNECTING)
 		return take_schema(s, v, r);
 	if (v && r->kind == KIND_BATCH && v->state == SERVER_READY)
 		return wants_answer(s, v, r);
 	if (v && r->kind == KIND_END) {
-		upstream_silence(s, peer);
-		s->ended = true;
-		code = record_int(r, "code", 0);
-		s->end_code = code >= 0 && code <= 255 ? (int)code : EXIT_FAIL;
+		take_end(s, v, r);
 	} else if (v && r->kind == KIND_CLOSE) {
 		upstream_broken(s, peer);
 		v->state = SERVER_CLOSED; /* and is not tried again */
@@ -227,12 +183,21 @@ int upstream_record(struct stage *s, int peer, struct record *r)
 
 /* --- waiting --- */
 
-static bool only_unix_sockets(const struct stage *s)
+/* Whether a server of a part may still come: it is dialled, can be dialled again, or its ticket comes. A trained one is not
+ * replaced. */
+static bool may_come(const struct stage *s, int part)
 {
-	for (int i = 0; i < s->server_count; i++)
-		if (strncmp(s->servers[i].ticket.endpoint, "ipc:", 4) != 0)
-			return false;
-	return true;
+	bool replaced = !s->connected || !record_bool(s->schema, "trained", false);
+
+	if (s->stdin_open && replaced)
+		return true;
+	for (int i = 0; i < s->server_count; i++) {
+		const struct server *v = &s->servers[i];
+
+		if (v->ticket.part == part && (is_live(v) || strncmp(v->ticket.endpoint, "ipc:", 4) != 0))
+			return true;
+	}
+	return false;
 }
 
 /* What became of a server, and what to check. */
@@ -261,34 +226,45 @@ static void describe_loss(const struct stage *s, const struct server *v, char *t
 			 stage, where, s->patience);
 }
 
-static struct server *last_server(struct stage *s)
+/* The last one of a part, of any where part is -1. */
+static struct server *last_server(struct stage *s, int part)
 {
-	return s->server_count > 0 ? &s->servers[s->server_count - 1] : NULL;
+	for (int i = s->server_count - 1; i >= 0; i--)
+		if (part < 0 || s->servers[i].ticket.part == part)
+			return &s->servers[i];
+	return NULL;
 }
 
-static int give_up(struct stage *s)
+static int give_up(struct stage *s, int part)
 {
-	struct server *v = last_server(s);
-	char text[512];
+	struct server *v = last_server(s, part);
+	char text[640];
 
-	if (v == NULL)
+	if (v == NULL && s->server_count == 0)
 		return fate_gone(s, false, "no ticket came on stdin: no stage is in front, as in 'augment DATA | ...', "
 				  "or it ended before it served");
+	if (v == NULL) {
+		snprintf(text, sizeof(text), "no ticket with part=%d/%d came: the '%s' stages' parts are all needed", part,
+			 join_parts(s), s->servers[0].ticket.stage);
+		return fate_gone(s, false, text);
+	}
 	if (is_live(v))
 		v->reach = MAX(v->reach, links_reach(s->links, v->peer));
 	describe_loss(s, v, text, sizeof(text));
+	if (v->ticket.parts > 1)
+		snprintf(text + strlen(text), sizeof(text) - strlen(text), " (part %d/%d)", part, v->ticket.parts);
 	return fate_gone(s, false, text);
 }
 
 /* Nothing is kept from being saved: no stage in front is there to go on with, or the reader of an evaluation waits. */
-static bool may_leave(const struct stage *s)
+static bool may_leave(const struct stage *s, int absent)
 {
-	return count_ready(s) == 0 || (!s->options.serves && !record_bool(s->schema, "trained", false));
+	return absent >= 0 || (!s->options.serves && !record_bool(s->schema, "trained", false));
 }
 
-static int interrupted(struct stage *s)
+static int interrupted(struct stage *s, int absent)
 {
-	const struct server *v = last_server(s);
+	const struct server *v = last_server(s, absent);
 
 	if (v != NULL)
 		return fail_code(128 + stage_signal(s), "interrupted while it waited for the '%s' stage at '%s'", v->ticket.stage,
@@ -312,21 +288,23 @@ static int reconnect(struct stage *s)
 
 int upstream_tend(struct stage *s, int *timeout)
 {
+	int absent = join_absent(s);
 	double left;
 
-	wants_assign(s);
+	if (wants_assign(s) < 0)
+		return -1;
 	/* in turn: what the stage behind says is enough */
-	if (may_leave(s) && fate_overdue(s, s->options.serves ? 2 : 1, timeout))
-		return interrupted(s);
-	if (count_ready(s) > 0)
+	if (may_leave(s, absent) && fate_overdue(s, s->options.serves ? 2 : 1, timeout))
+		return interrupted(s, absent);
+	if (absent < 0)
 		s->alone_since = 0;
-	if (count_ready(s) > 0 || (s->server_count == 0 && s->stdin_open))
+	if (absent < 0 || (s->server_count == 0 && s->stdin_open))
 		return 0; /* whoever holds the pipe open may take its time: to spool a tar, to calibrate */
 	if (s->alone_since == 0)
 		s->alone_since = now();
 	left = s->alone_since + s->patience - now();
-	if (left <= 0 || (count_live(s) == 0 && !s->stdin_open && only_unix_sockets(s)))
-		return give_up(s);
+	if (left <= 0 || !may_come(s, absent))
+		return give_up(s, absent);
 	left = MIN(left, RETRY_SECONDS) * 1000 + 1;
 	*timeout = *timeout < 0 ? (int)left : MIN(*timeout, (int)left);
 	return reconnect(s);
@@ -334,16 +312,24 @@ int upstream_tend(struct stage *s, int *timeout)
 
 int stage_room(const struct stage *s)
 {
-	return MIN(MAX(1, count_live(s)) * wants_credit(s), WANTS_MAX) - s->want_count;
+	int n = join_parts(s), servers = n > 1 ? n : MAX(1, count_live(s));
+
+	return (MIN(servers * wants_credit(s), WANTS_MAX) - s->want_count) / n;
 }
 
 void stage_reply(struct stage *s, const struct record *grad)
 {
-	for (int i = 0; i < s->server_count; i++)
-		if (s->servers[i].state == SERVER_READY) {
-			links_send(s->links, s->servers[i].peer, grad); /* a broken link is reported where we wait next */
+	for (int i = 0; i < s->server_count; i++) {
+		struct server *v = &s->servers[i];
+		struct record *own = v->state == SERVER_READY && v->ticket.parts > 1 ? join_cut(v, grad) : NULL;
+
+		if (v->state != SERVER_READY)
+			continue;
+		links_send(s->links, v->peer, own ? own : grad); /* a broken link is reported where we wait next */
+		record_free(own);
+		if (!own)
 			return;
-		}
+	}
 }
 
 /* --- beginning and end --- */
