@@ -22,6 +22,7 @@
 /* What works on one step together; count 0 or 1: nobody else. */
 struct ranks {
 	int count;
+	int first, batch;        /* rows of the whole step: which of them is this one's first, and how many there are */
 	/* Over all ranks, the same for each; all call it in one order. */
 	void (*sum)(void *with, float *values, int64_t count);
 	void *with;

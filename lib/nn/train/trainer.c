@@ -145,12 +145,13 @@ void trainer_begin(struct trainer *t, int64_t step)
 }
 
 /* Masks of a query's pass, of a key's: two networks in training mode drop apart. row: the first one's place in the batch, in the
- * order of the key groups where it is a key. */
+ * order of the key groups where it is a key; that of ranks starts at its own first. */
 static void draw_masks(const struct trainer *t, struct pass *p, bool key, int view, int row)
 {
 	enum { HALF = TRAINER_VIEWS / 2 };   /* views that stand together: queries, then keys */
 	int stream = view / HALF * TRAINER_VIEWS + (key ? HALF : 0) + view % HALF;
 
+	row += t->c.ranks.count > 1 ? t->c.ranks.first : 0;
 	pass_masks(p, (struct masks){ .seed = t->c.seed, .step = (uint32_t)t->step, .stream = stream, .row = (uint32_t)row });
 }
 
@@ -261,7 +262,9 @@ const float *trainer_key(struct trainer *t, int view, int group, const uint8_t *
 
 double trainer_rate(const struct trainer *t, int64_t step)
 {
-	return schedule_rate(&t->c.schedule, optimiser_rate(&t->c.optim, t->c.batch), step, t->c.steps_per_epoch, t->c.epochs);
+	int batch = t->c.ranks.count > 1 ? t->c.ranks.batch : t->c.batch;
+
+	return schedule_rate(&t->c.schedule, optimiser_rate(&t->c.optim, batch), step, t->c.steps_per_epoch, t->c.epochs);
 }
 
 int trainer_update(struct trainer *t, int64_t step)

@@ -48,7 +48,7 @@ struct trainer_config {
 	bool ema_buffers;         /* its running statistics are averaged as its parameters are; else its own, as in MoCo's code */
 	struct ranks ranks;
 	uint64_t seed;
-	int batch;
+	int batch;                /* rows of a step; of several ranks, its own */
 	int64_t steps_per_epoch;
 	double epochs;            /* of the whole run: what the schedule sees */
 	bool meter;               /* whether to say where the time goes */
