@@ -1,8 +1,10 @@
-"""moco_steps - five steps of MoCo by sprat's trainer, which encode trains with, and by PyTorch
+"""moco_steps - five steps of MoCo, or of BYOL, by sprat's trainer, which encode trains with, and by PyTorch
 
 BN statistics are those of parts, keys are grouped by cells (lib/nn/train/parts.h), running statistics move once a step and
 view by the mean over the parts, the momentum encoder moves before it computes keys and starts as the network is at its first
-step, the rate falls by half a cosine. One side has view 0's queries and view 1's keys; the symmetric loss both sides.
+step, the rate falls by half a cosine. One side has view 0's queries and view 1's keys; the symmetric loss both sides. With a
+predictor the loss is BYOL's, computed in float64 for all, and the key encoder's momentum rises; its statistics may be averaged
+as its parameters are. A third view is smaller.
 
 The steps take the same way through weights and pictures in every precision, and no kink lies near it: before each step the
 float64 run moves biases as moving_biases() does, and all others repeat these moves. Without them one ReLU input within rounding
@@ -11,21 +13,24 @@ nothing.
 """
 import copy
 import functools
+import itertools
 import math
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from net_case import DIM, pictures, starting_weights
-from net_ct import Loss
+from net_ct import HEAD, PREDICTOR, Loss
 from net_steps import F64, FULL
-from net_torch import clear_ties, moving_biases, outputs, reset_statistics, set_alone, set_views, storage
+from net_torch import PartsBN, clear, outputs, reset_statistics, set_alone, set_views, storage
 from trainer_ct import Trainer, key_groups, query_parts
 
 import torch
 
 ONE, BOTH = ((0, 1),), ((0, 1), (1, 0))     # (view of the query, view of its key)
-RECIPE = dict(optim="sgd", lr=0.1, momentum=0.9, wd=3e-5, ema=0.9, t=1.0, schedule=True, cells=True, ema_first=True, mean=True)
+CROPS = ((0, 1), (2, 0))
+RECIPE = dict(optim="sgd", lr=0.1, momentum=0.9, wd=3e-5, ema="0.9", t=1.0, schedule=True, cells=True, ema_first=True, mean=True,
+              ema_buffers=False)
 STEPS, RUN = 5, 10       # taken, of a run that is longer
 
 
@@ -35,11 +40,34 @@ def moco_case(case, parts=0, sides=ONE):
     return replace(case, parts=parts or default, batch=batch, momentum=0.5, sides=sides)
 
 
+def byol_case(case, parts, ema_buffers):
+    """Parts of a dozen rows: of few rows the variances in head and predictor say nothing."""
+    return replace(case, head="48,bn,relu,32", predictor="40,bn,relu,32", parts=parts, batch=12 * parts, momentum=0.5, sides=BOTH,
+                   ema_buffers=ema_buffers)
+
+
 def queue_size(case):
     return 3 * case.batch
 
 
+def byol(p, k):
+    return (2 - 2 * torch.nn.functional.cosine_similarity(p.double(), k.double())).mean()
+
+
+class Byol:
+    """BYOL's as a Loss."""
+    queue = np.zeros((0, DIM), np.float32)
+
+    def step(self, p, k):
+        p = torch.from_numpy(p).requires_grad_()
+        value = byol(p, torch.from_numpy(k))
+        value.backward()
+        return value.item(), p.grad.numpy()
+
+
 def losses_of(case):
+    if case.predictor != "none":
+        return [Byol() for _ in case.sides]
     rows = queue_size(case)
     return [Loss(f"moco:t={RECIPE['t']},k={rows}", case.batch, DIM, rows, 3 + i) for i in range(len(case.sides))]
 
@@ -66,23 +94,23 @@ def starting_point(case):
     for name, w in weights.items():
         if w.ndim == 2 and name.startswith(("classifier", "head")):
             w *= (2 * len(w)) ** 0.5 / np.linalg.norm(w)
-    views = [[pictures(draw, case) for _ in range(2)] for _ in range(STEPS)]
+    views = [[pictures(draw, case, size) for size in case.extents] for _ in range(STEPS)]
     return Way(weights, views, [loss.queue.copy() for loss in losses_of(case)], [])
 
 
-def move(way, step, model, views):
-    """Takes the float64 model away from kinks, and keeps how; others are moved the same way. Gives its queries."""
-    named = {n.replace("body.", "", 1): p for n, p in model.named_parameters()}
-    if step < len(way.moves):
-        for n, by in way.moves[step].items():
-            named[n].data += torch.from_numpy(by)
-        return outputs(model, views, model.dtype)[1]
-    clear_ties(copy.deepcopy(model), views)
-    before = {n: p.detach().clone() for n, p in named.items()}
-    with moving_biases(model):
-        q = outputs(model, views, F64)[1]
-    way.moves.append({n: (p.detach() - before[n]).numpy() for n, p in named.items() if not torch.equal(p, before[n])})
-    return q
+def parameters(model):
+    return {n.replace("body.", "", 1): p for n, p in model.named_parameters()}
+
+
+def move(way, step, model, passes):
+    """Takes the model away from kinks of its forward passes, as the float64 model, which is the first, was taken."""
+    named = parameters(model)
+    if step == len(way.moves):
+        clear(moved := copy.deepcopy(model), *passes)
+        moves = {n: (p - named[n]).detach().numpy() for n, p in parameters(moved).items()}
+        way.moves.append({n: by for n, by in moves.items() if by.any()})
+    for n, by in way.moves[step].items():
+        named[n].data += torch.from_numpy(by)
 
 
 # --- PyTorch ---
@@ -92,11 +120,13 @@ def cuts(groups, start=0):
 
 
 def torch_queries(case, way, step, model, views):
-    """[q] of the sides: all views in one forward pass, each part of each a batch of its own."""
+    """[q] of the sides: all views of a size in one forward pass, each part of each a batch of its own."""
     parts, of = query_parts(case.batch, case.parts), [v for v, _ in case.sides]
-    set_views(model, [cuts(parts, i * case.batch) for i in range(len(of))])
-    rows = views[of[0]] if len(of) == 1 else np.concatenate([views[v] for v in of])     # of one view the pixels may be moved
-    return move(way, step, model, rows).split(case.batch)
+    passes = [[views[v] for v in same] for _, same in itertools.groupby(of, lambda v: views[v].shape)]
+    passes = [p[0] if len(p) == 1 else np.concatenate(p) for p in passes]   # of one view the pixels may be moved
+    set_views(model, [cuts(parts, i * case.batch) for i in range(len(passes[0]) // case.batch)])
+    move(way, step, model, passes)
+    return [q for p in passes for q in outputs(model, p, model.dtype)[-1].split(case.batch)]
 
 
 def torch_keys(case, model, views, dtype, cells):
@@ -113,49 +143,75 @@ def torch_optimiser(model, r):
     return torch.optim.SGD(model.parameters(), r["lr"], r["momentum"], weight_decay=r["wd"])
 
 
-def move_key(query, key, m):
+def torch_loss(case, r, step, queues, q, k):
+    """(loss, the queues with the keys in them)."""
+    if case.predictor != "none":
+        return sum(byol(a, b) for a, b in zip(q, k)), queues
+    unit, at, loss = torch.nn.functional.normalize, step * case.batch % queue_size(case), 0
+    q, k = [unit(a) for a in q], [unit(a) for a in k]
+    for a, b, queue in zip(q, k, queues):
+        logits = torch.cat([(a * b).sum(1, keepdim=True), a @ queue.T], 1) / r["t"]
+        loss = loss + torch.nn.functional.cross_entropy(logits, torch.zeros(case.batch, dtype=torch.long))
+    return loss, [torch.cat([queue[:at], b, queue[at + case.batch:]]) for queue, b in zip(queues, k)]
+
+
+def torch_key(case, way, dtype, r):
+    """Without a predictor; of running statistics of its own where they are not averaged."""
+    key = replace(case, predictor="none").reference({n: a for n, a in way.weights.items() if "predictor." not in n}, dtype)
+    for m in key.modules():
+        if isinstance(m, PartsBN) and r["ema_buffers"]:
+            m.momentum = 0.0
+    return key
+
+
+def start_key(query, key):
+    """As the network is now, its running statistics at 0 and 1."""
+    held = key.state_dict()
+    key.load_state_dict({n: t for n, t in query.state_dict().items() if n in held})
+    reset_statistics(key)
+
+
+def move_key(query, key, step, r):
+    ends = [float(m) for m in r["ema"].split("..")]
+    m = ends[-1] - (ends[-1] - ends[0]) * (math.cos(math.pi * step / RUN) + 1) / 2
+    pairs = [*zip(key.parameters(), query.parameters())]
+    pairs += [*zip(key.buffers(), query.buffers())] if r["ema_buffers"] else []
     with torch.no_grad():
-        for p, w in zip(key.parameters(), query.parameters()):
-            p.mul_(m).add_(w, alpha=1 - m)
+        for p, w in pairs:
+            if p.is_floating_point():
+                p.mul_(m).add_(w, alpha=1 - m)
 
 
 def moco_steps(case, dtype, way, recipe, spoil=lambda model: None):
     """spoil: done to the model after every step."""
-    query, key = case.reference(way.weights, dtype), case.reference(way.weights, dtype)
+    query, key = case.reference(way.weights, dtype), torch_key(case, way, dtype, recipe)
     query.dtype = dtype
     for m in (query, key):
         set_alone(m, not recipe["mean"])
     optim = torch_optimiser(query, recipe)
-    queues, losses, unit = [torch.from_numpy(q).to(storage(dtype)) for q in way.queues], [], torch.nn.functional.normalize
+    queues, losses = [torch.from_numpy(q).to(storage(dtype)) for q in way.queues], []
     for step, views in enumerate(way.views):
         for group in optim.param_groups:
             group["lr"] = recipe["lr"] * (0.5 * (1 + math.cos(math.pi * step / RUN)) if recipe["schedule"] else 1)
-        q = [unit(a) for a in torch_queries(case, way, step, query, views)]
-        if step == 0:   # it starts as the network is now, its running statistics at 0 and 1
-            key.load_state_dict(query.state_dict())
-            reset_statistics(key)
+        q = torch_queries(case, way, step, query, views)
+        if step == 0:
+            start_key(query, key)
         elif recipe["ema_first"]:
-            move_key(query, key, recipe["ema"])
-        k = [unit(a) for a in torch_keys(case, key, views, dtype, recipe["cells"])]
+            move_key(query, key, step, recipe)
+        k = torch_keys(case, key, views, dtype, recipe["cells"])
         if step and not recipe["ema_first"]:
-            move_key(query, key, recipe["ema"])
-        loss = 0
-        for a, b, queue in zip(q, k, queues):
-            logits = torch.cat([(a * b).sum(1, keepdim=True), a @ queue.T], 1) / recipe["t"]
-            loss = loss + torch.nn.functional.cross_entropy(logits, torch.zeros(case.batch, dtype=torch.long))
+            move_key(query, key, step, recipe)
+        loss, queues = torch_loss(case, recipe, step, queues, q, k)
         optim.zero_grad()
         loss.backward()
         optim.step()
         spoil(query)
-        at = step * case.batch % queue_size(case)
-        queues = [torch.cat([queue[:at], b, queue[at + case.batch:]]) for queue, b in zip(queues, k)]
         losses.append(loss.item())
     named = {f"{who} {n}": a for who, m in (("query", query), ("key", key)) for kind in ("parameters", "statistics")
              for n, a in m.named(kind).items()}
     named.update({f"queue {i}": queue.double().numpy() for i, queue in enumerate(queues)})
     slots = {"sgd": ("momentum_buffer",), "adamw": ("exp_avg", "exp_avg_sq")}[recipe["optim"]]
-    trained = {n.replace("body.", "", 1): p for n, p in query.named_parameters()}
-    state = {f"{s} {n}": optim.state[p][s].double().numpy() for s in slots for n, p in trained.items()}
+    state = {f"{s} {n}": optim.state[p][s].double().numpy() for s in slots for n, p in parameters(query).items()}
     return after(way, dict(named, losses=np.array(losses)), state)
 
 
@@ -170,7 +226,8 @@ def after(way, named, state):
 
 def recipe_of(case):
     """AdamW for what has no batch norm."""
-    return dict(RECIPE, optim="adamw", lr=1e-3, wd=0.05) if case.arch == "deit_tiny" else RECIPE
+    change = dict(optim="adamw", lr=1e-3, wd=0.05) if case.arch == "deit_tiny" else {}
+    return dict(RECIPE, ema="0.9" if case.predictor == "none" else "0.9..1", ema_buffers=case.ema_buffers, **change)
 
 
 @functools.lru_cache(maxsize=1)
@@ -196,8 +253,9 @@ def spelling(r):
 def moco_ours(case, backend, stream=False):
     """(what moco_torch gives, the trainer)."""
     way, losses, r, values = moco_truth(case)[0], losses_of(case), recipe_of(case), []
-    t = Trainer(case.arch, case.small, case.head, DIM, case.extent, case.batch, case.parts, spelling(r), "cosine:by=step",
-                r["ema"], case.momentum, stream, RUN, backend, case.precision)
+    t = Trainer(case.arch, case.small, case.head, DIM, case.extents, case.batch, case.parts, spelling(r), "cosine:by=step",
+                r["ema"], case.momentum, stream, RUN, backend, case.precision, case.predictor, case.ema_buffers,
+                HEAD if case.predictor == "none" else PREDICTOR)
     t.load(way.weights)
 
     def gradients(q, k):
@@ -209,7 +267,7 @@ def moco_ours(case, backend, stream=False):
         t.net.add(t.params, way.moves[step])
         t.step(step, case.sides, views, gradients)
     named = {"query " + n: a for n, a in t.net.export(t.params, t.buffers).items()}
-    named.update({"key " + n: a for n, a in t.net.export(t.key_params, t.key_buffers).items()})
+    named.update({"key " + n: a for n, a in t.net.export(t.key_params, t.key_buffers).items() if "predictor." not in n})
     named.update({f"queue {i}": loss.queue for i, loss in enumerate(losses)})
     slots = ("exp_avg", "exp_avg_sq") if r["optim"] == "adamw" else ("momentum_buffer",)
     state = {f"{s} {n}": a for i, s in enumerate(slots) for n, a in t.net.export(t.vector(5 + i)).items()}

@@ -29,16 +29,24 @@ class Case:
     precision: str = "f32"
     draw: int = 0           # of weights and pictures
     sides: tuple = ()       # of training steps: moco_steps
+    crop: int = 0           # side of a third view there; 0: there is none
+    ema_buffers: bool = False
 
     def __str__(self):
         return (f"{self.arch}{' --small' if self.small else ''} {self.size}{f'x{self.width}' if self.width else ''} {self.head}"
                 f"{f' > {self.predictor}' if self.predictor != 'none' else ''}"
                 f"{f' {self.parts} parts' if self.parts > 1 else ''}{' both sides' if len(self.sides) > 1 else ''}"
+                f"{f' and {self.crop}' if self.crop else ''}{' ema of buffers' if self.ema_buffers else ''}"
                 f"{' bf16' if self.precision == 'bf16' else ''}")
 
     @property
     def extent(self):
         return self.size, self.width or self.size
+
+    @property
+    def extents(self):
+        """Of the views of a training step."""
+        return [self.extent, self.extent] + [(self.crop, self.crop)] * (self.crop > 0)
 
     def net(self, backend):
         return Net(self.arch, self.small, self.head, DIM, self.extent, backend, self.dropout, self.drop_path,
@@ -49,10 +57,10 @@ class Case:
                          self.predictor)
 
 
-def pictures(draw, case):
+def pictures(draw, case, size=None):
     """Smooth random pictures with noise, u8."""
     smooth = draw.uniform(0, 255, (case.batch, 5, 5, 3))
-    for axis, extent in enumerate(case.extent, 1):
+    for axis, extent in enumerate(size or case.extent, 1):
         at = np.linspace(0, 3.999, extent)
         i, f = at.astype(int), (at % 1).reshape([-1] + [1] * (3 - axis))
         smooth = smooth.take(i, axis) * (1 - f) + smooth.take(i + 1, axis) * f

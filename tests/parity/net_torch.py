@@ -12,6 +12,8 @@ import contextlib
 import copy
 import ctypes
 import functools
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
@@ -239,23 +241,29 @@ def _shifts(values, kinks):
 
 
 @contextlib.contextmanager
-def moving_biases(model):
-    """While it lasts a forward pass moves the bias before every activation away from kinks, to a number of f32. Gives a list of
-    the distances that are left."""
-    last, margins, hooks = [], [], []
+def moving_biases(model, passes=1):
+    """While it lasts a forward pass, or as many in step, each in a thread, move the bias before every activation away from kinks,
+    to a number of f32. Gives a list of the distances that are left."""
+    here, given, margins, hooks, met = threading.local(), {}, [], [], threading.Barrier(passes, timeout=60)
+
+    def after(module, args, out):
+        here.last = module
 
     def before(module, args):
-        x, bias = args[0], last[-1].bias
-        shift, margin = _shifts(x.detach().transpose(0, 1).flatten(1), KINKS[type(module)])
+        x, bias = args[0], here.last.bias
+        given[threading.get_ident()] = x.detach().transpose(0, 1).flatten(1)
+        met.wait()
+        shift, margin = _shifts(torch.cat(list(given.values()), 1), KINKS[type(module)])
         moved = (bias.detach() + shift).float().to(bias.dtype)
         by = (moved - bias.detach()).view([1, -1] + [1] * (x.dim() - 2))
+        met.wait()
         bias.data.copy_(moved)
         margins.append(margin.min().item())
         return (x + by,)
 
     for m in model.modules():
         if getattr(m, "bias", None) is not None:
-            hooks.append(m.register_forward_hook(lambda module, args, out: last.append(module)))
+            hooks.append(m.register_forward_hook(after))
         if type(m) in KINKS:
             hooks.append(m.register_forward_pre_hook(before))
     yield margins
@@ -286,9 +294,13 @@ def clear_ties(model, views):
     return len(row)
 
 
-def clear(model, views):
-    """(margin, windows in doubt); model and views are changed."""
-    doubt = clear_ties(model, views)
-    with torch.no_grad(), moving_biases(model) as margins:
-        model(normalised(views, torch.float64))
+def clear(model, *passes):
+    """(margin, windows in doubt) of forward passes on views; model and views are changed."""
+    def forward(views):
+        with torch.no_grad():
+            model(normalised(views, torch.float64))
+
+    doubt = sum(clear_ties(model, views) for views in passes)
+    with moving_biases(model, len(passes)) as margins, ThreadPoolExecutor(len(passes)) as pool:
+        list(pool.map(forward, passes))
     return min(margins, default=1.0), doubt

@@ -4,7 +4,7 @@ float64
 Compared are everything that a run keeps after five steps in parts (both networks, running statistics, queue, losses), the
 optimiser's state, how far the weights have come, and outputs in evaluation mode. In f32 every tensor's relative L2 error is at
 most the larger of 1e-3 (outputs 1e-4) and twice the error of PyTorch's own float32, which must be far below a percent: else it
-would say nothing. In bf16 the yardstick is PyTorch's autocast (judges.judge_bf16).
+would say nothing. In bf16 the yardstick is PyTorch's autocast (judges.judge_bf16). BYOL: test_byol.
 
 FULL=1 takes every network; else those of which a step is cheap, whose layers the largest have too.
 """
@@ -17,7 +17,7 @@ import numpy as np
 import net_steps as steps
 import test_net_bf16 as rounded
 from judges import judge_f32
-from moco_steps import BOTH, RECIPE, moco_case, moco_ours, moco_torch, moco_truth
+from moco_steps import BOTH, CROPS, moco_case, moco_ours, moco_torch, moco_truth, recipe_of
 from net_case import Case
 from net_ct import ARCHS, lib
 from net_steps import BACKENDS, BF16, F32, FULL, evaluate, print_table
@@ -65,16 +65,26 @@ def test_bf16(case):
 
 # --- the comparison must be able to fail ---
 
-SPOILT = (("lr", 0.101, "movement"), ("momentum", 0.895, "momentum"), ("wd", 2.9e-5, "momentum"), ("ema", 0.8, "after 5 steps"),
+SPOILT = (("lr", 0.101, "movement"), ("momentum", 0.895, "momentum"), ("wd", 2.9e-5, "momentum"), ("ema", "0.8", "after 5 steps"),
           ("t", 1.1, "after 5 steps"), ("schedule", False, "movement"), ("cells", False, "after 5 steps"),
           ("ema_first", False, "after 5 steps"), ("mean", False, "after 5 steps"))
 
 
-def test_comparison(case):
+def test_comparison(case, spoilt=SPOILT):
     double, single = moco_truth(case)[1], moco_torch(case, F32)
-    for key, value, kind in SPOILT:
-        spoilt = moco_torch(case, F32, **{key: value})
-        steps.notices(judge, f"{key}={value} in place of {RECIPE[key]}", kind, spoilt, single, double)
+    for key, value, kind in spoilt:
+        steps.notices(judge, f"{key}={value} in place of {recipe_of(case)[key]}", kind, moco_torch(case, F32, **{key: value}),
+                      single, double)
+
+
+def resize_bilinearly(model):
+    model.body.interpolation = "bilinear"
+
+
+def test_comparison_sizes(case):
+    double, single = moco_truth(case)[1], moco_torch(case, F32)
+    spoilt = moco_torch(case, F32, spoil=resize_bilinearly)
+    steps.notices(judge, "positions resized bilinearly", "momentum", spoilt, single, double)
 
 
 def test_comparison_bf16(case):
@@ -96,6 +106,10 @@ def main():
     for arch in ARCHS:
         if FULL or arch not in ("resnet34", "resnet50"):
             test_f32(moco_case(Case(arch, *((True, 32) if FULL else steps.sizes(arch)[0]))))
+    two_sizes = moco_case(Case("deit_tiny", True, 16, crop=12), sides=CROPS)
+    test_comparison_sizes(two_sizes)
+    for case in (two_sizes, moco_case(replace(small, crop=20), sides=CROPS)):
+        test_f32(case)
     test_comparison_bf16(moco_case(Case(small.arch, True, 32, precision="bf16")))
     for arch in ARCHS if FULL else ("mobilenet_v3_small", "deit_tiny"):     # one with batch norm and one without
         test_bf16(moco_case(Case(arch, *((True, 32) if FULL else steps.sizes(arch)[0]), precision="bf16")))

@@ -1,12 +1,13 @@
 """vit_torch - DeiT in PyTorch under timm's names, written from the papers: what networks of tokens are compared with
 
-    model = DeiT("deit_tiny", small=False)       the position embedding takes its length from the weights that are loaded
+    model = DeiT(small=False)                    the position embedding takes its length from the weights that are loaded
     feature = model(images)                      the class token after the last norm
 
-Every block computes all its tokens, as timm does. as_torchvision() gives the same function by torchvision's own
-VisionTransformer: the check of this file. names() reads timm-deit_tiny.txt, timm's list of tensors for deit_tiny_patch16_224
-without its classifier.
+For images of another size the embedding is resized, as by DeiT's fine-tuning code. Every block computes all its tokens, as timm
+does. as_torchvision() gives the same function by torchvision's own VisionTransformer: the check of this file.
+names() reads timm-deit_tiny.txt, timm's list of tensors for deit_tiny_patch16_224 without its classifier.
 """
+import math
 import os
 
 import torch
@@ -58,6 +59,8 @@ class Patches(nn.Module):
 
 
 class DeiT(nn.Module):
+    interpolation = "bicubic"
+
     def __init__(self, small):
         super().__init__()
         self.cls_token, self.pos_embed = nn.Parameter(torch.zeros(1, 1, WIDTH)), nn.Parameter(torch.zeros(1, 197, WIDTH))
@@ -65,8 +68,18 @@ class DeiT(nn.Module):
         self.blocks = nn.Sequential(*[Block() for _ in range(DEPTH)])
         self.norm = nn.LayerNorm(WIDTH, EPS)
 
+    def positions(self, h, w):
+        """For h x w patches; a square of them is resized where their number is another."""
+        if self.pos_embed.shape[1] == 1 + h * w:
+            return self.pos_embed
+        side = math.isqrt(self.pos_embed.shape[1] - 1)
+        grid = self.pos_embed[:, 1:].reshape(1, side, side, WIDTH).permute(0, 3, 1, 2)
+        grid = nn.functional.interpolate(grid, size=(h, w), mode=self.interpolation, align_corners=False)
+        return torch.cat([self.pos_embed[:, :1], grid.permute(0, 2, 3, 1).flatten(1, 2)], 1)
+
     def forward(self, x):
-        x = torch.cat([self.cls_token.expand(len(x), -1, -1), self.patch_embed(x)], 1) + self.pos_embed
+        h, w = (n // self.patch_embed.proj.kernel_size[0] for n in x.shape[2:])
+        x = torch.cat([self.cls_token.expand(len(x), -1, -1), self.patch_embed(x)], 1) + self.positions(h, w)
         return self.norm(self.blocks(x))[:, 0]
 
     def _load_from_state_dict(self, state, prefix, *rest):
