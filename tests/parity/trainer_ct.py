@@ -9,16 +9,19 @@ sizes of more than one pair are those of the views.
 Parts and groups of cells are cut here as lib/nn/train/parts.h words it.
 """
 import ctypes
-from ctypes import c_char_p, c_double, c_int, c_int64
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from ctypes import CFUNCTYPE, c_char_p, c_double, c_int, c_int64
 
 import numpy as np
 
 from net_ct import HEAD, MEAN, STD, Net, P, declare, floats, lib, ptr
 from sprat_ct import why
 
-declare("shim_trainer", P, c_char_p, c_int, c_char_p, c_char_p, c_int, P, c_int, P, P, c_char_p, c_int, c_char_p, c_char_p,
-        c_char_p, c_int, c_double, c_int, c_int, c_int, c_int)
+declare("shim_trainer", P, c_char_p, c_int, c_char_p, c_char_p, c_int, P, c_int, P, P, c_char_p, c_int, c_double,
+        c_double, c_char_p, c_char_p, c_char_p, c_int, c_double, c_int, c_int, c_int, c_int)
 declare("shim_trainer_free", None, P)
+declare("shim_trainer_ranks", None, P, c_int, c_int, c_int, P)
 declare("shim_trainer_net", P, P)
 declare("shim_trainer_vector", P, P, c_int, P)
 declare("trainer_begin", None, P, c_int64)
@@ -45,6 +48,34 @@ def key_groups(batch, parts):
     return [sum((cells[(g - c) % parts * count + c] for c in range(count)), []) for g in range(parts)]
 
 
+class Ranks:
+    """Trainers in threads: what is summed is summed over all of them, in their order. deaf: arrays of this length are not."""
+
+    def __init__(self, count, deaf=None):
+        self.count, self.deaf, self.given, self.met = count, deaf, [None] * count, threading.Barrier(count, timeout=60)
+
+    def gather(self, index, mine):
+        """What each rank gives, for all of them."""
+        self.given[index] = mine
+        self.met.wait()
+        all_ = list(self.given)
+        self.met.wait()
+        return all_
+
+    def door(self, index):
+        def add(_, address, count):
+            values = floats(address, (count,)) if count else np.zeros(0, np.float32)
+            total = sum(self.gather(index, values.copy()))
+            if count != self.deaf:
+                values[:] = total
+        return CFUNCTYPE(None, P, P, c_int64)(add)
+
+    def run(self, work):
+        """[what work(index) gives], each in a thread."""
+        with ThreadPoolExecutor(self.count) as pool:
+            return list(pool.map(work, range(self.count)))
+
+
 class Trained(Net):
     """The network of a trainer, which owns it."""
 
@@ -60,14 +91,15 @@ class Trainer:
     """output: of the query, which a step's gradients are of: HEAD or PREDICTOR."""
 
     def __init__(self, arch, small, head, dim, sizes, batch, parts, optim, schedule="constant", ema=0.9, bn_momentum=0.5,
-                 stream=False, steps=5, backend="blas", precision="f32", predictor="none", ema_buffers=False, output=HEAD):
+                 stream=False, steps=5, backend="blas", precision="f32", predictor="none", ema_buffers=False, output=HEAD,
+                 dropout=0.0, drop_path=0.0):
         sizes = np.array([sizes] if isinstance(sizes[0], int) else sizes, np.int32)
         self.batch, self.parts, self.output = batch, parts, output
         self.texts = [t.encode() for t in (arch, head, predictor, backend, optim, schedule, str(ema))]
         arch, head, predictor, backend, optim, schedule, ema = self.texts
         self.handle = lib.shim_trainer(arch, small, head, predictor, dim, ptr(sizes), len(sizes), ptr(MEAN), ptr(STD), backend,
-                                       precision == "bf16", optim, schedule, ema, ema_buffers, bn_momentum, batch, parts,
-                                       stream, steps)
+                                       precision == "bf16", dropout, drop_path, optim, schedule, ema, ema_buffers, bn_momentum,
+                                       batch, parts, stream, steps)
         if not self.handle:
             raise RuntimeError(why())
         self.net = Trained(lib.shim_trainer_net(self.handle), tuple(int(n) for n in sizes[0]))
@@ -88,11 +120,16 @@ class Trainer:
     def load(self, named):
         self.params[:], self.buffers[:] = self.net.load(named)
 
-    def step(self, number, sides, views, gradients):
+    def join(self, ranks, index, first, batch):
+        """Makes it one of the ranks, to be run in a thread of its own; of the whole batch its rows start at first."""
+        self.sum = ranks.door(index)
+        lib.shim_trainer_ranks(self.handle, ranks.count, first, batch, self.sum)
+
+    def step(self, number, sides, views, gradients, groups=None):
         """One step. sides: (view of the query, view of its key) each; views: (batch, h, w, 3) each; gradients: from [q], [k] to
-        [d_q], in the order of sides. The q and k."""
+        [d_q], in the order of sides; groups: rows of each key group where they are others. The q and k."""
         lib.trainer_begin(self.handle, number)
-        parts, groups = query_parts(self.batch, self.parts), key_groups(self.batch, self.parts)
+        parts, groups = query_parts(self.batch, self.parts), groups or key_groups(self.batch, self.parts)
         held = {v: [np.ascontiguousarray(views[v][rows]) for rows in parts] for v, _ in sides}
         q = [np.zeros((self.batch, self.net.widths[self.output]), np.float32) for _ in sides]
         k = [np.zeros((self.batch, self.dim), np.float32) for _ in sides]
