@@ -1,13 +1,15 @@
 """augment_peer.py ENDPOINT [DIE_AT] - an `augment` of 20 steps in Python: prints its ticket, serves noise that depends on
 (seed, step, view) alone, and, when told to, kills itself with SIGKILL on the first want of step DIE_AT. $FACTS: others, as
-JSON; null: without."""
+JSON; null: without. In a test's own process: constant()."""
+import contextlib
 import json
 import os
 import signal
 import sys
+import threading
 
 import numpy as np
-from peer import DTYPES, Record, Server
+from peer import DTYPES, Fault, Record, Server, dtype_name
 
 BATCH, SIZE, VIEWS, PER_EPOCH, EPOCHS, SEED = 8, 32, 2, 10, 2, 7
 FACTS = {"data": "80-noise", "samples": BATCH * PER_EPOCH, "split": "train", "holdout": "", "recipe": "noise", "size": SIZE,
@@ -39,6 +41,30 @@ def batch(want):
     rows = slice(part * BATCH // parts, (part + 1) * BATCH // parts)
     return Record("batch", {"step": step, "part": part, "parts": parts, "epoch": step // PER_EPOCH},
                   {name: make(name, step)[rows] for name in want.names})
+
+
+@contextlib.contextmanager
+def constant(arrays, **facts):
+    """A server in a thread that gives these arrays at every step, of a batch's rows each, with other facts: its ticket."""
+    server, rows = Server("augment", patience=20), len(next(iter(arrays.values())))
+    answer = schema()
+    answer.scalars.update({f"fact.{n}": v for n, v in {"batch": rows, **facts}.items()})
+    answer.scalars = {n: v for n, v in answer.scalars.items() if v is not None}
+    answer.offers = {n: (dtype_name(a), a.shape) for n, a in arrays.items()}
+
+    def serve():
+        with contextlib.suppress(Fault, TimeoutError):
+            for who, r in server:
+                part, parts = r.scalars.get("part", 0), r.scalars.get("parts", 1)
+                cut = slice(part * rows // parts, (part + 1) * rows // parts)
+                server.send(who, answer if r.kind == "open" else
+                            Record("batch", {**r.scalars, "epoch": 0}, {n: arrays[n][cut] for n in r.names}))
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    yield server.ticket
+    thread.join()
+    server.close()
 
 
 def main(endpoint, die_at=None):

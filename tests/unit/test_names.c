@@ -7,15 +7,18 @@ enum { NONE = -1 };
 static void test_find(void)
 {
 	static const struct { const char *name; int kind, view; } cases[] = {
-		{ "view0", NAME_VIEW, 0 }, { "view16", NAME_VIEW, 16 }, { "feature3", NAME_FEATURE, 3 }, { "q0", NAME_HEAD, 0 },
-		{ "q12", NAME_HEAD, 12 }, { "p7", NAME_PREDICTOR, 7 }, { "k1", NAME_KEY, 1 }, { "t2", NAME_TEACHER, 2 },
-		{ "tfeature3", NAME_TEACHER_FEATURE, 3 }, { "label", NAME_LABEL, 0 }, { "index", NAME_INDEX, 0 },
-		{ "split", NAME_SPLIT, 0 }, { "name", NAME_IMAGE, 0 }, { "q2147483647", NAME_HEAD, 2147483647 },
-		{ "", NONE, 0 }, { "q", NONE, 0 }, { "qx", NONE, 0 }, { "q-1", NONE, 0 }, { "q+1", NONE, 0 }, { "q 1", NONE, 0 },
-		{ "q1 ", NONE, 0 }, { "q1x", NONE, 0 }, { "q1.0", NONE, 0 }, { "q01", NONE, 0 }, { "q00", NONE, 0 }, { "Q1", NONE, 0 },
-		{ "q2147483648", NONE, 0 }, { "q4294967296", NONE, 0 }, { "q99999999999999999999", NONE, 0 }, { "0", NONE, 0 },
-		{ "view", NONE, 0 }, { "views0", NONE, 0 }, { "label0", NONE, 0 }, { "labels", NONE, 0 }, { "names", NONE, 0 },
-		{ "tfeature", NONE, 0 }, { "ttfeature0", NONE, 0 }, { "afeature0", NONE, 0 }, { "d:q0", NONE, 0 }, { "mask0", NONE, 0 },
+		{ "view0", NAME_VIEW, 0 }, { "view16", NAME_VIEW, 16 }, { "feature3", NAME_FEATURE, 3 },
+		{ "q0", NAME_HEAD, 0 }, { "q12", NAME_HEAD, 12 }, { "p7", NAME_PREDICTOR, 7 },
+		{ "k1", NAME_KEY, 1 }, { "t2", NAME_TEACHER, 2 }, { "tfeature3", NAME_TEACHER_FEATURE, 3 },
+		{ "label", NAME_LABEL, 0 }, { "index", NAME_INDEX, 0 }, { "split", NAME_SPLIT, 0 },
+		{ "name", NAME_IMAGE, 0 }, { "q2147483647", NAME_HEAD, 2147483647 }, { "", NONE, 0 },
+		{ "q", NONE, 0 }, { "qx", NONE, 0 }, { "q-1", NONE, 0 }, { "q+1", NONE, 0 },
+		{ "q 1", NONE, 0 }, { "q1 ", NONE, 0 }, { "q1x", NONE, 0 }, { "q1.0", NONE, 0 },
+		{ "q01", NONE, 0 }, { "q00", NONE, 0 }, { "Q1", NONE, 0 }, { "q2147483648", NONE, 0 },
+		{ "q4294967296", NONE, 0 }, { "q99999999999999999999", NONE, 0 }, { "0", NONE, 0 },
+		{ "view", NONE, 0 }, { "views0", NONE, 0 }, { "label0", NONE, 0 }, { "labels", NONE, 0 },
+		{ "names", NONE, 0 }, { "tfeature", NONE, 0 }, { "ttfeature0", NONE, 0 },
+		{ "afeature0", NONE, 0 }, { "d:q0", NONE, 0 }, { "mask0", NONE, 0 },
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
@@ -33,7 +36,8 @@ static void test_find(void)
 static void test_gradients(void)
 {
 	static const char *const trained[] = { "feature0", "q1", "p15" };
-	static const char *const others[] = { "view0", "k0", "t0", "tfeature0", "label", "index", "split", "name", "q", "p01", "mask0" };
+	static const char *const others[] = { "view0", "k0", "t0", "tfeature0", "label", "index", "split", "name", "q", "p01",
+						"mask0" };
 
 	for (size_t i = 0; i < ARRAY_SIZE(trained); i++)
 		check(trained[i], name_is_trained(trained[i]), "it has no gradient");
@@ -47,7 +51,8 @@ static void test_remedies(void)
 {
 	static const struct { const char *name, *part; } cases[] = {
 		{ "view2", "--crops" }, { "q3", "--head" }, { "p0", "--predictor" }, { "k9", "keys" }, { "t0", "--as t" },
-		{ "tfeature0", "--as t" }, { "split", "--eval" }, { "name", "--eval" }, { "mask0", "no stage" }, { "q01", "no stage" },
+		{ "tfeature0", "--as t" }, { "split", "--eval" }, { "name", "--eval" }, { "mask0", "no stage" },
+		{ "q01", "no stage" },
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
@@ -57,7 +62,8 @@ static void test_remedies(void)
 		check(text, strstr(name_remedy(cases[i].name), cases[i].part) != NULL, "%s", name_remedy(cases[i].name));
 	}
 	for (int i = 0; i < NAMES; i++)
-		check(name_rows[i].prefix, *name_rows[i].prefix && *name_rows[i].maker && *name_rows[i].remedy, "a row with a gap");
+		check(name_rows[i].prefix, *name_rows[i].prefix && *name_rows[i].maker && *name_rows[i].remedy,
+		      "a row with a gap");
 }
 
 int main(void)
