@@ -17,7 +17,7 @@ import net_steps as steps
 import vit_torch
 from judges import judge_f32
 from net_case import Case, pictures, situation, starting_weights
-from net_ct import ARCHS, lib
+from net_ct import ARCHS, EVAL, Pass, lib
 from net_steps import BACKENDS, F32, F64, FULL, evaluate, our_step, print_table, torch_step
 from net_torch import PartsBN, Windows, normalised
 from sprat_ct import check, done, relative
@@ -43,13 +43,19 @@ def test_step(case):
 
 
 def test_evaluation(case):
-    """After a step, by the statistics of its batch."""
+    """After a step, by the statistics of its batch; and that keys, whose pass has no room for backward, do without predictor."""
     weights, views, d = situation(case)
     for backend in BACKENDS:
         net = case.net(backend)
         params, buffers = net.load(weights)
         net.step(params, buffers, views, d)
         compare(case, backend, *evaluate(case, net, params, buffers, F32))
+        key, whole = (Pass(net, case.batch, grad) for grad in (False, True))
+        for p in (key, whole):
+            p.forward(params, buffers, views, EVAL)
+        found, wanted = key.outputs(), whole.outputs()
+        check(f"{case} {backend}: a key has all but the predictor's output", set(wanted) - set(found) == {"predictor"} and
+              all(found[n].tobytes() == wanted[n].tobytes() for n in found), f"{set(found)} of {set(wanted)}, or other bytes")
 
 
 # --- the comparison must be able to fail ---
