@@ -18,23 +18,16 @@ void statistics_add(struct statistics *s)
 	s->groups++;
 }
 
-/* The mean over the groups of all ranks, as f32. */
-static void average(struct statistics *s, const struct ranks *ranks)
-{
-	for (int64_t i = 0; i < s->count; i++)
-		s->group[i] = (float)(s->sum[i] / s->groups / ranks->count);
-	ranks->sum(ranks->with, s->group, s->count);
-	for (int64_t i = 0; i < s->count; i++)
-		s->sum[i] = s->group[i];
-	s->groups = 1;
-}
-
 void statistics_move(struct statistics *s, const struct ranks *ranks, double m, float *running)
 {
-	if (ranks && ranks->count > 1)
-		average(s, ranks);
+	bool shared = ranks && ranks->count > 1;
+
+	for (int64_t i = 0; shared && i < s->count; i++)
+		s->group[i] = (float)(s->sum[i] / s->groups / ranks->count);
+	if (shared)
+		ranks->sum(ranks->with, s->group, s->count);
 	for (int64_t i = 0; i < s->count; i++) {
-		double mean = s->sum[i] / s->groups;
+		double mean = shared ? s->group[i] : s->sum[i] / s->groups;
 
 		running[i] = m < 1 ? (float)((1 - m) * running[i] + m * mean) : (float)mean;
 	}

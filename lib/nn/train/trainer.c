@@ -40,15 +40,6 @@ static int plan_sizes(struct trainer *t)
 	return 0;
 }
 
-static void release_size(struct sized *s)
-{
-	pass_free(s->query);
-	pass_free(s->key);
-	factors_free(s->factors);
-	factors_free(s->key_factors);
-	plan_free(s->plan);
-}
-
 static void renew_factors(struct trainer *t, bool key)
 {
 	for (const struct sized *s = t->sizes; s->plan; s++)
@@ -93,8 +84,13 @@ void trainer_release(struct trainer *t)
 		statistics_release(&t->statistics[0][i]);
 		statistics_release(&t->statistics[1][i]);
 	}
-	for (struct sized *s = t->sizes; s->plan; s++)
-		release_size(s);
+	for (struct sized *s = t->sizes; s->plan; s++) {
+		pass_free(s->query);
+		pass_free(s->key);
+		factors_free(s->factors);
+		factors_free(s->key_factors);
+		plan_free(s->plan);
+	}
 	optimiser_release(&t->optim);
 	free(t->query);
 	free(t->params);
@@ -217,14 +213,9 @@ static int64_t key_count(const struct trainer *t, bool buffers)
 	return n;
 }
 
-double trainer_ema(const struct trainer *t, int64_t step)
-{
-	return ema_momentum(&t->c.ema, step, (int64_t)(t->c.epochs * (double)t->c.steps_per_epoch));
-}
-
 void trainer_move_key(struct trainer *t)
 {
-	double m = trainer_ema(t, t->step);
+	double m = ema_momentum(&t->c.ema, t->step, (int64_t)(t->c.epochs * (double)t->c.steps_per_epoch));
 
 	meter_spent(t->meter, METER_REST);
 	renew_factors(t, true);

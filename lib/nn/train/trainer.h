@@ -102,8 +102,6 @@ void trainer_backward(struct trainer *t, int view, int part, const float *const 
 double trainer_rate(const struct trainer *t, int64_t step);
 /* Optimiser step with the summed gradients, which are cleared. -1 when they are not finite: nothing has moved then. */
 int trainer_update(struct trainer *t, int64_t step);
-/* m of the momentum encoder at a step. */
-double trainer_ema(const struct trainer *t, int64_t step);
 /* In force: the network's own unless another is given. */
 double trainer_bn_momentum(const struct trainer *t);
 /* Share that the values before training still have in the running statistics after so many steps of one view; 0 without any. */
