@@ -3,9 +3,9 @@
  *
  * One instruction adds to a register of 16 x 16 floats the product of a left one, rows of 32 numbers as they lie in memory, and
  * a right one, whose rows hold pairs: numbers 2i and 2i+1 of a column side by side (TDPBF16PS; Intel's manual, volume 2). So
- * a left factor is row panels of up to 16 rows, and a right one is packed: column panels of 16, of each its steps one after another,
- * a kilobyte a step. A matrix of k rows takes ceil(k/32) steps; the last one ends at row k, and the rows that it shares with the
- * one before are zeros there. Below 32 rows the one step has k, made even.
+ * a left factor is row panels of up to 16 rows, and a right one is packed: column panels of 16, of each its steps one after
+ * another, a kilobyte a step. A matrix of k rows takes ceil(k/32) steps; the last one ends at row k, and the rows that it shares
+ * with the one before are zeros there. Below 32 rows the one step has k, made even.
  *
  *	size_t bytes = amx_packed(k, n);
  *	amx->pack(packed, (int64_t)amx_steps(k) * AMX_STEP_BYTES, &(struct amx_source){ w, F32, n }, k, n, 0, amx_panels(n));

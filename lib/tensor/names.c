@@ -24,7 +24,9 @@ bool name_number(const char *digits, int *view)
 {
 	int64_t number;
 
-	if (*digits < '0' || *digits > '9' || (*digits == '0' && digits[1]) || parse_int(digits, &number) < 0 || number > INT32_MAX)
+	if (*digits < '0' || *digits > '9' || (*digits == '0' && digits[1]))
+		return false;
+	if (parse_int(digits, &number) < 0 || number > INT32_MAX)
 		return false;
 	*view = (int)number;
 	return true;

@@ -1,8 +1,8 @@
 /*
  * names.h - names that stages exchange: who makes them, how wide they are, whether gradients come back (wire.5, NAMES)
  *
- * A name is a prefix and the number of a view, q0, or a word of its own, label. What is not in the table, as what a frozen network
- * was told to give --as another name, belongs to the stage that offers it.
+ * A name is a prefix and the number of a view, q0, or a word of its own, label. What is not in the table, as what a frozen
+ * network was told to give --as another name, belongs to the stage that offers it.
  *
  *	int view;
  *	const struct name *n = name_find("q12", &view);        name_rows[NAME_HEAD], 12

@@ -53,8 +53,8 @@ static void check(dnnl_status_t s, const char *what, const struct shape *shape)
 		return;
 	if (shape->kind == PRODUCT)
 		bug("%s failed with status %d for a product of %d x %d x %d", what, (int)s, p->m, p->n, p->k);
-	bug("%s failed with status %d for way %d of a %dx%d convolution of %d images of %dx%d from %d to %d channels", what, (int)s,
-	    c->way, c->k, c->k, c->images, c->in_w, c->in_h, c->in_c, c->out_c);
+	bug("%s failed with status %d for way %d of a %dx%d convolution of %d images of %dx%d from %d to %d channels", what,
+	    (int)s, c->way, c->k, c->k, c->images, c->in_w, c->in_h, c->in_c, c->out_c);
 }
 
 void *onednn_open(void)
@@ -99,7 +99,8 @@ static dnnl_primitive_attr_t attributes(const struct shape *s, bool add)
 	dnnl_post_ops_t ops;
 
 	check(dnnl_primitive_attr_create(&attr), "dnnl_primitive_attr_create", s);
-	check(dnnl_primitive_attr_set_scratchpad_mode(attr, dnnl_scratchpad_mode_user), "dnnl_primitive_attr_set_scratchpad_mode", s);
+	check(dnnl_primitive_attr_set_scratchpad_mode(attr, dnnl_scratchpad_mode_user),
+	      "dnnl_primitive_attr_set_scratchpad_mode", s);
 	if (add) {
 		check(dnnl_post_ops_create(&ops), "dnnl_post_ops_create", s);
 		check(describe_sum(ops), "dnnl_post_ops_append_sum", s);
@@ -324,8 +325,8 @@ void onednn_gemm(bool trans_a, bool trans_b, int m, int n, int k, float alpha, c
 /* With the left factor transposed, as the gradients of weights have it, the library's plain routine is the faster one. */
 void onednn_multiply(void *room, const struct product *p)
 {
-	struct shape s = { .kind = PRODUCT, .product = { p->m, p->n, p->k, p->lda, p->ldb, p->ldc, p->element, p->result, p->trans_a,
-							 p->trans_b, p->add } };
+	struct shape s = { .kind = PRODUCT, .product = { p->m, p->n, p->k, p->lda, p->ldb, p->ldc, p->element, p->result,
+							 p->trans_a, p->trans_b, p->add } };
 
 	if (p->trans_a && p->element != BF16) {
 		gemm(true, p->trans_b, p->m, p->n, p->k, 1, p->a, p->lda, p->b, p->ldb, p->add, p->c, p->ldc);

@@ -27,13 +27,14 @@ dnnl_status_t describe_sum(dnnl_post_ops_t ops)
 	return dnnl_post_ops_append_sum(ops, 1, 0, dnnl_data_type_undef);
 }
 
-dnnl_status_t describe_product(dnnl_primitive_desc_t *pd, dnnl_engine_t engine, const struct arrays *a, const_dnnl_primitive_attr_t attr)
+dnnl_status_t describe_product(dnnl_primitive_desc_t *pd, dnnl_engine_t engine, const struct arrays *a,
+			       const_dnnl_primitive_attr_t attr)
 {
 	return dnnl_matmul_primitive_desc_create(pd, engine, a->in, a->weights, NULL, a->out, attr);
 }
 
-dnnl_primitive_desc_t describe_conv(dnnl_engine_t engine, const struct arrays *a, const struct conv *c, const_dnnl_primitive_attr_t attr,
-				    const_dnnl_primitive_desc_t hint, conv_suits *suits)
+dnnl_primitive_desc_t describe_conv(dnnl_engine_t engine, const struct arrays *a, const struct conv *c,
+				    const_dnnl_primitive_attr_t attr, const_dnnl_primitive_desc_t hint, conv_suits *suits)
 {
 	const dnnl_alg_kind_t direct = dnnl_convolution_direct;
 	dnnl_dims_t stride = { c->stride, c->stride }, pad = { c->pad, c->pad }, apart = { 0, 0 };
@@ -41,14 +42,14 @@ dnnl_primitive_desc_t describe_conv(dnnl_engine_t engine, const struct arrays *a
 	dnnl_status_t s;
 
 	if (c->way == CONV_OUTPUT)
-		s = dnnl_convolution_forward_primitive_desc_create(&pd, engine, dnnl_forward_training, direct, a->in, a->weights, NULL, a->out,
-								   stride, apart, pad, pad, attr);
+		s = dnnl_convolution_forward_primitive_desc_create(&pd, engine, dnnl_forward_training, direct, a->in, a->weights,
+								   NULL, a->out, stride, apart, pad, pad, attr);
 	else if (c->way == CONV_INPUT)
-		s = dnnl_convolution_backward_data_primitive_desc_create(&pd, engine, direct, a->in, a->weights, a->out, stride, apart, pad,
-									 pad, hint, attr);
+		s = dnnl_convolution_backward_data_primitive_desc_create(&pd, engine, direct, a->in, a->weights, a->out, stride,
+									 apart, pad, pad, hint, attr);
 	else
-		s = dnnl_convolution_backward_weights_primitive_desc_create(&pd, engine, direct, a->in, a->weights, NULL, a->out, stride,
-									    apart, pad, pad, hint, attr);
+		s = dnnl_convolution_backward_weights_primitive_desc_create(&pd, engine, direct, a->in, a->weights, NULL, a->out,
+									    stride, apart, pad, pad, hint, attr);
 	if (s != dnnl_success)
 		return NULL;
 	while (suits && !suits(pd, c))
@@ -85,7 +86,8 @@ dnnl_status_t describe_sum(dnnl_post_ops_t ops)
 	return dnnl_post_ops_append_sum(ops, 1);
 }
 
-dnnl_status_t describe_product(dnnl_primitive_desc_t *pd, dnnl_engine_t engine, const struct arrays *a, const_dnnl_primitive_attr_t attr)
+dnnl_status_t describe_product(dnnl_primitive_desc_t *pd, dnnl_engine_t engine, const struct arrays *a,
+			       const_dnnl_primitive_attr_t attr)
 {
 	dnnl_matmul_desc_t d;
 	dnnl_status_t s = dnnl_matmul_desc_init(&d, a->in, a->weights, NULL, a->out);
@@ -99,14 +101,15 @@ static dnnl_status_t init_conv(dnnl_convolution_desc_t *d, const struct arrays *
 	dnnl_dims_t stride = { c->stride, c->stride }, pad = { c->pad, c->pad };
 
 	if (c->way == CONV_OUTPUT)
-		return dnnl_convolution_forward_desc_init(d, dnnl_forward_training, direct, a->in, a->weights, NULL, a->out, stride, pad, pad);
+		return dnnl_convolution_forward_desc_init(d, dnnl_forward_training, direct, a->in, a->weights, NULL, a->out,
+							  stride, pad, pad);
 	if (c->way == CONV_INPUT)
 		return dnnl_convolution_backward_data_desc_init(d, direct, a->in, a->weights, a->out, stride, pad, pad);
 	return dnnl_convolution_backward_weights_desc_init(d, direct, a->in, a->weights, NULL, a->out, stride, pad, pad);
 }
 
-dnnl_primitive_desc_t describe_conv(dnnl_engine_t engine, const struct arrays *a, const struct conv *c, const_dnnl_primitive_attr_t attr,
-				    const_dnnl_primitive_desc_t hint, conv_suits *suits)
+dnnl_primitive_desc_t describe_conv(dnnl_engine_t engine, const struct arrays *a, const struct conv *c,
+				    const_dnnl_primitive_attr_t attr, const_dnnl_primitive_desc_t hint, conv_suits *suits)
 {
 	dnnl_convolution_desc_t d;
 	dnnl_primitive_desc_iterator_t at = NULL;
@@ -132,7 +135,8 @@ dnnl_primitive_desc_t describe_conv(dnnl_engine_t engine, const struct arrays *a
 
 layout *layout_matrix(int rows, int columns, int ld, bool transposed, dnnl_data_type_t type)
 {
-	layout *l = by_strides(2, (dnnl_dims_t){ rows, columns }, type, (dnnl_dims_t){ transposed ? 1 : ld, transposed ? ld : 1 });
+	dnnl_dims_t sizes = { rows, columns }, strides = { transposed ? 1 : ld, transposed ? ld : 1 };
+	layout *l = by_strides(2, sizes, type, strides);
 
 	if (!l)
 		bug("oneDNN does not take a matrix of %d x %d", rows, columns);

@@ -29,12 +29,13 @@ void arrays_free(struct arrays *a);
 
 /* That the result is added to what the array holds. */
 dnnl_status_t describe_sum(dnnl_post_ops_t ops);
-dnnl_status_t describe_product(dnnl_primitive_desc_t *pd, dnnl_engine_t engine, const struct arrays *a, const_dnnl_primitive_attr_t attr);
+dnnl_status_t describe_product(dnnl_primitive_desc_t *pd, dnnl_engine_t engine, const struct arrays *a,
+			       const_dnnl_primitive_attr_t attr);
 
 typedef bool conv_suits(const_dnnl_primitive_desc_t pd, const struct conv *c);
 /* The first that suits (NULL: any does) of the implementations in the library's order, the best first; NULL: there is none. */
-dnnl_primitive_desc_t describe_conv(dnnl_engine_t engine, const struct arrays *a, const struct conv *c, const_dnnl_primitive_attr_t attr,
-				    const_dnnl_primitive_desc_t hint, conv_suits *suits);
+dnnl_primitive_desc_t describe_conv(dnnl_engine_t engine, const struct arrays *a, const struct conv *c,
+				    const_dnnl_primitive_attr_t attr, const_dnnl_primitive_desc_t hint, conv_suits *suits);
 #endif
 
 #endif

@@ -13,7 +13,7 @@ import sys
 
 LINES, COLUMNS = 400, 130
 LONG = ()
-WIDE = ("lib/tensor/", "tests/unit/test_amx")
+WIDE = ()
 CIRCLES = ("lib/tensor/",)
 
 

@@ -1,6 +1,7 @@
 /*
- * Products by AMX against sums in double, of random shapes: fewer numbers than a step has and more, odd ones, columns and rows that
- * fill no panel, transposed factors, packed ones, results in either type, added or not. What lies beside a result stays as it is.
+ * Products by AMX against sums in double, of random shapes: fewer numbers than a step has and more, odd ones, columns and rows
+ * that fill no panel, transposed factors, packed ones, results in either type, added or not. What lies beside a result stays as
+ * it is.
  */
 #include "lib/base/rng.h"
 #include "lib/tensor/amx.h"
@@ -68,7 +69,7 @@ static double error(const struct product *p, const struct matrix *a, const struc
 	for (int i = 0; i < p->m; i++)
 		for (int j = 0; j < p->ldc; j++) {
 			int64_t at = (int64_t)i * p->ldc + j;
-			double sum = p->add ? result(before, p->result, at) : 0, size = fabs(sum);
+			double sum = p->add ? result(before, p->result, at) : 0, size = fabs(sum), rounding;
 
 			if (j >= p->n) {
 				worst = result(p->c, p->result, at) == result(before, p->result, at) ? worst : 1e9;
@@ -80,7 +81,8 @@ static double error(const struct product *p, const struct matrix *a, const struc
 				sum += term;
 				size += fabs(term);
 			}
-			worst = fmax(worst, fabs(result(p->c, p->result, at) - sum) / (size * 1e-6 + (p->result == BF16 ? fabs(sum) * 0x1p-8 : 0)));
+			rounding = size * 1e-6 + (p->result == BF16 ? fabs(sum) * 0x1p-8 : 0);
+			worst = fmax(worst, fabs(result(p->c, p->result, at) - sum) / rounding);
 		}
 	return worst;
 }
@@ -88,8 +90,8 @@ static double error(const struct product *p, const struct matrix *a, const struc
 static double one_case(struct rng *r, const struct backend *amx, void *room, int number_of)
 {
 	int m = 1 + (int)rng_below(r, 90), n = 1 + (int)rng_below(r, 90), k = 1 + (int)rng_below(r, number_of % 5 ? 80 : 400);
-	struct product p = { .element = BF16, .result = number_of & 1 ? F32 : BF16, .trans_a = number_of & 2, .trans_b = number_of & 4,
-			     .add = number_of & 8, .m = m, .n = n, .k = k, .ldc = n + GAP };
+	struct product p = { .element = BF16, .result = number_of & 1 ? F32 : BF16, .trans_a = number_of & 2,
+			     .trans_b = number_of & 4, .add = number_of & 8, .m = m, .n = n, .k = k, .ldc = n + GAP };
 	struct matrix a = p.trans_a ? draw(r, k, m) : draw(r, m, k), b = p.trans_b ? draw(r, n, k) : draw(r, k, n);
 	struct matrix c = draw(r, m, 2 * p.ldc), before = c;   /* room for either type */
 	bool is_packed = number_of & 16;
