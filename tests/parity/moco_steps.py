@@ -164,11 +164,12 @@ def torch_key(case, way, dtype, r):
     return key
 
 
-def start_key(query, key):
-    """As the network is now, its running statistics at 0 and 1."""
+def start_key(query, key, averaged):
+    """As the network is now, its running statistics at 0 and 1 where they are not averaged, too."""
     held = key.state_dict()
     key.load_state_dict({n: t for n, t in query.state_dict().items() if n in held})
-    reset_statistics(key)
+    if not averaged:
+        reset_statistics(key)
 
 
 def move_key(query, key, step, r):
@@ -195,7 +196,7 @@ def moco_steps(case, dtype, way, recipe, spoil=lambda model: None):
             group["lr"] = recipe["lr"] * (0.5 * (1 + math.cos(math.pi * step / RUN)) if recipe["schedule"] else 1)
         q = torch_queries(case, way, step, query, views)
         if step == 0:
-            start_key(query, key)
+            start_key(query, key, recipe["ema_buffers"])
         elif recipe["ema_first"]:
             move_key(query, key, step, recipe)
         k = torch_keys(case, key, views, dtype, recipe["cells"])

@@ -230,6 +230,8 @@ void trainer_move_key(struct trainer *t)
 	memcpy(t->key_params, t->params, key_count(t, false) * sizeof(float));
 	net_init(t->net, t->c.seed, t->grads, t->key_buffers); /* only for the buffers' first values */
 	memset(t->grads, 0, net_params(t->net) * sizeof(float));
+	if (t->c.ema_buffers)
+		memcpy(t->key_buffers, t->buffers, key_count(t, true) * sizeof(float));
 }
 
 const float *trainer_key(struct trainer *t, int view, int group, const uint8_t *views, int rows)

@@ -90,7 +90,7 @@ void trainer_query(struct trainer *t, int view, int part, const uint8_t *views, 
  * the same); NULL: it has no such output. */
 const float *trainer_output(const struct trainer *t, int view, int part, enum output output);
 /* The momentum encoder starts as a copy of the parameters when first moved, its running statistics at 0 and 1, as in MoCo's
- * code. */
+ * code; where they are averaged, as copies too. */
 void trainer_move_key(struct trainer *t);
 /* Head of the momentum encoder on a key group of one view; valid until the next call. */
 const float *trainer_key(struct trainer *t, int view, int group, const uint8_t *views, int rows);
