@@ -42,7 +42,7 @@ LDFLAGS  = -fopenmp $(if $(SAN),-fsanitize=$(SAN)) $(SYSROOT:%=--sysroot=%)
 DNNL := $(if $(BLAS),,$(shell echo DNNL_VERSION_MAJOR DNNL_CPU_THREADING_RUNTIME DNNL_RUNTIME_OMP DNNL_RUNTIME_SEQ | \
 	$(CC) $(SYSROOT:%=--sysroot=%) -include dnnl.h -E -P -x c - 2>/dev/null | tail -n 1))
 HAVE_DNNL := $(and $(filter 2 3,$(firstword $(DNNL))),$(filter $(word 2,$(DNNL)),$(wordlist 3,4,$(DNNL))))
-$B/lib/tensor/backend.o: CFLAGS += $(if $(HAVE_DNNL)$(POINTS),,$(if $(DNNL),$(shell echo "make: this oneDNN is none of versions \
+$B/lib/tensor/backends.o: CFLAGS += $(if $(HAVE_DNNL)$(POINTS),,$(if $(DNNL),$(shell echo "make: this oneDNN is none of versions \
 	2 and 3 with OpenMP (lib/tensor/onednn_describe.h): products are OpenBLAS's alone" >&2)))
 
 # What each program may link: the house rule that keeps the wings apart. Floor order: stream, tensor, base.

@@ -2,7 +2,7 @@
  * backend.h - who multiplies matrices: OpenBLAS (every platform, the oracle), oneDNN (kernels made for this machine's ISA), or
  * AMX (bf16 alone, where the machine has it)
  *
- * Row-major, one thread a call, sums in f32. To add a backend: write its file and one line in backends[].
+ * Row-major, one thread a call, sums in f32. To add a backend: write its file and one line in backends[] (backends.c).
  *
  *	const struct backend *b = backend_find(NULL);          the default; NULL after fail() for an unknown name
  *	void *room = b->open();                                what one thread keeps between calls

@@ -9,7 +9,6 @@
  */
 #ifdef WITH_ONEDNN
 #include "lib/tensor/onednn.h"
-#include "lib/tensor/gemm.h"
 #include "lib/tensor/onednn_describe.h"
 
 #include <omp.h>
@@ -322,16 +321,11 @@ void onednn_gemm(bool trans_a, bool trans_b, int m, int n, int k, float alpha, c
 		bug("dnnl_sgemm failed with status %d for a product of %d x %d x %d", (int)s, m, n, k);
 }
 
-/* With the left factor transposed, as the gradients of weights have it, the library's plain routine is the faster one. */
 void onednn_multiply(void *room, const struct product *p)
 {
 	struct shape s = { .kind = PRODUCT, .product = { p->m, p->n, p->k, p->lda, p->ldb, p->ldc, p->element, p->result,
 							 p->trans_a, p->trans_b, p->add } };
 
-	if (p->trans_a && p->element != BF16) {
-		gemm(true, p->trans_b, p->m, p->n, p->k, 1, p->a, p->lda, p->b, p->ldb, p->add, p->c, p->ldc);
-		return;
-	}
 	run(room, &s, (void *[]){ (void *)p->a, (void *)p->b, p->c });
 }
 

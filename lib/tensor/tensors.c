@@ -1,5 +1,4 @@
-#include "lib/tensor/pth.h"
-#include "lib/tensor/safetensors.h"
+#include "lib/tensor/tensors.h"
 
 #include <fcntl.h>
 #include <sys/mman.h>
@@ -34,16 +33,6 @@ int tensors_map(struct tensors *f, const char *path)
 		return fail("unable to map '%s':", path);
 	}
 	return 0;
-}
-
-int tensors_open(struct tensors *f, const char *path)
-{
-	if (tensors_map(f, path) < 0)
-		return -1;
-	if ((pth_is(f) ? pth_parse(f, path) : safetensors_parse(f, path)) == 0)
-		return 0;
-	tensors_close(f);
-	return -1;
 }
 
 void tensors_close(struct tensors *f)

@@ -6,7 +6,7 @@ import sys
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "pipe"))
 from lines import ROOT, check, done, folder
 
-OBJECT = ("make", "-n", "-W", "lib/tensor/backend.c", "B=build/nowhere", "build/nowhere/lib/tensor/backend.o")
+OBJECT = ("make", "-n", "-W", "lib/tensor/backends.c", "B=build/nowhere", "build/nowhere/lib/tensor/backends.o")
 HEADER = """#define DNNL_RUNTIME_SEQ 1
 #define DNNL_RUNTIME_OMP 2
 #define DNNL_RUNTIME_TBB 4

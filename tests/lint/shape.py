@@ -14,7 +14,7 @@ import sys
 LINES, COLUMNS = 400, 130
 LONG = ()
 WIDE = ()
-CIRCLES = ("lib/tensor/",)
+CIRCLES = ()
 
 
 def tracked(root):

@@ -1,4 +1,4 @@
-#include "lib/tensor/backend.h"
+/* backends.c - which backends there are, and choosing one */
 #include "lib/tensor/amx.h"
 #include "lib/tensor/gemm.h"
 #include "lib/tensor/onednn.h"
@@ -27,6 +27,15 @@ static bool blas_has(enum dtype e)
 }
 
 #ifdef WITH_ONEDNN
+/* With the left factor transposed, as the gradients of weights have it, the library's plain routine is the faster one. */
+static void onednn_or_gemm(void *room, const struct product *p)
+{
+	if (p->trans_a && p->element != BF16)
+		gemm(true, p->trans_b, p->m, p->n, p->k, 1, p->a, p->lda, p->b, p->ldb, p->add, p->c, p->ldc);
+	else
+		onednn_multiply(room, p);
+}
+
 static const struct convolver onednn_convolver = { onednn_filters, onednn_order, onednn_convolve };
 #endif
 
@@ -41,7 +50,7 @@ static const struct backend backends[] = {
 #endif
 #ifdef WITH_ONEDNN
 	{ { "onednn", "oneDNN: kernels compiled at run time for this machine", NULL }, onednn_has, onednn_open, onednn_close,
-	  onednn_multiply, onednn_version, &onednn_convolver, NULL },
+	  onednn_or_gemm, onednn_version, &onednn_convolver, NULL },
 #endif
 	{ { "blas", "OpenBLAS: on every platform", NULL }, blas_has, blas_open, blas_close,
 	  blas_multiply, gemm_blas_name, NULL, NULL },
