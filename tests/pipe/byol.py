@@ -111,8 +111,8 @@ def refused(d, name, code, parts, *options, wants=WANTS, loss=byol, **how):
     try:
         play(line, wants, loss)
         fault = None
-    except Fault as f:
-        fault = f
-    good = fault and fault.code == code and line.codes == [code] * len(line.codes) and len(line.words) == 1
+    except (Fault, TimeoutError) as e:
+        fault = e
+    good = isinstance(fault, Fault) and fault.code == code and line.codes == [code] * len(line.codes) and len(line.words) == 1
     good = good and fault.sentence in line.words[0] and all(p in fault.sentence for p in parts)
     check(f"{name}: refused in one sentence", good, f"{fault} {line.codes} {line.stderr}")

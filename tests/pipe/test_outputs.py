@@ -50,7 +50,7 @@ def test_offers(d):
         line = start(d, net=net)
         client = Client(line[-1].stdout.readline().decode(), "loss")
         offers = client.open().offers
-        client.close()
+        client.socket.close(linger=0)
         line.wait(20)
         wanted = {f"{kind}{i}": ("f32", (8, widths[kind])) for kind in kinds.split() for i in range(4)}
         own = {n: spec for n, spec in offers.items() if n[:4] != "view" and n not in ("index", "label")}
@@ -82,6 +82,27 @@ def test_sum(d):
     tops = {"p": {"features", "classifier", "head", "predictor"}, "q": {"features", "classifier", "head"},
             "f": {"features", "classifier"}}
     check("p moves predictor and head, q the head, a feature neither", all(m == tops[n[0]] for n, m in moved.items()), moved)
+
+
+def test_descent(d):
+    """A step downhill from one and the same batch, in parts: its loss, keys being those of before, falls by rate times
+    |gradient|^2, so every gradient has gone to its own output, view and rows, in its own size."""
+    rate, keys, values = 1e-6, {}, []
+    sgd = ["--optim", f"sgd:lr={rate},momentum=0,wd=0", "--schedule", "constant", "--microbatch", "8"]
+
+    def held(batch):
+        keys.update({} if keys else {n: batch[n] for n in ("k0", "k1")})
+        value, d = byol({**batch, **keys})
+        values.append(value)
+        return value, d
+
+    for out, more in (("no step", ["--optim", "sgd:lr=0,wd=0"]), ("downhill", []),
+                      ("after", ["-w", "downhill/model.safetensors"])):
+        run(d, out, *sgd, *more, augment=AUGMENT + CROPS + ["--batch", "24"], loss=held)
+    old, new = (checkpoint(d, out, "model")[0] for out in ("no step", "downhill"))
+    square = sum(((new[n].astype(np.float64) - old[n]) ** 2).sum() for n in old if "running" not in n and "num_" not in n)
+    ratio = (values[1] - values[2]) / (square / rate)
+    check("the loss falls as the gradients say", values[0] == values[1] and abs(ratio - 1) < 0.03, (ratio, values))
 
 
 # --- parts ---
@@ -220,8 +241,8 @@ def beside(d, arrays, *options, wants=WANTS, loss=byol, **facts):
         line = Line(NET + HEADS + ["--from", ticket, *options], cwd=d, stdout=subprocess.PIPE)
         try:
             return line, play(line, wants, loss)
-        except Fault as f:
-            return line, f
+        except (Fault, TimeoutError) as e:
+            return line, e
 
 
 def noise(views):
@@ -247,9 +268,10 @@ def test_many(d):
         said = f
     check("17 are refused by augment", said and "2 views and 15 crops" in said.sentence and line.codes == [2, 2] and
           [w.split(":")[0] for w in line.words] == ["augment"], f"{said} {line.codes} {line.stderr}")
-    line, fault = beside(d, noise(17), views=17)
-    check("17 of another stage are refused by encode", isinstance(fault, Fault) and "17 views" in fault.sentence and "16" in
-          fault.sentence and line.codes == [2] and len(line.words) == 1, f"{fault} {line.codes} {line.stderr}")
+    for word, options in (("trained", []), ("frozen", ["--frozen", "--predictor", "none"])):
+        line, fault = beside(d, noise(17), *options, views=17)
+        check(f"17 of another stage are refused by encode, {word}", isinstance(fault, Fault) and "17 views" in fault.sentence and
+              "16" in fault.sentence and line.codes == [2] and len(line.words) == 1, f"{fault} {line.codes} {line.stderr}")
 
 
 def test_like_names(d):
@@ -267,6 +289,7 @@ if __name__ == "__main__":
         images(f"{d}/data", 24)
         test_offers(d)
         test_sum(d)
+        test_descent(d)
         test_parts(d)
         test_kills(d)
         test_rising(d)
