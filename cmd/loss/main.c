@@ -21,7 +21,7 @@ static const struct option_row rows[] = {
 };
 
 static const struct manual manual = {
-	"loss", "[OPTION]... NAME[:KEY=VALUE,...]", "Contrastive losses for a training line; 'loss list' names them.",
+	"loss", "[OPTION]... NAME[:KEY=VALUE,...]", "Objectives of a training line; 'loss list' names them.",
 	"  augment data/train | encode -a resnet18 -o run | loss moco:t=0.1,k=4096 >> run/moco.jsonl\n", rows
 };
 

@@ -4,18 +4,23 @@
 
 #include <math.h>
 
-#define FUNCTIONS(name) name##_prepare, name##_accept, name##_expected, name##_evaluate, name##_release
+#define OF(name) .prepare = name##_prepare, .expected = name##_expected, .evaluate = name##_evaluate
 
 static const struct loss losses[] = {
-	{ { "moco", "InfoNCE against a queue of keys (MoCo, He et al. 2020)", moco_params }, "q0 k1", "q0 q1 k0 k1",
-	  FUNCTIONS(moco) },
+	{ { "moco", "InfoNCE against a queue of keys (MoCo, He et al. 2020)", moco_params }, "q0 k1", OF(moco),
+	  .choose = moco_choose, .accept = moco_accept, .release = moco_release },
+	{ { "simsiam", "cosine of predictions and the other view's head (Chen and He 2021)", simsiam_params },
+	  "p0 p1 q0 q1", OF(simsiam) },
+	{ { "byol", "cosine of predictions and the other view's key (Grill et al. 2020)", byol_params },
+	  "p0 p1 k0 k1", OF(byol) },
+	{ { "ce", "cross-entropy with labels: the supervised reference", ce_params }, "q0 label", OF(ce) },
 };
 const struct table loss_table = TABLE("loss", losses);
 
 int loss_needs(const struct choice *c, char names[LOSS_INPUTS][LOSS_NAME])
 {
 	const struct loss *loss = (const struct loss *)c->entry;
-	const char *list = loss->symmetric_needs && choice_value(c, "sym") != 0 ? loss->symmetric_needs : loss->needs;
+	const char *list = loss->choose ? loss->choose(c) : loss->needs;
 	int n = 0, used;
 
 	while (n < LOSS_INPUTS && sscanf(list, " %15s%n", names[n], &used) == 1) {
@@ -39,20 +44,36 @@ static int add_input(struct objective *o, const char *name, const struct tensor 
 {
 	struct loss_input *in = &o->inputs[o->input_count++];
 	char spec[64], d_name[LOSS_NAME + 2];
+	bool labels;
+	int view;
 
 	if (!given)
 		return fail_code(EXIT_USAGE, "loss '%s' needs '%s', and nobody gives it: %s", o->choice.spelling, name,
 				 name_remedy(name));
-	if (given->dtype != F32 || given->rank != 2 || given->shape[0] < 1 || given->shape[1] < 1)
-		return fail_code(EXIT_FAIL, "'%s' is %s, not f32[rows,dim]", name, tensor_spec(given, spec, sizeof(spec)));
-	if (o->input_count > 1 && given->shape[0] != o->rows)
-		return fail_code(EXIT_FAIL, "'%s' is %s, not of %d rows", name, tensor_spec(given, spec, sizeof(spec)), o->rows);
+	labels = name_find(name, &view) == &name_rows[NAME_LABEL];
+	if (labels ? given->dtype != I32 || given->rank != 1 : given->dtype != F32 || given->rank != 2 || given->shape[1] < 1)
+		return fail("'%s' is %s, not %s", name, tensor_spec(given, spec, sizeof(spec)),
+			    labels ? "i32[rows]" : "f32[rows,dim]");
+	if (given->shape[0] < 1 || (o->input_count > 1 && given->shape[0] != o->rows))
+		return fail("'%s' is %s, not of %d rows", name, tensor_spec(given, spec, sizeof(spec)), MAX(1, o->rows));
 	o->rows = (int)given->shape[0];
-	in->value = tensor_borrow(name, F32, 2, given->shape, NULL);
+	in->value = tensor_borrow(name, given->dtype, given->rank, given->shape, NULL);
 	if (name_is_trained(name)) {
 		format(d_name, sizeof(d_name), "d:%s", name);
 		in->gradient = tensor_new(d_name, F32, 2, given->shape);
 	}
+	return 0;
+}
+
+int objective_same_width(const struct objective *o)
+{
+	const struct tensor *first = &o->inputs[0].value;
+
+	for (int i = 1; i < o->input_count; i++)
+		if (o->inputs[i].value.rank == 2 && o->inputs[i].value.shape[1] != first->shape[1])
+			return fail_code(EXIT_USAGE, "'%s' and '%s' differ in width, %lld and %lld: loss '%s' compares them",
+					 first->name, o->inputs[i].value.name, (long long)first->shape[1],
+					 (long long)o->inputs[i].value.shape[1], o->loss->entry.name);
 	return 0;
 }
 
@@ -86,8 +107,10 @@ void objective_free(struct objective *o)
 {
 	if (!o)
 		return;
-	if (o->room)
+	if (o->room && o->loss->release)
 		o->loss->release(o);
+	else
+		free(o->room);
 	for (int i = 0; i < o->input_count; i++)
 		tensor_release(&o->inputs[i].gradient);
 	for (int i = 0; i < o->state_count; i++)
@@ -168,7 +191,7 @@ double objective_expected(const struct objective *o)
 
 static int check_finite(int64_t step, const struct tensor *t)
 {
-	int64_t bad = t->data ? count_nonfinite(tensor_f32(t), tensor_count(t)) : 0;
+	int64_t bad = t->data && t->dtype == F32 ? count_nonfinite(tensor_f32(t), tensor_count(t)) : 0;
 
 	if (bad == 0)
 		return 0;
@@ -188,6 +211,8 @@ static int take_input(struct loss_input *in, int64_t step, const struct tensor *
 			    tensor_spec(&in->value, want, sizeof(want)));
 	in->value.data = t->data;
 	own(&in->gradient, false);
+	if (in->gradient.data)
+		memset(in->gradient.data, 0, tensor_bytes(&in->gradient));
 	return check_finite(step, t);
 }
 
@@ -208,7 +233,9 @@ int objective_step(struct objective *o, int64_t step, const struct tensor *batch
 	for (int i = 0; i < o->state_count; i++)
 		own(&o->state[i], true);
 	o->scalar_count = 0;
-	o->loss->evaluate(o);
+	o->step = step;
+	if (o->loss->evaluate(o) < 0)
+		return -1;
 	objective_set(o, "std", feature_std(o));
 	if (!isfinite(objective_scalar(o, "loss")))
 		return fail("step %lld: the loss is not finite: try a lower learning rate", (long long)step + 1);

@@ -1,7 +1,8 @@
 /*
  * loss.h - losses: a table of rows, and the objective, one of them at work on the batches of a run
  *
- * A loss is handed embeddings by name (f32, rows of one batch, not normalised: it normalises itself) and gives its value, a few
+ * A loss is handed tensors by name (embeddings f32 (rows, dim), not normalised: it normalises itself; labels i32 (rows), names.h
+ * says which name is what) and gives its value, a few
  * scalars and the gradient for every input that is trained (names.h): of the network's outputs, not of keys and teachers. What it
  * must remember from step to step (a queue, say) is a list of named tensors, "loss.NAME", which can be taken out and put back
  * whole: an objective that was given another's state goes on exactly as that one would. Before the first step the state is a
@@ -15,8 +16,8 @@
  *	... objective_scalar(o, "loss"), o->inputs[0].gradient ("d:q0"), o->state[0] ("loss.queue")
  *	objective_free(o);
  *
- * To add a loss: write NAME.c with its functions, declare them below, add a row to losses[] in loss.c. Help, gradient
- * tests and state tests read the table.
+ * To add a loss: write NAME.c with its functions, declare them below, add a row to losses[] in loss.c, and its transcription in
+ * PyTorch to tests/parity/losses_torch.py. Help, gradient tests and state tests read the table.
  */
 #ifndef LOSS_LOSS_H
 #define LOSS_LOSS_H
@@ -31,16 +32,17 @@ struct objective;
 struct loss {
 	struct entry entry;
 	const char *needs;             /* names of its inputs, a blank between; their order is that of objective.inputs */
-	const char *symmetric_needs;   /* the same when the parameter sym is 1; NULL: the loss has no such parameter */
+	const char *(*choose)(const struct choice *c);   /* the same where parameters decide; NULL: they do not */
 	/* Checks parameters against the shapes, adds state (objective_add_state, filled), takes room for the work. 0, or -1. */
 	int (*prepare)(struct objective *o);
 	/* Whether a state that was put back can be gone on with. NULL: any. 0, or -1. */
 	int (*accept)(const struct objective *o);
 	/* Value of a network that knows nothing, against a queue of such keys. */
 	double (*expected)(const struct objective *o);
-	/* Reads inputs, fills gradients and scalars ("loss" first), then moves the state on. */
-	void (*evaluate)(struct objective *o);
-	void (*release)(struct objective *o);
+	/* Reads inputs, fills gradients and scalars ("loss" first), then moves the state on. Gradients are zeros when it begins.
+	 * 0, or -1. */
+	int (*evaluate)(struct objective *o);
+	void (*release)(struct objective *o);   /* NULL: room is one piece of memory, or none */
 };
 
 extern const struct table loss_table;
@@ -49,7 +51,7 @@ extern const struct table loss_table;
 int loss_needs(const struct choice *c, char names[LOSS_INPUTS][LOSS_NAME]);
 
 struct loss_input {
-	struct tensor value;           /* f32 (rows, dim); borrowed from the batch of the step */
+	struct tensor value;           /* f32 (rows, dim) or i32 (rows); borrowed from the batch of the step */
 	struct tensor gradient;        /* "d:NAME", same shape, owned; name empty: not trained */
 };
 
@@ -63,13 +65,14 @@ struct objective {
 	struct choice choice;
 	uint64_t seed;
 	int rows;                      /* of a batch */
+	int64_t step;                  /* in hand, for messages */
 	struct loss_input inputs[LOSS_INPUTS];
 	int input_count;
 	struct tensor state[LOSS_STATES];
 	int state_count;
 	struct loss_scalar scalars[LOSS_SCALARS];   /* of the last step: "loss", the loss's own, "std" */
 	int scalar_count;
-	float *unit, *norm;            /* room for the feature std */
+	float *unit, *norm;            /* room for the feature std of the first input */
 	void *room;                    /* the loss's own */
 };
 
@@ -94,15 +97,22 @@ int objective_restore(struct objective *o, const struct tensor *tensors, int cou
 struct tensor *objective_add_state(struct objective *o, const char *name, enum dtype d, int rank, const int64_t *shape);
 void objective_set(struct objective *o, const char *scalar, double value);
 
-/* What the file of each gives to losses[]. */
+/* Checks that all inputs that are embeddings have the first one's width. 0, or -1. */
+int objective_same_width(const struct objective *o);
+
+/* What the file of each gives to its row of losses[] in loss.c; the last three if it has a use for them. */
 #define LOSS_FUNCTIONS(name)                               \
 	extern const struct param name##_params[];         \
 	int name##_prepare(struct objective *o);           \
-	int name##_accept(const struct objective *o);      \
 	double name##_expected(const struct objective *o); \
-	void name##_evaluate(struct objective *o);         \
+	int name##_evaluate(struct objective *o);          \
+	const char *name##_choose(const struct choice *c); \
+	int name##_accept(const struct objective *o);      \
 	void name##_release(struct objective *o)
 
 LOSS_FUNCTIONS(moco);
+LOSS_FUNCTIONS(simsiam);
+LOSS_FUNCTIONS(byol);
+LOSS_FUNCTIONS(ce);
 
 #endif

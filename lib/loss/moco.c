@@ -33,15 +33,19 @@ struct moco {
 	int64_t first, five;
 };
 
+const char *moco_choose(const struct choice *c)
+{
+	return choice_value(c, "sym") != 0 ? "q0 q1 k0 k1" : "q0 k1";
+}
+
 int moco_prepare(struct objective *o)
 {
 	int64_t size = (int64_t)choice_value(&o->choice, "k"), dim = o->inputs[0].value.shape[1];
 	size_t n = o->rows, block = n * dim * sizeof(float);
 	struct moco *m;
 
-	for (int i = 1; i < o->input_count; i++)
-		if (o->inputs[i].value.shape[1] != dim)
-			return fail("'%s' and '%s' differ in dimension", o->inputs[0].value.name, o->inputs[i].value.name);
+	if (objective_same_width(o) < 0)
+		return -1;
 	if (queue_fits("moco", size, o->rows * (o->input_count / 2)) < 0)
 		return -1;
 	queue_fill(objective_add_state(o, "loss.queue", F32, 2, (int64_t[]){ size, dim }), o->seed, 0);
@@ -109,7 +113,7 @@ static void pair(struct objective *o, struct loss_input *query, const float *k, 
 	unit_rows_backward(m->q, m->q_norm, n, dim, d);
 }
 
-void moco_evaluate(struct objective *o)
+int moco_evaluate(struct objective *o)
 {
 	struct moco *m = o->room;
 	int pairs = o->input_count / 2, dim = (int)o->inputs[0].value.shape[1]; /* inputs: q0 k1, or q0 q1 k0 k1 */
@@ -125,4 +129,5 @@ void moco_evaluate(struct objective *o)
 	objective_set(o, "loss", m->loss / o->rows);
 	objective_set(o, "top1", 100.0 * m->first / (pairs * o->rows));
 	objective_set(o, "top5", 100.0 * m->five / (pairs * o->rows));
+	return 0;
 }

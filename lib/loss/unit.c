@@ -32,6 +32,21 @@ void unit_rows_backward(const float *u, const float *norm, int n, int dim, float
 	}
 }
 
+double unit_cosines(const float *x, const float *v, int n, int dim, double weight, float *dx)
+{
+	double sum = 0;
+
+	for (int i = 0; i < n; i++) {
+		const float *a = x + (size_t)i * dim, *b = v + (size_t)i * dim;
+		double length = MAX(sqrt(dot(a, a, dim)), 1e-12), cosine = dot(a, b, dim) / length;
+
+		for (int d = 0; d < dim; d++)
+			dx[(size_t)i * dim + d] += (float)(weight * (b[d] - cosine * a[d] / length) / length);
+		sum += cosine;
+	}
+	return sum;
+}
+
 void unit_dots(const float *a, const float *b, int n, int dim, float *out)
 {
 	for (int i = 0; i < n; i++)

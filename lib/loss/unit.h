@@ -12,6 +12,8 @@
 void unit_rows(const float *x, int n, int dim, float *u, float *norm);
 /* du (n, dim), the gradient for u, becomes the gradient for x. */
 void unit_rows_backward(const float *u, const float *norm, int n, int dim, float *du);
+/* Sum over the rows of <u(x), v>, v of unit rows: adds weight times its gradient to dx (n, dim). */
+double unit_cosines(const float *x, const float *v, int n, int dim, double weight, float *dx);
 /* Row by row dot products of a and b (n, dim). */
 void unit_dots(const float *a, const float *b, int n, int dim, float *out);
 /* Mean over the dim columns of the standard deviation (n - 1) over the rows: 1/sqrt(dim) when unit rows point everywhere

@@ -6,9 +6,9 @@
 int shim_objective_count(void);
 const char *shim_objective_name(int i);
 int shim_objective_needs(const char *spelling, char *out);
-struct objective *shim_objective_new(const char *spelling, int rows, int dim, uint64_t seed, int threads);
+struct objective *shim_objective_new(const char *spelling, int rows, const int *dims, uint64_t seed, int threads);
 void shim_objective_free(struct objective *o);
-int shim_objective_step(struct objective *o, int64_t step, float **inputs);
+int shim_objective_step(struct objective *o, int64_t step, void **inputs);
 double shim_objective_scalar(const struct objective *o, const char *name);
 double shim_objective_expected(const struct objective *o);
 const float *shim_objective_gradient(const struct objective *o, int i);
@@ -46,7 +46,8 @@ int shim_objective_needs(const char *spelling, char *out)
 	return n;
 }
 
-struct objective *shim_objective_new(const char *spelling, int rows, int dim, uint64_t seed, int threads)
+/* dims: the width of each input, 0: labels. */
+struct objective *shim_objective_new(const char *spelling, int rows, const int *dims, uint64_t seed, int threads)
 {
 	char names[LOSS_INPUTS][LOSS_NAME];
 	struct tensor given[LOSS_INPUTS];
@@ -58,7 +59,7 @@ struct objective *shim_objective_new(const char *spelling, int rows, int dim, ui
 		return NULL;
 	n = loss_needs(&c, names);
 	for (int i = 0; i < n; i++)
-		given[i] = tensor_borrow(names[i], F32, 2, (int64_t[]){ rows, dim }, NULL);
+		given[i] = tensor_borrow(names[i], dims[i] ? F32 : I32, dims[i] ? 2 : 1, (int64_t[]){ rows, dims[i] }, NULL);
 	return objective_new(&c, given, n, seed);
 }
 
@@ -67,12 +68,13 @@ void shim_objective_free(struct objective *o)
 	objective_free(o);
 }
 
-int shim_objective_step(struct objective *o, int64_t step, float **inputs)
+int shim_objective_step(struct objective *o, int64_t step, void **inputs)
 {
 	struct tensor batch[LOSS_INPUTS];
 
 	for (int i = 0; i < o->input_count; i++)
-		batch[i] = tensor_borrow(o->inputs[i].value.name, F32, 2, o->inputs[i].value.shape, inputs[i]);
+		batch[i] = tensor_borrow(o->inputs[i].value.name, o->inputs[i].value.dtype, o->inputs[i].value.rank,
+					 o->inputs[i].value.shape, inputs[i]);
 	return objective_step(o, step, batch, o->input_count);
 }
 

@@ -1,79 +1,15 @@
-"""Losses against PyTorch in float64, and what every loss of the table must keep: gradients, state, independence of threads."""
-import ctypes
+"""moco at its sizes, its queue and its memory, the rule of collapse; what every loss keeps is in test_losses.py"""
 import os
 import subprocess
 import sys
 
 import numpy as np
 
+from loss_ct import Objective
 from sprat_ct import check, done, lib, ptr, relative, why
 
 torch = None  # imported where it is needed: the memory test measures a process without it
 
-lib.shim_objective_new.restype = ctypes.c_void_p
-lib.shim_objective_new.argtypes = [ctypes.c_char_p, ctypes.c_int, ctypes.c_int, ctypes.c_uint64, ctypes.c_int]
-lib.shim_objective_free.argtypes = [ctypes.c_void_p]
-lib.shim_objective_step.argtypes = [ctypes.c_void_p, ctypes.c_int64, ctypes.POINTER(ctypes.c_void_p)]
-lib.shim_objective_scalar.restype = ctypes.c_double
-lib.shim_objective_scalar.argtypes = [ctypes.c_void_p, ctypes.c_char_p]
-lib.shim_objective_expected.restype = ctypes.c_double
-lib.shim_objective_expected.argtypes = [ctypes.c_void_p]
-lib.shim_objective_gradient.restype = ctypes.c_void_p
-lib.shim_objective_gradient.argtypes = [ctypes.c_void_p, ctypes.c_int]
-lib.shim_objective_states.argtypes = [ctypes.c_void_p]
-lib.shim_objective_state.restype = ctypes.c_void_p
-lib.shim_objective_state.argtypes = [ctypes.c_void_p, ctypes.c_int]
-lib.shim_objective_copy_state.argtypes = [ctypes.c_void_p, ctypes.c_void_p]
-lib.shim_tensor_data.restype = ctypes.c_void_p
-lib.shim_tensor_data.argtypes = [ctypes.c_void_p]
-lib.shim_tensor_bytes.restype = ctypes.c_int64
-lib.shim_tensor_bytes.argtypes = [ctypes.c_void_p]
-lib.shim_tensor_name.restype = ctypes.c_char_p
-lib.shim_tensor_name.argtypes = [ctypes.c_void_p]
-lib.shim_objective_name.restype = ctypes.c_char_p
-
-
-class Objective:
-    """One loss at work; inputs and gradients are lists in the order of its needs."""
-
-    def __init__(self, spelling, rows, dim, seed=1, threads=2):
-        text = ctypes.create_string_buffer(256)
-        count = lib.shim_objective_needs(spelling.encode(), text)
-        self.needs = text.value.decode().split() if count >= 0 else []
-        self.rows, self.dim = rows, dim
-        self.handle = lib.shim_objective_new(spelling.encode(), rows, dim, seed, threads)
-
-    def step(self, inputs, step=0):
-        pointers = (ctypes.c_void_p * len(inputs))(*[x.ctypes.data for x in inputs])
-        return lib.shim_objective_step(self.handle, step, pointers)
-
-    def __getitem__(self, name):
-        return lib.shim_objective_scalar(self.handle, name.encode())
-
-    def gradient(self, i):
-        at = lib.shim_objective_gradient(self.handle, i)
-        if not at:
-            return None
-        return np.ctypeslib.as_array(ctypes.cast(at, ctypes.POINTER(ctypes.c_float)), (self.rows, self.dim)).copy()
-
-    def state(self):
-        out = {}
-        for i in range(lib.shim_objective_states(self.handle)):
-            t = lib.shim_objective_state(self.handle, i)
-            out[lib.shim_tensor_name(t).decode()] = ctypes.string_at(lib.shim_tensor_data(t), lib.shim_tensor_bytes(t))
-        return out
-
-    def queue(self):
-        return np.frombuffer(self.state()["loss.queue"], np.float32).reshape(-1, self.dim).copy()
-
-    def bytes(self):
-        """Everything a step leaves behind."""
-        gradients = [self.gradient(i) for i in range(len(self.needs))]
-        slopes = b"".join(g.tobytes() for g in gradients if g is not None)
-        return b"".join(self.state().values()) + slopes + np.float64(self["loss"]).tobytes()
-
-    def __del__(self):
-        lib.shim_objective_free(self.handle)
 
 
 def embeddings(rng, needs, rows, dim, likeness=0.5):
@@ -151,64 +87,6 @@ def test_queue():
           and "k=1024" in why(), why())
 
 
-# --- every loss of the table ---
-
-SMALL = {"moco": ["moco:k=40,t=0.3", "moco:k=40,t=0.3,sym=1"]}
-
-
-def spellings():
-    for i in range(lib.shim_objective_count()):
-        name = lib.shim_objective_name(i).decode()
-        yield from SMALL.get(name, [name])
-
-
-def test_differences(spelling):
-    """Central differences of the value along random directions, from the same state each time."""
-    rows, dim, eps = 4, 6, 2e-2
-    rng = np.random.default_rng(7)
-    needs = Objective(spelling, rows, dim).needs
-    x = embeddings(rng, needs, rows, dim)
-    o = Objective(spelling, rows, dim)
-    o.step(x)
-    for i, name in enumerate(needs):
-        gradient = o.gradient(i)
-        if gradient is None:
-            continue
-        worst = 0
-        for _ in range(4):
-            way = rng.standard_normal((rows, dim)).astype(np.float32)
-            way *= eps / np.linalg.norm(way)
-            value = []
-            for sign in (1, -1, 2, -2):
-                moved = Objective(spelling, rows, dim)
-                moved.step([v + sign * way if j == i else v for j, v in enumerate(x)])
-                value.append(moved["loss"])
-            slope = (8 * (value[0] - value[1]) - (value[2] - value[3])) / 12
-            worst = max(worst, abs(slope - float((gradient * way).sum())) / (np.linalg.norm(gradient) * eps))
-        check(f"{spelling}: d:{name} agrees with differences", worst < 2e-3, f"off by {worst:.2e}")
-
-
-def test_state(spelling):
-    """A run that is taken apart and put together in the middle ends in the same bytes; so does one with another number of
-    threads."""
-    rows, dim = 4, 6
-    rng = np.random.default_rng(11)
-    whole = Objective(spelling, rows, dim)
-    batches = [embeddings(rng, whole.needs, rows, dim) for _ in range(25)]
-    lone = Objective(spelling, rows, dim, threads=1)
-    for step, x in enumerate(batches):
-        if step == 13:
-            half = Objective(spelling, rows, dim, seed=99)
-            check(f"{spelling}: a state is taken back", lib.shim_objective_copy_state(half.handle, whole.handle) == 0, why())
-        whole.step(x, step)
-        lone.step(x, step)
-        if step >= 13:
-            half.step(x, step)
-    check(f"{spelling}: a run resumed from its state ends in the same bytes", half.bytes() == whole.bytes())
-    check(f"{spelling}: the number of threads changes nothing", lone.bytes() == whole.bytes())
-    check(f"{spelling}: every tensor of state is called loss.", all(n.startswith("loss.") for n in whole.state()))
-
-
 def test_refusals():
     o = Objective("moco:k=40", 4, 6)
     x = embeddings(np.random.default_rng(1), o.needs, 4, 6)
@@ -258,9 +136,6 @@ if __name__ == "__main__":
     test_moco(1, 1, 8, 1.0, 0.5)
     test_symmetric()
     test_queue()
-    for s in spellings():
-        test_differences(s)
-        test_state(s)
     test_refusals()
     test_collapse()
     sys.exit(done())
