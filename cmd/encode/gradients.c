@@ -77,7 +77,7 @@ static int find_gradient(struct training *r, const struct record *grad, const st
 		return fail("the loss sent '%s' as %s, but '%s' is %s: the shape does not fit", name,
 			    tensor_spec(*d, a, sizeof(a)), w->text, tensor_spec(x, b, sizeof(b)));
 	note_steepest(r, *d, step);
-	bad = count_nonfinite(tensor_f32(*d), tensor_count(*d));
+	bad = tensor_nonfinite(tensor_f32(*d), tensor_count(*d));
 	return bad == 0 ? 0 : fail("the loss sent %lld value%s in '%s' of step %lld that %s not finite", (long long)bad,
 				   bad == 1 ? "" : "s", name, (long long)step + 1, bad == 1 ? "is" : "are");
 }

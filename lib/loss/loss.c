@@ -191,7 +191,7 @@ double objective_expected(const struct objective *o)
 
 static int check_finite(int64_t step, const struct tensor *t)
 {
-	int64_t bad = t->data && t->dtype == F32 ? count_nonfinite(tensor_f32(t), tensor_count(t)) : 0;
+	int64_t bad = t->data && t->dtype == F32 ? tensor_nonfinite(tensor_f32(t), tensor_count(t)) : 0;
 
 	if (bad == 0)
 		return 0;

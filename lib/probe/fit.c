@@ -85,7 +85,7 @@ static void factorise(struct fit *f, double h, double lambda)
 		for (int64_t d = 0; d < dim; d++)
 			f->factor[d * dim + d] += ridge;
 		ridge = ridge * 10 + 1e-12f;
-	} while (cholesky(f->factor, (int)dim) < 0);
+	} while (solve_factor(f->factor, (int)dim) < 0);
 }
 
 /* --- value and gradient --- */
@@ -218,7 +218,7 @@ static void precondition(void *arg, float *v)
 {
 	struct fit *f = arg;
 
-	cholesky_solve(f->factor, (int)f->sets->dim, v, f->sets->classes);
+	solve_with(f->factor, (int)f->sets->dim, v, f->sets->classes);
 }
 
 /* Mean of p (1 - p) where value() was asked last. */

@@ -35,7 +35,7 @@ static void solve_row(const float *l, float *row, int n, int size)
 	}
 }
 
-int cholesky(float *a, int n)
+int solve_factor(float *a, int n)
 {
 	for (int b = 0; b < n; b += BLOCK) {
 		int size = MIN(BLOCK, n - b), below = b + size;
@@ -70,7 +70,7 @@ static void take_off(float *row, const float *other, int m, float times)
 }
 
 /* Forward, then backward; blocks already solved are taken off by one product. */
-void cholesky_solve(const float *l, int n, float *b, int m)
+void solve_with(const float *l, int n, float *b, int m)
 {
 	for (int i = 0; i < n; i += BLOCK) {
 		int end = MIN(n, i + BLOCK);

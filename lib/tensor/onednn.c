@@ -142,9 +142,9 @@ static void make_product(struct room *r, struct made *p)
 	const struct sizes *s = &p->shape.product;
 	dnnl_data_type_t type = type_of(s->element);
 	struct arrays a = {
-		.in = layout_matrix(s->m, s->k, s->lda, s->trans_a, type),
-		.weights = layout_matrix(s->k, s->n, s->ldb, s->trans_b, type),
-		.out = layout_matrix(s->m, s->n, s->ldc, false, type_of(s->result)),
+		.in = describe_matrix(s->m, s->k, s->lda, s->trans_a, type),
+		.weights = describe_matrix(s->k, s->n, s->ldb, s->trans_b, type),
+		.out = describe_matrix(s->m, s->n, s->ldc, false, type_of(s->result)),
 	};
 	dnnl_primitive_desc_t pd;
 	dnnl_primitive_attr_t attr = attributes(&p->shape, s->add);
@@ -174,9 +174,9 @@ static bool is_fast(const_dnnl_primitive_desc_t pd, const struct conv *c)
 static struct arrays arrays_of(const struct conv *c)
 {
 	return (struct arrays){
-		.in = layout_tensor(c->images, c->in_c, c->in_h, c->in_w, dnnl_nhwc),
-		.weights = layout_tensor(c->out_c, c->in_c, c->k, c->k, dnnl_format_tag_any),
-		.out = layout_tensor(c->images, c->out_c, c->out_h, c->out_w, dnnl_nhwc),
+		.in = describe_tensor(c->images, c->in_c, c->in_h, c->in_w, dnnl_nhwc),
+		.weights = describe_tensor(c->out_c, c->in_c, c->k, c->k, dnnl_format_tag_any),
+		.out = describe_tensor(c->images, c->out_c, c->out_h, c->out_w, dnnl_nhwc),
 	};
 }
 
@@ -235,7 +235,7 @@ static void make_order(struct room *r, struct made *p)
 	bool back = c->way == CONV_WEIGHT;
 	dnnl_primitive_desc_t conv = need_conv_pd(r, &p->shape), pd;
 	const layout *filters = filters_of(conv, c->way);
-	layout *plain = layout_tensor(c->out_c, c->in_c, c->k, c->k, dnnl_hwio);
+	layout *plain = describe_tensor(c->out_c, c->in_c, c->k, c->k, dnnl_hwio);
 	dnnl_primitive_attr_t attr = attributes(&p->shape, back);
 
 	check(dnnl_reorder_primitive_desc_create(&pd, back ? filters : plain, r->engine, back ? plain : filters, r->engine, attr),
@@ -245,7 +245,7 @@ static void make_order(struct room *r, struct made *p)
 	complete(r, p, pd);
 	dnnl_primitive_attr_destroy(attr);
 	dnnl_primitive_desc_destroy(conv);
-	layout_free(plain);
+	describe_free(plain);
 }
 
 /* --- finding --- */

@@ -17,7 +17,7 @@ static layout *by_tag(int n, const int64_t *sizes, dnnl_data_type_t type, dnnl_f
 	return dnnl_memory_desc_create_with_tag(&l, n, sizes, type, tag) == dnnl_success ? l : NULL;
 }
 
-void layout_free(layout *l)
+void describe_free(layout *l)
 {
 	dnnl_memory_desc_destroy(l);
 }
@@ -76,7 +76,7 @@ static layout *by_tag(int n, const int64_t *sizes, dnnl_data_type_t type, dnnl_f
 	return dnnl_memory_desc_init_by_tag(l, n, sizes, type, tag) == dnnl_success ? l : NULL;
 }
 
-void layout_free(layout *l)
+void describe_free(layout *l)
 {
 	free(l);
 }
@@ -133,7 +133,7 @@ dnnl_primitive_desc_t describe_conv(dnnl_engine_t engine, const struct arrays *a
 
 #endif
 
-layout *layout_matrix(int rows, int columns, int ld, bool transposed, dnnl_data_type_t type)
+layout *describe_matrix(int rows, int columns, int ld, bool transposed, dnnl_data_type_t type)
 {
 	dnnl_dims_t sizes = { rows, columns }, strides = { transposed ? 1 : ld, transposed ? ld : 1 };
 	layout *l = by_strides(2, sizes, type, strides);
@@ -143,7 +143,7 @@ layout *layout_matrix(int rows, int columns, int ld, bool transposed, dnnl_data_
 	return l;
 }
 
-layout *layout_tensor(int a, int b, int c, int d, dnnl_format_tag_t tag)
+layout *describe_tensor(int a, int b, int c, int d, dnnl_format_tag_t tag)
 {
 	layout *l = by_tag(4, (dnnl_dims_t){ a, b, c, d }, dnnl_f32, tag);
 
@@ -154,8 +154,8 @@ layout *layout_tensor(int a, int b, int c, int d, dnnl_format_tag_t tag)
 
 void arrays_free(struct arrays *a)
 {
-	layout_free(a->in);
-	layout_free(a->weights);
-	layout_free(a->out);
+	describe_free(a->in);
+	describe_free(a->weights);
+	describe_free(a->out);
 }
 #endif

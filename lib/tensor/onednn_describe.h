@@ -17,14 +17,14 @@ typedef struct dnnl_memory_desc layout;
 typedef dnnl_memory_desc_t layout;
 #endif
 
-/* What layout_*() gave; for a convolution the weights in any order. */
+/* What describe_matrix() and describe_tensor() gave; for a convolution the weights in any order. */
 struct arrays {
 	layout *in, *weights, *out;
 };
 
-layout *layout_matrix(int rows, int columns, int ld, bool transposed, dnnl_data_type_t type);
-layout *layout_tensor(int a, int b, int c, int d, dnnl_format_tag_t tag);
-void layout_free(layout *l);
+layout *describe_matrix(int rows, int columns, int ld, bool transposed, dnnl_data_type_t type);
+layout *describe_tensor(int a, int b, int c, int d, dnnl_format_tag_t tag);
+void describe_free(layout *l);
 void arrays_free(struct arrays *a);
 
 /* That the result is added to what the array holds. */

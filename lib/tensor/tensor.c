@@ -163,7 +163,7 @@ bool tensor_same_spec(const struct tensor *a, const struct tensor *b)
 	return true;
 }
 
-int64_t count_nonfinite(const float *x, int64_t n)
+int64_t tensor_nonfinite(const float *x, int64_t n)
 {
 	int64_t bad = 0;
 

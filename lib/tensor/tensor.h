@@ -76,6 +76,6 @@ float *tensor_f32(const struct tensor *t);
 const char *tensor_spec(const struct tensor *t, char *dst, size_t size);
 bool tensor_same_spec(const struct tensor *a, const struct tensor *b);
 /* Number of non-finite elements of an f32 vector. */
-int64_t count_nonfinite(const float *x, int64_t n);
+int64_t tensor_nonfinite(const float *x, int64_t n);
 
 #endif

@@ -4,6 +4,8 @@ files      at most 400 lines
 lines      at most 130 columns, tabs being 8
 names      of a C file, without .c or .h, belong to one place: no two modules share one (programs' main.c apart)
 circles    no module of lib or cmd includes itself by way of others; NAME.c and NAME.h are one module
+exports    a function that a header of lib declares begins with a word of the header's name or with the name less a plural's s,
+           so with that of a module of its wing that defines what it declares, or with a struct or enum it speaks of
 
 Exceptions are listed here by path, and one that is none any more is an offence, too."""
 import os
@@ -15,6 +17,7 @@ LINES, COLUMNS = 400, 130
 LONG = ()
 WIDE = ()
 CIRCLES = ()
+EXPORTS = ("lib/base/base.h", "lib/base/files.h", "lib/base/progress.h", "lib/base/rng.h")   # words of the house's own
 
 
 def tracked(root):
@@ -97,6 +100,38 @@ def circles(code):
                     queue.append(to)
 
 
+def functions(lines):
+    """(number, name) of each line that declares a function or begins its definition, static ones apart"""
+    for number, line in enumerate(lines, 1):
+        found = re.match(r"(?!static |typedef |INLINE )\w[\w *]*[ *](\w+)\(", line)
+        if found:
+            yield number, found.group(1)
+
+
+def wing(path):
+    return path.split("/")[1]
+
+
+def words(path):
+    """What names of a module's functions may begin with"""
+    name = os.path.basename(path)[:-2]
+    return {name, name.removesuffix("s"), *name.split("_")}
+
+
+def exports(code):
+    code = {path: lines for path, lines in code.items() if path.startswith("lib/") and path.endswith((".c", ".h"))}
+    source = {(wing(path), name): path for path, lines in code.items() if path.endswith(".c") for _, name in functions(lines)}
+    for path, lines in code.items():
+        if path.endswith(".h"):
+            declared = list(functions(lines))
+            sources = {source[wing(path), name] for _, name in declared if (wing(path), name) in source}
+            known = words(path).union(*map(words, sources), re.findall(r"\b(?:struct|enum) (\w+)", "\n".join(lines)))
+            for number, name in declared:
+                if not any(f"{name}_".startswith(f"{word}_") for word in known):
+                    yield path, (f"{path}:{number} declares {name}, named for no module, struct or enum that it has to do with: "
+                                 "begin the name with what it is about")
+
+
 def excused(offences, exceptions):
     """The sentences of those that no exception covers, and one for each exception that covers none"""
     used = set()
@@ -110,12 +145,13 @@ def excused(offences, exceptions):
             yield f"{e} is an exception in tests/lint/shape.py without an offence: take it out"
 
 
-def offences(root, long=LONG, wide=WIDE, round_trips=CIRCLES):
+def offences(root, long=LONG, wide=WIDE, round_trips=CIRCLES, vocabulary=EXPORTS):
     code = read(root)
     yield from excused(files(code), long)
     yield from excused(widths(code), wide)
     yield from excused(names(code), ())
     yield from excused(circles(code), round_trips)
+    yield from excused(exports(code), vocabulary)
 
 
 if __name__ == "__main__":

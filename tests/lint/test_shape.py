@@ -7,9 +7,11 @@ from lines import check, done, folder
 import shape
 
 FILES = {
-    "lib/base/base.h": "int fail(void);\n",
-    "lib/image/jpeg.c": '#include "lib/image/codec.h"\n',
-    "lib/image/codec.h": '#include "lib/base/base.h"\n',
+    "lib/base/base.h": "int base(void);\n",
+    "lib/image/jpeg.c": '#include "lib/image/codec.h"\n\nint jpeg_open(struct picture *p)\n{\n}\n',
+    "lib/image/codec.h": '#include "lib/base/base.h"\n\nint codec_open(void);\nint jpeg_open(struct picture *p);\n'
+                         'const char *picture_name(struct picture *p);\n'
+                         'static inline int twice(int n)\n{\n\treturn codec(n);\n}\n',
     "lib/image/exif.c": '#include "lib/image/exif.h"\n',
     "lib/image/exif.h": '#include "lib/base/base.h"\n' + "\n" * (shape.LINES - 1),
     "cmd/loss/main.c": "int main(void);\n",
@@ -17,7 +19,7 @@ FILES = {
     "tests/run": "#!/bin/sh\n\t" + "x" * (shape.COLUMNS - 8) + "\n",
     "docs/speed.md": "x" * 2 * shape.COLUMNS + "\n" * 2 * shape.LINES,
 }
-ALONE = {"long": (), "wide": (), "round_trips": ()}
+ALONE = {"long": (), "wide": (), "round_trips": (), "vocabulary": ()}
 
 
 def told(root, changes, **exceptions):
@@ -38,6 +40,10 @@ def main():
                             "lib/image/codec -> lib/image/jpeg -> lib/image/codec is a circle"),
         "a circle by way of a source": ({"lib/base/base.c": '#include "lib/image/jpeg.h"\n'},
                                         "lib/base/base -> lib/image/jpeg -> lib/image/codec -> lib/base/base is a circle"),
+        "a function of no name": ({"lib/image/exif.h": "int exif_read(void);\nint turn(int way);\n"},
+                                  "lib/image/exif.h:2 declares turn, named for no module"),
+        "a function named for a module that has no part in it": ({"lib/image/exif.h": "void *jpeg_turn(void);\n"},
+                                                                  "lib/image/exif.h:1 declares jpeg_turn, named for no module"),
     }
     with folder() as d:
         found = told(d, {})

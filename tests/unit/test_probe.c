@@ -65,8 +65,8 @@ static void test_solve(int n, int m)
 		b[i] = (float)rng_between(&r, -1, 1);
 	memcpy(l, a, n * n * sizeof(float));
 	memcpy(x, b, n * m * sizeof(float));
-	check("a positive definite matrix has a factor", cholesky(l, n) == 0, "n=%d", n);
-	cholesky_solve(l, n, x, m);
+	check("a positive definite matrix has a factor", solve_factor(l, n) == 0, "n=%d", n);
+	solve_with(l, n, x, m);
 	for (int i = 0; i < n; i++)
 		for (int c = 0; c < m; c++) {
 			double sum = 0;
@@ -77,7 +77,7 @@ static void test_solve(int n, int m)
 		}
 	check("and solves its system", worst < 1e-5, "n=%d m=%d: off by %g", n, m, worst);
 	l[0] = -1;
-	check("another has none", cholesky(l, n) < 0, "n=%d", n);
+	check("another has none", solve_factor(l, n) < 0, "n=%d", n);
 	free(a);
 	free(l);
 	free(b);

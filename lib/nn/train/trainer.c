@@ -268,7 +268,7 @@ int trainer_update(struct trainer *t, int64_t step)
 	if (t->c.ranks.count > 1)
 		t->c.ranks.sum(t->c.ranks.with, t->grads, n);
 	if (!isfinite(optimiser_step(&t->optim, trainer_rate(t, step), step, t->params, t->grads)))
-		return fail("%lld of %lld gradients are not finite at step %lld", (long long)count_nonfinite(t->grads, n),
+		return fail("%lld of %lld gradients are not finite at step %lld", (long long)tensor_nonfinite(t->grads, n),
 			    (long long)n, (long long)step + 1);
 	renew_factors(t, false);
 	memset(t->grads, 0, n * sizeof(float));
