@@ -40,26 +40,27 @@ class Ranks:
 
     def answer(self, i, r):
         if r.kind == "open":
-            time.sleep(0.3 * (i == 0))    # part 0 comes last, and its schema is taken
             return self.schema(i)
         step, part, parts = (r.scalars[k] for k in ("step", "part", "parts"))
         self.wants[i].append((step, part, parts))
         if step == self.last:
-            time.sleep(0.3 * (i == 0))    # as if it wrote the checkpoint
             return Record("end", {"code": 0})
         return Record("batch", {"step": step, "part": part, "parts": parts, "epoch": 3, "lr": 0.1, "save": step in SAVES},
                       {x: self.noise[step][x][rows(self.batch, part, parts)] for x in r.names})
 
     def serve(self, alive=lambda: True):
-        """Until each has said or heard a last word, or the client is no more."""
+        """Until each has said or heard a last word, or the client is no more. Part 0's schema and end come after the others'."""
         open_ = set(range(self.n))
         for s in self.servers:
             self.poller.register(s.socket, zmq.POLLIN)
-        end = time.monotonic() + 60
+        end, late = time.monotonic() + 60, []
         while open_ and time.monotonic() < end:
             ready = dict(self.poller.poll(100))
             if not ready and not alive():
                 break
+            for answer in [x for x in late if time.monotonic() > x[0]]:
+                late.remove(answer)
+                self.send(*answer[1:], open_)
             for i in (i for i, s in enumerate(self.servers) if s.socket in ready):
                 who, *frames = self.servers[i].socket.recv_multipart()
                 self.heard[i] = r = unpack(frames)
@@ -67,11 +68,18 @@ class Ranks:
                     self.grads[i].append(r)
                 elif r.kind in ("open", "want"):
                     answer = self.wrong(i, self.answer(i, r))
-                    if answer:
-                        self.servers[i].send(who, answer)
-                if r.kind in ("close", "fault") or (r.kind == "want" and answer and answer.kind == "end"):
+                    if answer and i == 0 and answer.kind != "batch":
+                        late.append((time.monotonic() + 0.3, i, who, answer))
+                    elif answer:
+                        self.send(i, who, answer, open_)
+                else:
                     open_.discard(i)
         return self
+
+    def send(self, i, who, answer, open_):
+        self.servers[i].send(who, answer)
+        if answer.kind == "end":
+            open_.discard(i)
 
     def die(self, i):
         self.poller.unregister(self.servers[i].socket)

@@ -112,14 +112,16 @@ def test_dead_part(d):
                 return ranks.die(i)
             return r
         ranks.wrong = wrong
-        line = Line(["sh", "-c", 'printf "%s\\n" "$@"; exec sleep 30', "-", *ranks.tickets],
-                    ["loss", "-q", "-j1", "--patience", "20", "moco:k=32"], cwd=d)
+        line = Line(["sh", "-c", 'printf "%s\\n" "$@"; exec sleep 90', "-", *ranks.tickets],
+                    ["loss", "-q", "-j1", "--patience", "60", "moco:k=32"], cwd=d)
         ranks.serve(lambda: line[-1].poll() is None)
-        until(lambda: line[-1].poll() is not None, 30)
+        seconds = time.monotonic() - line.started
+        until(lambda: line[-1].poll() is not None, 10)
         heard = ranks.last_words(1 - rank)
         line.abandon()
-        check(f"part {rank} dies: the line ends, soon, and names it", line[-1].returncode == 3 and len(line.words) == 1
+        check(f"part {rank} dies: the line ends and names it", line[-1].returncode == 3 and len(line.words) == 1
               and f"(part {rank}/2)" in line.stderr and "vanished" in line.stderr, f"{line[-1].returncode} {line.stderr}")
+        check(f"part {rank} dies: long before the patience is over", seconds < 50, seconds)
         check(f"part {rank} dies: the other one is told", heard and heard.kind == "fault" and heard.scalars["code"] == 3, heard)
         ranks.servers[1 - rank].close()
 
