@@ -1,6 +1,7 @@
 """augment_peer.py ENDPOINT [DIE_AT] - an `augment` of 20 steps in Python: prints its ticket, serves noise that depends on
 (seed, step, view) alone, and, when told to, kills itself with SIGKILL on the first want of step DIE_AT. $FACTS: others, as
-JSON; null: without. In a test's own process: constant()."""
+JSON; null: without. $PART, i/n: it gives what a server of part i of n may be asked for, and dies of anything else. In a test's
+own process: constant()."""
 import contextlib
 import json
 import os
@@ -9,7 +10,7 @@ import sys
 import threading
 
 import numpy as np
-from peer import DTYPES, Fault, Record, Server, dtype_name
+from peer import DTYPES, Fault, Record, Server, demand, dtype_name
 
 BATCH, SIZE, VIEWS, PER_EPOCH, EPOCHS, SEED = 8, 32, 2, 10, 2, 7
 FACTS = {"data": "80-noise", "samples": BATCH * PER_EPOCH, "split": "train", "holdout": "", "recipe": "noise", "size": SIZE,
@@ -38,6 +39,8 @@ def make(name, step):
 
 def batch(want):
     step, part, parts = (want.scalars[k] for k in ("step", "part", "parts"))
+    i, n = (int(x) for x in os.environ.get("PART", "0/1").split("/"))
+    demand(parts % n == 0 and part * n // parts == i, f"part {part} of {parts} was asked of part {i} of {n}")
     rows = slice(part * BATCH // parts, (part + 1) * BATCH // parts)
     return Record("batch", {"step": step, "part": part, "parts": parts, "epoch": step // PER_EPOCH},
                   {name: make(name, step)[rows] for name in want.names})

@@ -58,23 +58,24 @@ def test_training(d):
 # --- a part that dies and is back ---
 
 
-def peer(path, *die_at):
+def peer(path, part, *die_at):
     p = subprocess.Popen([sys.executable, f"{lines.ROOT}/tests/pipe/augment_peer.py", path, *map(str, die_at)],
-                         stdout=subprocess.PIPE)
+                         stdout=subprocess.PIPE, env=lines.environment(PART=f"{part}/2"))
     return p, p.stdout.readline().decode().strip()
 
 
 def peers(d, name, back):
-    """20 steps behind two parts; the second one dies at step 9. back: how another one comes, "redialled" or "ticket"."""
+    """20 steps of three parts behind two parts; the second one dies at step 9. back: how another
+    one comes, "redialled" or "ticket"."""
     os.mkfifo(f"{d}/{name}")
-    line = Line(["cat", name], ENCODE + [f"run-{name}"], LOSS, cwd=d)
+    line = Line(["cat", name], ENCODE + [f"run-{name}", "--microbatch", "3"], LOSS, cwd=d)
     at = [f"tcp://127.0.0.1:{free_port()}" if back == "redialled" else f"ipc://{d}/{name}{i}" for i in range(2)]
-    kept = [peer(at[0]), peer(at[1], *([9] if back else []))]
+    kept = [peer(at[0], 0), peer(at[1], 1, *([9] if back else []))]
     with open(f"{d}/{name}", "w") as pipe:
         print(*(f"{t} part={i}/2" for i, (_, t) in enumerate(kept)), sep="\n", file=pipe, flush=True)
         if back:
             kept[1][0].wait(60)
-            kept[1] = peer(at[1] if back == "redialled" else f"ipc://{d}/{name}-again")
+            kept[1] = peer(at[1] if back == "redialled" else f"ipc://{d}/{name}-again", 1)
         if back == "ticket":
             print(f"{kept[1][1]} part=1/2", file=pipe, flush=True)
     line.wait(60)
