@@ -10,7 +10,7 @@
 #include "lib/stream/record.h"
 
 #define WIRE_VERSION 1
-#define WIRE_HEADER_MAX 65536
+#define WIRE_HEADER_MAX 131072
 
 /* Header of r as fresh memory (one reference). NULL after fail() when it would exceed WIRE_HEADER_MAX. */
 struct buffer *wire_pack(const struct record *r);

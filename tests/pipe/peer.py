@@ -18,7 +18,7 @@ import zmq
 PATIENCE = float(os.environ.get("PEER_PATIENCE") or 10)   # seconds a client waits: longer for programs that sanitisers slow down
 
 VERSION = 1
-HEADER_MOST, SCALARS_MOST, TENSORS_MOST, NAMES_MOST, RANK_MOST = 65536, 96, 256, 256, 8
+HEADER_MOST, SCALARS_MOST, TENSORS_MOST, NAMES_MOST, RANK_MOST = 131072, 96, 256, 256, 8
 DEPTH_MOST = 6
 KINDS = ("open", "schema", "want", "batch", "grad", "end", "fault", "close")
 DTYPES = {"u8": np.dtype("u1"), "i32": np.dtype("<i4"), "i64": np.dtype("<i8"), "f32": np.dtype("<f4")}
@@ -129,7 +129,7 @@ def array_of(frame, dtype, shape, name):
 
 def unpack(frames):
     """The record of a list of frames."""
-    demand(frames and len(frames[0]) <= HEADER_MOST, "header over 64 KiB")
+    demand(frames and len(frames[0]) <= HEADER_MOST, "header over 128 KiB")
     try:
         header = msgpack.unpackb(frames[0], raw=False, strict_map_key=True)
     except Exception as e:
