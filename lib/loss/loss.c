@@ -9,11 +9,21 @@
 static const struct loss losses[] = {
 	{ { "moco", "InfoNCE against a queue of keys (MoCo, He et al. 2020)", moco_params }, "q0 k1", OF(moco),
 	  .choose = moco_choose, .accept = moco_accept, .release = moco_release },
+	{ { "simclr", "NT-Xent: both views of a batch against each other (Chen et al. 2020)", simclr_params }, "q0 q1",
+	  OF(simclr), .release = simclr_release },
+	{ { "supcon", "the same, all views of a class being positives (Khosla et al. 2020)", supcon_params }, "q0 q1 label",
+	  OF(supcon), .release = supcon_release },
 	{ { "simsiam", "cosine of predictions and the other view's head (Chen and He 2021)", simsiam_params },
 	  "p0 p1 q0 q1", OF(simsiam) },
 	{ { "byol", "cosine of predictions and the other view's key (Grill et al. 2020)", byol_params },
 	  "p0 p1 k0 k1", OF(byol) },
 	{ { "ce", "cross-entropy with labels: the supervised reference", ce_params }, "q0 label", OF(ce) },
+	{ { "seed", "a teacher's similarities to a queue (SEED, Fang et al. 2021)", seed_params }, "q0 t0",
+	  OF(seed), .choose = seed_choose, .accept = seed_accept, .release = seed_release },
+	{ { "compress", "a teacher's distribution over a bank (CompRess, Koohpayegani et al. 2020)", compress_params },
+	  "q0 tfeature0", OF(compress), .choose = compress_choose, .accept = compress_accept, .release = compress_release },
+	{ { "simreg", "regression of a teacher's feature (SimReg, Navaneet et al. 2021)", simreg_params }, "q0 tfeature0",
+	  OF(simreg), .choose = simreg_choose },
 };
 const struct table loss_table = TABLE("loss", losses);
 

@@ -111,8 +111,13 @@ int objective_same_width(const struct objective *o);
 	void name##_release(struct objective *o)
 
 LOSS_FUNCTIONS(moco);
+LOSS_FUNCTIONS(simclr);
+LOSS_FUNCTIONS(supcon);
 LOSS_FUNCTIONS(simsiam);
 LOSS_FUNCTIONS(byol);
 LOSS_FUNCTIONS(ce);
+LOSS_FUNCTIONS(seed);
+LOSS_FUNCTIONS(compress);
+LOSS_FUNCTIONS(simreg);
 
 #endif

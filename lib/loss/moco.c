@@ -46,10 +46,9 @@ int moco_prepare(struct objective *o)
 
 	if (objective_same_width(o) < 0)
 		return -1;
-	if (queue_fits("moco", size, o->rows * (o->input_count / 2)) < 0)
+	if (queue_fits("moco", "k", size, o->rows * (o->input_count / 2)) < 0)
 		return -1;
-	queue_fill(objective_add_state(o, "loss.queue", F32, 2, (int64_t[]){ size, dim }), o->seed, 0);
-	objective_add_state(o, "loss.pointer", I64, 1, (int64_t[]){ 1 });
+	queue_add(o, "loss.queue", "loss.pointer", size, dim, 0);
 	m = o->room = xcalloc(1, sizeof(*m));
 	m->softmax = softmax_new(o->rows, (int)size, (int)dim, (int)dim);
 	m->q = xaligned(block);
@@ -77,11 +76,7 @@ void moco_release(struct objective *o)
 
 int moco_accept(const struct objective *o)
 {
-	int64_t at = *tensor_i64(&o->state[POINTER]), step = o->rows * (o->input_count / 2);
-
-	if (at < 0 || at >= o->state[QUEUE].shape[0] || at % step != 0)
-		return fail("the saved queue's pointer %lld does not suit batches of %d", (long long)at, o->rows);
-	return 0;
+	return queue_accept(&o->state[POINTER], &o->state[QUEUE], o->rows * (o->input_count / 2));
 }
 
 double moco_expected(const struct objective *o)

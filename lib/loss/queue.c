@@ -1,5 +1,6 @@
 #include "lib/loss/queue.h"
 #include "lib/base/rng.h"
+#include "lib/loss/loss.h"
 #include "lib/loss/unit.h"
 
 void queue_fill(const struct tensor *rows, uint64_t seed, int number)
@@ -27,12 +28,27 @@ void queue_push(const struct tensor *rows, const struct tensor *pointer, const f
 	*at = (*at + n) % size;
 }
 
-int queue_fits(const char *loss, int64_t size, int64_t step)
+void queue_add(struct objective *o, const char *rows, const char *pointer, int64_t size, int64_t dim, int number)
+{
+	queue_fill(objective_add_state(o, rows, F32, 2, (int64_t[]){ size, dim }), o->seed, number);
+	objective_add_state(o, pointer, I64, 1, (int64_t[]){ 1 });
+}
+
+int queue_accept(const struct tensor *pointer, const struct tensor *rows, int64_t step)
+{
+	int64_t at = *tensor_i64(pointer);
+
+	if (at < 0 || at >= rows->shape[0] || at % step != 0)
+		return fail("the saved queue's pointer %lld does not suit steps of %lld rows", (long long)at, (long long)step);
+	return 0;
+}
+
+int queue_fits(const char *loss, const char *key, int64_t size, int64_t step)
 {
 	int64_t nearest = MAX(step, (size + step / 2) / step * step);
 
 	if (size % step == 0)
 		return 0;
-	return fail_code(EXIT_USAGE, "queue size %lld is not a multiple of the %lld keys of a step: try 'loss %s:k=%lld'",
-			 (long long)size, (long long)step, loss, (long long)nearest);
+	return fail_code(EXIT_USAGE, "queue size %lld is not a multiple of the %lld keys of a step: try 'loss %s:%s=%lld'",
+			 (long long)size, (long long)step, loss, key, (long long)nearest);
 }

@@ -65,6 +65,18 @@ static inline __attribute__((always_inline)) float weigh_body(float *x, int n, f
 	return sum;
 }
 
+/* x := a*exp(x*scale - row) + b_j*exp(x*scale - key_j), no exponent being above 0. */
+static inline __attribute__((always_inline)) void share_body(float *x, int n, float scale, float row, const float *key, float a,
+							      const float *b)
+{
+#pragma omp simd
+	for (int j = 0; j < n; j++) {
+		float logit = x[j] * scale, one = logit - row, other = logit - key[j];
+
+		x[j] = a * exp_negative(one < 0 ? one : 0) + b[j] * exp_negative(other < 0 ? other : 0);
+	}
+}
+
 #define WIDTH(suffix, target)                                                                         \
 	target static float scan_##suffix(const float *x, int n, float start, float own, int *above)  \
 	{                                                                                             \
@@ -73,6 +85,11 @@ static inline __attribute__((always_inline)) float weigh_body(float *x, int n, f
 	target static float weigh_##suffix(float *x, int n, float peak, float scale)                  \
 	{                                                                                             \
 		return weigh_body(x, n, peak, scale);                                                 \
+	}                                                                                             \
+	target static void share_##suffix(float *x, int n, float scale, float row, const float *key,  \
+					  float a, const float *b)                                    \
+	{                                                                                             \
+		share_body(x, n, scale, row, key, a, b);                                              \
 	}
 WIDTH(plain, )
 WIDTH(avx2, WIDE_AVX2)
@@ -81,10 +98,11 @@ WIDTH(avx512, WIDE_AVX512)
 static const struct kernel {
 	float (*scan)(const float *x, int n, float start, float own, int *above);
 	float (*weigh)(float *x, int n, float peak, float scale);
+	void (*share)(float *x, int n, float scale, float row, const float *key, float a, const float *b);
 } kernels[] = {
-	[ISA_PLAIN] = { scan_plain, weigh_plain },
-	[ISA_AVX2] = { scan_avx2, weigh_avx2 },
-	[ISA_AVX512] = { scan_avx512, weigh_avx512 },
+	[ISA_PLAIN] = { scan_plain, weigh_plain, share_plain },
+	[ISA_AVX2] = { scan_avx2, weigh_avx2, share_avx2 },
+	[ISA_AVX512] = { scan_avx512, weigh_avx512, share_avx512 },
 };
 
 /* --- life cycle --- */
@@ -139,6 +157,11 @@ static void move_peak(struct softmax *s, size_t part, float peak, double t)
 		mean[d] *= by;
 }
 
+static float own_of(const float *own, int i)
+{
+	return own ? own[i] : -INFINITY;
+}
+
 /* Rows from..from+rows against one segment of the bank. */
 static void run_tile(struct softmax *s, int segment, int from, int rows, const float *q, const float *own, const float *keys,
 		     const float *values, double t)
@@ -153,22 +176,28 @@ static void run_tile(struct softmax *s, int segment, int from, int rows, const f
 	memset(s->partial + part * s->value_dim, 0, (size_t)rows * s->value_dim * sizeof(float));
 	memset(s->sum + part, 0, rows * sizeof(*s->sum));
 	memset(s->count + part, 0, rows * sizeof(*s->count));
-	memcpy(s->peak + part, own + from, rows * sizeof(*s->peak));
+	for (int i = 0; i < rows; i++)
+		s->peak[part + i] = own_of(own, from + i);
 	for (int j = first; j < last; j += BLOCK) {
 		int width = MIN(BLOCK, last - j);
 
 		gemm(false, true, rows, width, s->dim, 1, q + (size_t)from * s->dim, s->dim, keys + (size_t)j * s->dim, s->dim, 0,
 		     x, BLOCK);
 		for (int i = 0; i < rows; i++) {
-			float *row = x + (size_t)i * BLOCK;
-			float peak = kernel->scan(row, width, s->peak[part + i], own[from + i], &s->count[part + i]);
+			float *row = x + (size_t)i * BLOCK, peak;
+
+			if (s->others && from + i >= j && from + i < j + width)
+				row[from + i - j] = -INFINITY;
+			peak = kernel->scan(row, width, s->peak[part + i], own_of(s->rank ? s->rank : own, from + i),
+					    &s->count[part + i]);
 
 			if (peak > s->peak[part + i])
 				move_peak(s, part + i, peak, t);
 			s->sum[part + i] += kernel->weigh(row, width, peak, (float)(1 / t));
 		}
-		gemm(false, false, rows, s->value_dim, width, 1, x, BLOCK, values + (size_t)j * s->value_dim, s->value_dim, 1,
-		     s->partial + part * s->value_dim, s->value_dim);
+		if (s->value_dim > 0)
+			gemm(false, false, rows, s->value_dim, width, 1, x, BLOCK, values + (size_t)j * s->value_dim,
+			     s->value_dim, 1, s->partial + part * s->value_dim, s->value_dim);
 	}
 }
 
@@ -212,5 +241,40 @@ void softmax_run(struct softmax *s, const float *q, const float *own, const floa
 	}
 #pragma omp parallel for num_threads(s->threads)
 	for (int i = 0; i < s->n; i++)
-		merge_row(s, i, own[i], t);
+		merge_row(s, i, own_of(own, i), t);
+}
+
+/* Rows from..from+rows against all rows. */
+static void share_tile(const struct softmax *s, int from, int rows, const float *q, const float *lse, const float *weight,
+		       double t, float *d)
+{
+	float *x = s->logits + (size_t)omp_get_thread_num() * ROWS * BLOCK; /* (rows, BLOCK) */
+
+	for (int j = 0; j < s->n; j += BLOCK) {
+		int width = MIN(BLOCK, s->n - j);
+
+		gemm(false, true, rows, width, s->dim, 1, q + (size_t)from * s->dim, s->dim, q + (size_t)j * s->dim, s->dim, 0, x,
+		     BLOCK);
+		for (int i = 0; i < rows; i++) {
+			float *row = x + (size_t)i * BLOCK;
+
+			ISA_ROW(kernels).share(row, width, (float)(1 / t), lse[from + i], lse + j, weight[from + i], weight + j);
+			if (from + i >= j && from + i < j + width)
+				row[from + i - j] = 0;
+		}
+		gemm(false, false, rows, s->dim, width, (float)(1 / t), x, BLOCK, q + (size_t)j * s->dim, s->dim, 1,
+		     d + (size_t)from * s->dim, s->dim);
+	}
+}
+
+void softmax_mutual(const struct softmax *s, const float *q, const float *weight, double t, float *d)
+{
+	float *lse = xaligned(s->n * sizeof(*lse));
+
+	for (int i = 0; i < s->n; i++)
+		lse[i] = (float)s->lse[i];
+#pragma omp parallel for num_threads(s->threads) schedule(dynamic)
+	for (int from = 0; from < s->n; from += ROWS)
+		share_tile(s, from, MIN(ROWS, s->n - from), q, lse, weight, t, d);
+	free(lse);
 }

@@ -6,11 +6,16 @@
  *
  *	lse_i   = log(exp(own_i / t) + sum_j exp(s_ij))
  *	mean_i  = sum_j p_ij value_j,  p_ij = exp(s_ij - lse_i)      the bank's share; the own slot's is exp(own_i / t - lse_i)
- *	above_i = number of j with q_i . key_j > own_i
+ *	above_i = number of j with q_i . key_j > own_i (or > rank_i)
  *
  * This is all that value and gradient of InfoNCE (He et al. 2020, eq. 1) and of SEED (Fang et al. 2021, eq. 4) need:
  * d lse_i / d q_i = (mean_i + p_own own key) / t with values = keys. One pass over the bank: running maximum and sum as in
  * Milakov & Gimelshein 2018 ("Online normalizer calculation for softmax"), the weighted mean rescaled when the maximum moves.
+ *
+ * A batch may be its own bank (NT-Xent, Chen et al. 2020; SupCon, Khosla et al. 2020): with others set, row i leaves out key i,
+ * and what all rows' lse_i come to moves each row twice, as a query and as everybody's key:
+ *
+ *	d sum_i w_i lse_i / d q_i = sum_j (w_i p_ij + w_j p_ji) q_j / t
  *
  * Work is cut into tiles of rows and segments of the bank by the shapes alone, and segments are merged in order, so the result
  * does not depend on the number of threads. Room: a tile of logits a thread, and value_dim floats a row and segment
@@ -28,6 +33,8 @@
 
 struct softmax {
 	int n, k, dim, value_dim;
+	bool others;      /* the keys are the queries: none meets itself */
+	const float *rank;   /* (n): what above is counted by where it is not own; NULL: it is */
 	double *lse;      /* (n) */
 	float *mean;      /* (n, value_dim) */
 	int *above;       /* (n) */
@@ -43,7 +50,9 @@ struct softmax {
 /* For the number of threads set before (threads_set). */
 struct softmax *softmax_new(int n, int k, int dim, int value_dim);
 void softmax_free(struct softmax *s);
-/* q (n, dim), own (n), keys (k, dim), values (k, value_dim), t > 0. */
+/* Adds to d (n, dim) the gradient of sum_i weight_i lse_i for q, after a run with others; weight (n). */
+void softmax_mutual(const struct softmax *s, const float *q, const float *weight, double t, float *d);
+/* q (n, dim), own (n) or NULL: none competes with the bank; keys (k, dim), values (k, value_dim), t > 0. value_dim may be 0. */
 void softmax_run(struct softmax *s, const float *q, const float *own, const float *keys, const float *values, double t);
 
 #endif

@@ -62,11 +62,12 @@ class Objective:
             out[lib.shim_tensor_name(t).decode()] = ctypes.string_at(lib.shim_tensor_data(t), lib.shim_tensor_bytes(t))
         return out
 
-    def floats(self, name, width=None):
-        return np.frombuffer(self.state()[name], np.float32).reshape(-1, width or self.dim).copy()
+    def state_width(self, name):
+        """Of the rows of a tensor of state, which are a teacher's features or as wide as the rest."""
+        return dict(zip(self.needs, self.widths)).get("tfeature0", self.dim) if name == "loss.bank" else self.dim
 
     def queue(self):
-        return self.floats("loss.queue")
+        return np.frombuffer(self.state()["loss.queue"], np.float32).reshape(-1, self.dim).copy()
 
     def bytes(self):
         """Everything a step leaves behind."""

@@ -45,6 +45,27 @@ def moco(x, p, s):
     return loss, {"loss.queue": queue, "loss.pointer": at}
 
 
+def others(x, t):
+    """Logits of the 2N rows of both views against each other, none against itself."""
+    u = unit(torch.cat([x["q0"], x["q1"]]))
+    return (u @ u.T / t).masked_fill(torch.eye(len(u), dtype=torch.bool), -torch.inf)
+
+
+@transcription
+def simclr(x, p, s):
+    logits = others(x, p.get("t", 0.5))
+    n = len(logits)
+    return cross_entropy(logits, (torch.arange(n) + n // 2) % n), s
+
+
+@transcription
+def supcon(x, p, s):
+    label = torch.where(x["label"] < 0, -1 - torch.arange(len(x["label"])), x["label"]).repeat(2)
+    logs = others(x, p.get("t", 0.1)).log_softmax(1)
+    positive = (label[:, None] == label[None]) & ~torch.eye(len(label), dtype=torch.bool)
+    return -(torch.where(positive, logs, 0).sum(1) / positive.sum(1)).mean(), s
+
+
 @transcription
 def simsiam(x, p, s):
     return -crossed(x, "p", "q"), s
@@ -61,3 +82,45 @@ def ce(x, p, s):
     if not known.any():
         return 0 * x["q0"].sum(), s
     return cross_entropy(x["q0"][known], x["label"][known], label_smoothing=p.get("smooth", 0)), s
+
+
+# --- with a teacher ---
+
+def soft_cross_entropy(targets, logits):
+    return -(targets * logits.log_softmax(1)).sum(1).mean()
+
+
+def seed_term(q, t, queue, p):
+    t = unit(t.detach())
+    one = torch.ones(len(t), 1, dtype=t.dtype)
+    targets = (torch.cat([one, t @ queue.T], 1) / p.get("tt", 0.01)).softmax(1)
+    return soft_cross_entropy(targets, torch.cat([(unit(q) * t).sum(1, keepdim=True), unit(q) @ queue.T], 1) / p.get("t", 0.2))
+
+
+@transcription
+def seed(x, p, s):
+    queue, at = push(s["loss.queue"], s["loss.pointer"], unit(x["t0"]))
+    loss, n = seed_term(x["q0"], x["t0"], s["loss.queue"], p), int(p.get("patches", 0))
+    state = {"loss.queue": queue, "loss.pointer": at}
+    if n:
+        rows = [torch.cat([x[f"{who}{i}"] for i in range(1, n + 1)]) for who in "qt"]
+        loss = loss + seed_term(*rows, s["loss.patches"], p)
+        state["loss.patches"], state["loss.patch_pointer"] = push(s["loss.patches"], s["loss.patch_pointer"], unit(x["t1"]))
+    return loss, state
+
+
+@transcription
+def compress(x, p, s):
+    t, two, teacher = p.get("t", 0.04), p.get("banks", 1) > 1, unit(x["tfeature0"].detach())
+    y = (teacher @ s["loss.bank"].T / t).softmax(1)
+    z = (unit(x["q0"]) @ s["loss.keys" if two else "loss.bank"].T / t).log_softmax(1)
+    bank, at = push(s["loss.bank"], s["loss.pointer"], teacher)
+    state = {"loss.bank": bank, "loss.pointer": at}
+    if two:
+        state["loss.keys"], state["loss.keys_pointer"] = push(s["loss.keys"], s["loss.keys_pointer"], unit(x["k0"]))
+    return torch.nn.functional.kl_div(z, y, reduction="batchmean"), state
+
+
+@transcription
+def simreg(x, p, s):
+    return 2 - 2 * (unit(x["q0"]) * unit(x[f"tfeature{int(p.get('view', 0))}"].detach())).sum(1).mean(), s

@@ -1,6 +1,7 @@
 """test_losses - every loss of the table against its transcription in PyTorch float64 (losses_torch.py), over three steps with
 what it remembers: value, gradients of all that is trained, state; finite differences; a run taken apart and put together again,
 and one on another number of threads, ends in the same bytes"""
+import re
 import sys
 
 import numpy as np
@@ -17,9 +18,14 @@ BOUND = 1e-5   # relative, of values and of every gradient and tensor of state
 CASES = [
     ("moco:t=0.2,k=74", 37, 20, {}),
     ("moco:t=0.07,k=102,sym=1", 17, 33, {}),
+    ("simclr", 37, 21, {}), ("simclr:t=0.07", 300, 19, {}), ("simclr", 1, 3, {}),
+    ("supcon", 37, 21, {}), ("supcon:t=0.3", 275, 7, {}),
     ("simsiam", 37, 21, {}), ("simsiam", 1, 3, {}),
     ("byol", 37, 21, {}), ("byol", 130, 5, {}),
     ("ce", 37, 7, {}), ("ce:smooth=0.1", 9, 11, {}),
+    ("seed:k=74", 37, 20, {}), ("seed:k=51,t=0.1,tt=0.0001", 17, 9, {}), ("seed:k=34,kp=51,patches=3", 17, 12, {}),
+    ("compress:k=74", 37, 20, {}), ("compress:k=51,banks=2", 17, 9, {"tfeature": 21}),
+    ("simreg", 37, 21, {}), ("simreg:view=1", 5, 8, {}),
 ]
 STEPS, CLASSES = 3, 5
 
@@ -33,7 +39,7 @@ def torch_state(o):
     """What the library remembers, in float64: tensors (rows, dim), or a number."""
     state = o.state()
     return {n: int(np.frombuffer(b, np.int64)[0]) if len(b) == 8 else torch.from_numpy(
-        np.frombuffer(b, np.float32).astype(np.float64).reshape(-1, o.dim)) for n, b in state.items()}
+        np.frombuffer(b, np.float32).astype(np.float64).reshape(-1, o.state_width(n))) for n, b in state.items()}
 
 
 def torch_inputs(o, values):
@@ -72,8 +78,7 @@ def test_parity(spelling, rows, dim, widths):
 
 def test_differences(spelling, _, dim, widths):
     """Central differences of the value along random directions, from the same state each time."""
-    rows, eps, rng = 4 if "k=" not in spelling else 2, 2e-2, np.random.default_rng(7)
-    spelling = spelling if "k=" not in spelling else spelling.replace(spelling[spelling.index("k="):].split(",")[0], "k=40")
+    rows, eps, rng, spelling = 4, 2e-2, np.random.default_rng(7), re.sub(r"\b(kp?)=\d+", r"\1=40", spelling)
     o = made(spelling, rows, dim, widths=widths)
     x = inputs(rng, o, classes=min(CLASSES, dim))
     o.step(x)
