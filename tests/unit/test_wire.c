@@ -185,7 +185,7 @@ static const struct {
 	{ "a name that is a number", "82 'kind' 'want' 'names' 91 01" },
 	{ "a name of 112 bytes", "82 'kind' 'want' 'names' 91 d970 #112(78)" },
 	{ "names that are a text", "82 'kind' 'want' 'names' 'view0'" },
-	{ "a header over 64 KiB", "82 'kind' 'close' 'x' db00010000 #1024(#64(78))" },
+	{ "a header over 128 KiB", "82 'kind' 'close' 'x' db00020000 #2048(#64(78))" },
 };
 
 static void test_refusals(void)
