@@ -1,5 +1,5 @@
-"""test_methods - every pipeline that trains by a method of the papers, at its quick size, as a user starts it: what it says it will
-cost, a line a step, weights that are served; the same line again has nothing to do"""
+"""test_methods - every pipeline that trains by a method of the papers, at its quick size, as a user starts it: what it says it
+will cost, a line a step, weights that are served; the same line again has nothing to do"""
 import glob
 import os
 import subprocess
@@ -8,7 +8,8 @@ import sys
 from lines import BIN, ROOT, Line, check, done, environment, folder, images, json_lines, safetensors
 
 PIPELINES = f"{ROOT}/pipelines"
-METHODS = sorted(os.path.basename(p) for p in glob.glob(f"{PIPELINES}/*") if os.access(p, os.X_OK) and "/method\"\n" in open(p).read())
+METHODS = sorted(os.path.basename(p) for p in glob.glob(f"{PIPELINES}/*")
+                 if os.access(p, os.X_OK) and '/method"\n' in open(p).read())
 COUNT, BATCH, WIDE = 96, 32, 512
 MORE = {"supervised": {"classes": "3"}, "compress": {"wide": str(WIDE), "queue": "128"}, "simreg": {"wide": str(WIDE)}}
 
@@ -31,8 +32,8 @@ def test_method(d, name, weights):
     first = run(d, name, *arguments)
     rows = json_lines(open(f"{d}/{name}/{name}.jsonl").read()) if os.path.exists(f"{d}/{name}/{name}.jsonl") else []
     check(f"{name}: trains", first.returncode == 0 and len(rows) == 1 + COUNT // BATCH, f"{first.returncode} {first.stderr}")
-    check(f"{name}: says first what it costs", f"{name}: about 0.00" in first.stderr and f"{COUNT // BATCH} steps" in first.stderr,
-          first.stderr)
+    check(f"{name}: says first what it costs", f"{name}: about 0.00" in first.stderr
+          and f"{COUNT // BATCH} steps" in first.stderr, first.stderr)
     again = run(d, name, *arguments)
     check(f"{name}: the same line again has nothing to do", again.returncode == 0 and "finished" in again.stderr, again.stderr)
     meta = safetensors(f"{d}/{name}/model.safetensors")[1]
