@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """loader.py - augment as the DataLoader of a training loop in PyTorch; here one that counts
 
-    augment --recipe moco-v2 D | python/examples/loader.py
+    augment --recipe mocov2 D | python/examples/loader.py
 """
 import sys
 sys.path.insert(0, __file__.rsplit("/", 2)[0])
