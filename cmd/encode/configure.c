@@ -25,6 +25,9 @@ static int read_arch(const struct options *o, const struct tensors *file, const 
 	if (made && strncmp(made, "tf_", 3) == 0)
 		return fail_code(EXIT_USAGE, "'%s' holds timm's '%s', which pads images as TensorFlow does: no network here does",
 				 o->weights, made);
+	if (made && strcmp(made, "vit_small") == 0)
+		return fail_code(EXIT_USAGE, "'%s' holds MoCo v3's vit_small, which has 12 heads, deit_small 6: no network "
+				 "here is the same", o->weights);
 	if (made && !*arch && tensors_meta(file, "sprat"))
 		return fail_code(EXIT_USAGE, "'%s' holds a %s, which this version does not know", o->weights, made);
 	return 0;

@@ -24,6 +24,7 @@ from net_ct import HEAD, PREDICTOR, Loss
 from net_steps import F64, FULL
 from net_torch import PartsBN, clear, outputs, reset_statistics, set_alone, set_views, storage
 from trainer_ct import Trainer, key_groups, query_parts
+from vit_torch import KINDS as VITS
 
 import torch
 
@@ -227,7 +228,7 @@ def after(way, named, state):
 
 def recipe_of(case):
     """AdamW for what has no batch norm."""
-    change = dict(optim="adamw", lr=1e-3, wd=0.05) if case.arch == "deit_tiny" else {}
+    change = dict(optim="adamw", lr=1e-3, wd=0.05) if case.arch in VITS else {}
     return dict(RECIPE, ema="0.9" if case.predictor == "none" else "0.9..1", ema_buffers=case.ema_buffers, **change)
 
 

@@ -65,6 +65,9 @@ def _names(table):
 
 
 ARCHS, OPTIMISERS, SCHEDULES = (_names(table) for table in range(3))
+# Larger networks of the same layers as others: a short run has them go forward, and no more (test_net).
+SISTERS = ("resnet101", "resnet50w2", "efficientnet_b1", "deit_small", "vit_base")
+SHORT = tuple(a for a in ARCHS if a not in SISTERS)
 
 
 class Tensor:

@@ -15,6 +15,7 @@ from net_case import pictures, situation
 from net_ct import EVAL, OUTPUTS, Pass
 from net_torch import outputs
 from sprat_ct import BACKENDS, check, safetensors_read, safetensors_write
+from vit_torch import KINDS as VITS
 
 import torch
 
@@ -23,14 +24,14 @@ F64, F32, BF16 = torch.float64, torch.float32, torch.bfloat16
 
 # (small, size); in a short run one of them for each network.
 ALL_SIZES = ((False, 224), (False, 97), (True, 32), (True, 35))
-PATCHED = {"deit_tiny": ((False, 224), (False, 96), (True, 32))}     # whole patches
+PATCHED = ((False, 224), (False, 96), (True, 32))     # whole patches
 ONE_SIZE = {"mobilenet_v3_small": (False, 97), "mobilenet_v3_large": (True, 35), "mobilenet_v2": (True, 32),
-            "efficientnet_b0": (True, 32), "shufflenet_v2_x1_0": (True, 32), "deit_tiny": (True, 16)}
+            "efficientnet_b0": (True, 32), "shufflenet_v2_x1_0": (True, 32), "efficientnet_b1": (False, 40)}
 
 
 def sizes(arch):
-    one = ONE_SIZE.get(arch, (False, 48))
-    return PATCHED.get(arch, ALL_SIZES) if FULL else (one,)
+    one = ONE_SIZE.get(arch, (True, 16) if arch in VITS else (False, 48))
+    return (one,) if not FULL else PATCHED if arch in VITS else ALL_SIZES
 
 
 # --- comparing ---

@@ -1,5 +1,5 @@
-"""net_torch - the reference: torchvision's own networks (DeiT: vit_torch), without classifier and dropout, with our heads, BN
-by parts and small stems
+"""net_torch - the reference: torchvision's own networks (of tokens: vit_torch), without classifier and dropout, with our heads,
+BN by parts and small stems
 
     model = reference("resnet18", True, "linear", 32, weights, torch.float64, parts=4)
     feature, head = model(normalised(views, torch.float64))      and what its predictor gives, if it has one
@@ -19,11 +19,12 @@ import numpy as np
 
 from net_ct import MEAN, STD
 from products import autocast
-from vit_torch import DeiT
+from vit_torch import KINDS as VITS, Vit
 
 import torch
 import torchvision
 from torch import nn
+from torchvision.models.resnet import Bottleneck
 from torchvision.ops import StochasticDepth
 
 torch.set_num_threads(2)
@@ -113,15 +114,28 @@ def make_head(kind, width, dim):
     return nn.Sequential(*layers)
 
 
+def whole(arch):
+    """torchvision's network, classifier and all; SwAV's of its pieces, each of twice the channels."""
+    if arch != "resnet50w2":
+        return getattr(torchvision.models, arch)(weights=None)
+    model = torchvision.models.ResNet(Bottleneck, [1, 1, 1, 1])
+    model.inplanes, model.bn1 = 128, nn.BatchNorm2d(128)
+    model.conv1 = nn.Conv2d(3, 128, 7, stride=2, padding=3, bias=False)
+    for i, blocks in enumerate([3, 4, 6, 3]):
+        setattr(model, f"layer{i + 1}", model._make_layer(Bottleneck, 128 << i, blocks, stride=1 if i == 0 else 2))
+    model.fc = nn.Linear(4096, 1000)
+    return model
+
+
 @functools.lru_cache(maxsize=None)
 def _backbone(arch, small):
-    if arch == "deit_tiny":
-        return DeiT(small)
-    model = getattr(torchvision.models, arch)(weights=None)
+    if arch in VITS:
+        return Vit(VITS[arch], small)
+    model = whole(arch)
     if arch.startswith("resnet"):
         model.fc = nn.Identity()
         if small:
-            model.conv1 = nn.Conv2d(3, 64, 3, stride=1, padding=1, bias=False)
+            model.conv1 = nn.Conv2d(3, model.conv1.out_channels, 3, stride=1, padding=1, bias=False)
             model.maxpool = nn.Identity()
     elif arch.startswith("shufflenet"):
         model.fc = nn.Identity()

@@ -12,9 +12,10 @@ import numpy as np
 from lines import Line, images
 from peer import Client, Fault
 
-from net_ct import ARCHS, Net, P, declare, lib, ptr
+from net_ct import Net, P, declare, lib, ptr
 from net_torch import backbone, normalised
 from sprat_ct import check, done, relative, safetensors_write, why
+from test_model import TESTED
 from test_weights import AUGMENT, BATCH, SIZE, torchvisions
 import vit_torch
 
@@ -35,16 +36,17 @@ def timms(arch):
 
 def as_timm(arch, state):
     """torchvision's tensors under timm's names: both list them in the order of their layers."""
-    ours, theirs = {n: t for n, t in state.items() if t.dim()}, timms(arch)
-    if arch == "deit_tiny":
-        return dict(ours)
+    ours = {n: t for n, t in state.items() if t.dim()}
+    if arch in vit_torch.KINDS:
+        return ours
+    theirs = timms(arch)
     assert len(ours) == len(theirs), arch
     return {name: t.reshape(shape) for (name, shape), t in zip(theirs.items(), ours.values())}
 
 
 def as_torchvision(arch, state):
     """What torchvision calls them: DeiT's by vit_torch's own list, the others are its own."""
-    if arch != "deit_tiny":
+    if arch not in vit_torch.KINDS:
         return dict(state)
     names = {n: vit_torch._renamed(n) for n in state if not n.startswith("head.")}
     return {names.get(n, n.replace("head.", "heads.head.")): t for n, t in state.items()}
@@ -132,6 +134,42 @@ def test_wrappings(path):
         check(f"{label}: refused by name", answer == -1 and all(w in why() for w in words), f"{answer} {why()}")
 
 
+def longer(names):
+    """EfficientNet-B1's names from B0's: a block more in every stage."""
+    found, blocks = [], {}
+    for name in names:
+        stage = name.split(".")[1] if name.startswith("blocks.") else None
+        blocks.setdefault(stage, []).append(name)
+    for stage, of in blocks.items():
+        last = max(int(n.split(".")[2]) for n in of) if stage else 0
+        stem = f"blocks.{stage}.{last}."
+        more = [n.replace(stem, f"blocks.{stage}.{last + 1}.") for n in of if n.startswith(stem)] if stage else []
+        found += [(n, stage) for n in of + more]
+    first = [n for n, stage in found if stage is None]
+    end = next(i for i, n in enumerate(first) if n.startswith("conv_head"))
+    return first[:end] + [n for n, stage in found if stage] + first[end:]
+
+
+def test_sisters(path):
+    """DINO's files of DeiT-Small, teacher and student, and timm's names of EfficientNet-B1, tensor by tensor."""
+    state, net = torchvisions("deit_small"), Net("deit_small", False, "none", 0, (SIZE, SIZE))
+    head = {"head.mlp.0.weight": torch.ones(2, 2), "head.last_layer.weight_g": torch.ones(2, 1)}
+    for label, thing, want in (("teacher's", {"teacher": under("backbone.", state)}, state),
+                               ("plain", state, state),
+                               ("training's", {"student": under("module.", dict(under("backbone.", state), **head)),
+                                               "teacher": dict(under("backbone.", other(state)), **head)}, state)):
+        torch.save(thing, path)
+        answer, got = adopted(net, path)
+        same = answer == 0 and all((got[n] == want[n].numpy()).all() for n in got)
+        check(f"DINO's {label} weights of a DeiT-Small are found", same, f"{answer} {why()}")
+    net, state = Net("efficientnet_b1", False, "none", 0, (SIZE, SIZE)), torchvisions("efficientnet_b1")
+    ours, names = {n: t for n, t in state.items() if t.dim()}, longer(timms("efficientnet_b0"))
+    torch.save(dict(zip(names, ours.values())), path)
+    answer, got = adopted(net, path)
+    check("timm's names of EfficientNet-B1 are found", len(names) == len(ours) and answer == 0 and
+          all((got[n] == state[n].numpy()).all() for n in got), f"{answer} {why()}")
+
+
 # --- encode ---
 
 def line(d, path, names, *options):
@@ -157,7 +195,7 @@ def test_features(d, arch, i):
     state, wraps = torchvisions(arch), list(WRAPPINGS.items())
     for j, (label, names, eps) in enumerate((("torchvision", as_torchvision, None),
                                              ("timm", as_timm, TIMM_EPS if arch.startswith("mobilenet_v3") else None))):
-        if label == "timm" and arch.startswith("shufflenet"):
+        if (label == "timm" and arch.startswith("shufflenet")) or (label == "torchvision" and arch == "vit_tiny_ssl"):
             continue        # it has none
         if label == "timm" and arch.startswith("resnet"):
             check(f"{arch}: timm has torchvision's names", set(timms(arch)) == {n for n, t in state.items() if t.dim()})
@@ -192,6 +230,10 @@ def test_said(d):
     torch.save({"arch": "tf_mobilenetv3_small_100", "state_dict": as_timm("mobilenet_v3_small", state)}, f"{d}/tf.pth")
     got, _, said, code = line(d, "tf.pth", ["feature0"], "--eval", "-a", "mobilenet_v3_small")
     check("a tf_ variant is refused where the file says so", got is None and code == 2 and "TensorFlow" in said, said)
+    torch.save({"arch": "vit_small", "state_dict": under("module.base_encoder.", torchvisions("deit_small"))}, f"{d}/v3.pth")
+    got, _, said, code = line(d, "v3.pth", ["feature0"], "--eval", "-a", "deit_small")
+    check("MoCo v3's ViT-Small, of twice the heads, is refused where the file says so", got is None and code == 2 and
+          "12 heads" in said, said)
 
 
 def test_headless(d):
@@ -232,7 +274,8 @@ def main():
     with tempfile.TemporaryDirectory() as d:
         images(f"{d}/data", 2 * BATCH, size=SIZE)
         test_wrappings(f"{d}/wrapped.pth")
-        for i, arch in enumerate(ARCHS):
+        test_sisters(f"{d}/sisters.pth")
+        for i, arch in enumerate(TESTED):
             test_features(d, arch, i)
         test_said(d)
         test_headless(d)

@@ -5,10 +5,11 @@ from dataclasses import replace
 import numpy as np
 
 from net_case import Case, refused, situation
-from net_ct import EVAL, KEY, OUTPUTS, TRAIN, Net, Pass, lib
+from net_ct import EVAL, HEAD, KEY, OUTPUTS, TRAIN, Net, Pass, floats, lib, ptr
 from net_torch import normalised
 from sprat_ct import BACKENDS, check, done, relative
 from test_net import judge
+from trainer_ct import Trainer
 
 import torch
 import torchvision
@@ -28,9 +29,28 @@ class Masked(nn.Module):
         return x * self.mask.view(len(x), *([-1] + [1] * (x.dim() - 2))).to(x.dtype)
 
 
+class MaskedTokens(nn.Module):
+    """The same for tokens, of which only the first may have been computed."""
+
+    def __init__(self, mask):
+        super().__init__()
+        self.mask = torch.from_numpy(mask.copy())
+
+    def forward(self, x):
+        n = self.mask.shape[1]
+        return torch.cat([x[:, :n] * self.mask.to(x.dtype), x[:, n:]], 1)
+
+
 def put_masks(model, masks):
     """Every mask in the place where torchvision drops, timm for blocks of tokens, in the order of the network; whether that took
     them all."""
+    if any(not by_image for _, by_image, _ in masks) and hasattr(model.body, "blocks"):
+        places = [(model.body, "drop")]
+        for block in model.body.blocks:
+            places += [(block.attn, "drop"), (block.mlp, "drop1"), (block.mlp, "drop2")]
+        for (parent, name), (_, _, mask) in zip(places, masks):
+            setattr(parent, name, MaskedTokens(mask))
+        return len(places) == len(masks)
     if hasattr(model.body, "blocks"):
         branches = [(b, n) for b in list(model.body.blocks)[1:] for n in ("attn", "mlp")]
         for (block, name), (_, _, mask) in zip(branches, masks):
@@ -136,10 +156,29 @@ def test_modes(case):
     check("any number of threads drops the same", all(relative(f, found[0]) < 1e-5 for f in found), "they differ")
 
 
+def test_encoders():
+    """Both encoders of a trainer drop, by masks of their own; without, the key is at first what the query is."""
+    draw, found = np.random.default_rng(3), {}
+    views = draw.integers(0, 256, (6, 32, 32, 3), dtype=np.uint8)
+    for p in (0.0, 0.2):
+        t = Trainer("mobilenet_v3_small", True, "linear", 16, (32, 32), 6, 1, "sgd", dropout=p)
+        lib.trainer_begin(t.handle, 0)
+        lib.trainer_query(t.handle, 0, 0, ptr(views), 6)
+        found["query", p] = floats(lib.trainer_output(t.handle, 0, 0, HEAD), (6, 16)).copy()
+        lib.trainer_move_key(t.handle)
+        found["key", p] = floats(lib.trainer_key(t.handle, 0, 0, ptr(views), 6), (6, 16)).copy()
+    same = relative(found["key", 0.0], found["query", 0.0])
+    check("without dropout the key is what the query is", same < 1e-5, f"{same:.1e} apart")
+    for label, a, b in (("the query drops", ("query", 0.2), ("query", 0.0)), ("the key drops", ("key", 0.2), ("key", 0.0)),
+                        ("each by its own masks", ("key", 0.2), ("query", 0.2))):
+        check(f"MobileNetV3: {label}", relative(found[a], found[b]) > 0.01, f"{relative(found[a], found[b]):.1e} apart")
+
+
 def test_refusals():
     for arch, change, word in (("resnet18", dict(dropout=0.1), "no dropout"),
                                ("resnet18", dict(drop_path=0.1), "no stochastic depth"),
                                ("mobilenet_v2", dict(drop_path=0.1), "no stochastic depth"),
+                               ("deit_tiny", dict(dropout=0.1), "no dropout"),
                                ("mobilenet_v2", dict(dropout=1.0), "below 1")):
         refused(word, arch=arch, **change)
 
@@ -148,11 +187,12 @@ def main():
     lib.threads_set(2)
     test_probabilities()
     test_masks()
+    test_encoders()
     test_refusals()
     case = Case("efficientnet_b0", True, 32, batch=5, dropout=0.3, drop_path=0.6)
     test_modes(case)
     for c in (case, replace(case, arch="mobilenet_v3_small", drop_path=0.0), replace(case, arch="mobilenet_v2", drop_path=0.0),
-              replace(case, arch="deit_tiny", dropout=0.0)):
+              replace(case, arch="deit_tiny", dropout=0.0), replace(case, arch="vit_tiny_ssl", size=16, drop_path=0.0)):
         test_parity(c)
     return done()
 

@@ -7,17 +7,18 @@ from ctypes import c_char_p, c_int
 
 import numpy as np
 
-from net_ct import ARCHS, EVAL, Net, P, Pass, declare, lib, ptr
-from net_torch import backbone, normalised
+from net_ct import ARCHS, EVAL, SHORT, Net, P, Pass, declare, lib, ptr
+from net_torch import backbone, normalised, whole
 from sprat_ct import check, done, relative, safetensors_read, safetensors_write, why
+from vit_torch import KINDS as VITS
 
 import torch
-import torchvision
 
 declare("shim_model_save", c_int, P, c_char_p, c_char_p, P, P)
 declare("shim_model_load", c_int, P, c_char_p, c_char_p, c_int, P, P)
 REQUIRED, OPTIONAL = 0, 1
 FULL = os.environ.get("FULL", "") not in ("", "0")
+TESTED = ARCHS if FULL else SHORT
 WHOLE = ("resnet18", "mobilenet_v3_small")     # read in every type in a short run too, the others in one
 TYPES = {"f32": torch.float32, "f64": torch.float64, "f16": torch.float16, "bf16": torch.bfloat16}
 
@@ -35,14 +36,14 @@ def load(net, path, head=OPTIONAL, prefix=""):
 
 @functools.lru_cache(maxsize=None)
 def published(arch):
-    """A whole torchvision network (DeiT for 80x64), classifier and all, whose BN has seen something."""
+    """A whole torchvision network (of tokens for 80x64), classifier and all, whose BN has seen something."""
     torch.manual_seed(0)
-    if arch == "deit_tiny":
+    if arch in VITS:
         model = backbone(arch, False)
-        model.pos_embed = torch.nn.Parameter(0.02 * torch.randn(1, 21, 192))
-        model.head = torch.nn.Linear(192, 10)
+        model.pos_embed = torch.nn.Parameter(0.02 * torch.randn(1, 21, VITS[arch].width))
+        model.head = torch.nn.Linear(VITS[arch].width, 10)
         return model.state_dict()
-    model = getattr(torchvision.models, arch)(weights=None)
+    model = whole(arch)
     with torch.no_grad():
         for m in model.modules():
             if isinstance(m, torch.nn.BatchNorm2d):
@@ -121,7 +122,7 @@ def test_misfits(arch, path):
     if "pos_embed" in whole:
         refused("a position embedding of another size", dict(whole, pos_embed=whole["pos_embed"][:, 1:]), "[1,20,192]",
                 "[1,21,192]", "size")
-    other = ARCHS[(ARCHS.index(arch) + 1) % len(ARCHS)]
+    other = TESTED[(TESTED.index(arch) + 1) % len(TESTED)]
     refused(f"a file of {other}", {n: t.numpy() for n, t in published(other).items()}, "architecture")
 
 
@@ -143,7 +144,7 @@ def test_positions(path):
 def main():
     views = np.random.default_rng(8).integers(0, 256, (4, 80, 64, 3), dtype=np.uint8)
     with tempfile.TemporaryDirectory() as folder:
-        for arch in ARCHS:
+        for arch in TESTED:
             test_reading(arch, folder + "/theirs.safetensors", views)
             test_writing(arch, folder + "/ours.safetensors", views)
             test_misfits(arch, folder + "/misfit.safetensors")

@@ -17,9 +17,9 @@ import net_steps as steps
 import vit_torch
 from judges import judge_f32
 from net_case import Case, pictures, situation, starting_weights
-from net_ct import ARCHS, EVAL, Pass, lib
+from net_ct import ARCHS, EVAL, KEY, OUTPUTS, SHORT, SISTERS, Net, Pass, lib
 from net_steps import BACKENDS, F32, F64, FULL, evaluate, our_step, print_table, torch_step
-from net_torch import PartsBN, Windows, normalised
+from net_torch import PartsBN, Windows, normalised, outputs
 from sprat_ct import check, done, relative
 
 import torch
@@ -107,18 +107,32 @@ def test_comparison_of_outputs(case):
 
 # --- all of it ---
 
+# Parameters without the classifier: of torchvision's and timm's as they document them, of vit_tiny_ssl as Shi et al.'s code has
+# it; of SwAV's as its paper rounds them (table 6), in millions.
+COUNTS = {"resnet18": 11176512, "resnet34": 21284672, "resnet50": 23508032, "resnet101": 42500160, "resnet50w2": 94,
+          "mobilenet_v2": 2223872, "mobilenet_v3_small": 1517856, "mobilenet_v3_large": 4202032, "efficientnet_b0": 4007548,
+          "efficientnet_b1": 6513184, "shufflenet_v2_x1_0": 1253604, "deit_tiny": 5524416, "deit_small": 21665664,
+          "vit_base": 85798656, "vit_tiny_ssl": 7286976}
+
+
+def test_counts():
+    for arch in ARCHS:
+        count = sum(t.count for t in Net(arch, False, "none", 0, (224, 224)).tensors if not t.buffer)
+        check(f"{arch}: as many parameters as published", COUNTS.get(arch) in (count, round(count * 1e-6)), count)
+
+
 def test_names():
-    """timm's names and shapes, from its list; and that what stands for timm computes what torchvision's own network does."""
-    case = Case("deit_tiny", False, 224, "none", batch=2)
-    net, draw = case.net("blas"), np.random.default_rng(5)
-    found, timms = {t.name: t.shape for t in net.tensors}, vit_torch.names()
+    """timm's names and shapes, from its list; and that what stands for timm computes what torchvision's own networks do."""
+    found, timms = {t.name: t.shape for t in Net("deit_tiny", False, "none", 0, (224, 224)).tensors}, vit_torch.names()
     check("deit_tiny: names and shapes are timm's", found == timms, f"{set(found.items()) ^ set(timms.items())}")
-    weights, x = starting_weights(case, draw), normalised(pictures(draw, case), F64)
-    with torch.no_grad():
-        ours = case.reference(weights, F64).body(x).numpy()
-        state = {n: torch.from_numpy(a.copy()) for n, a in weights.items()}
-        theirs = vit_torch.as_torchvision(state, 224, vit_torch.PATCH).eval().to(F64)(x).numpy()
-    check("deit_tiny: the reference is torchvision's network", relative(ours, theirs) < 1e-12, f"{relative(ours, theirs):.1e}")
+    for arch in ("deit_tiny", "deit_small"):
+        case, kind = Case(arch, False, 32, "none", batch=2), vit_torch.KINDS[arch]
+        weights, x = starting_weights(case, np.random.default_rng(5)), normalised(pictures(np.random.default_rng(6), case), F64)
+        with torch.no_grad():
+            ours = case.reference(weights, F64).body(x).numpy()
+            state = {n: torch.from_numpy(a.copy()) for n, a in weights.items()}
+            theirs = vit_torch.as_torchvision(kind, state, 32, vit_torch.PATCH).eval().to(F64)(x).numpy()
+        check(f"{arch}: the reference is torchvision's network", relative(ours, theirs) < 1e-12, f"{relative(ours, theirs):.1e}")
 
 
 def test_depthwise():
@@ -141,14 +155,40 @@ def test_arch(arch):
         test_step(Case(arch, small, size, "simple", batch=5))
 
 
+def even_weights(t, draw):
+    """Like starting_weights(), in an eighth of the time."""
+    even = draw.random(t.shape, np.float32) - np.float32(0.5)
+    if len(t.shape) in (2, 4):
+        return even * np.float32((24 / np.prod(t.shape[1:])) ** 0.5)
+    return 0.2 * even + np.float32({"weight": 0.7, "bias": 1, "running_var": 1}.get(t.name.split(".")[-1], 0))
+
+
+def test_sister(arch):
+    """Forward: its layers are tested in others, but not how many there are, how wide and how they are strung together."""
+    case, draw = Case(arch, *steps.sizes(arch)[0], batch=2), np.random.default_rng(1)
+    net, views = case.net("blas"), pictures(draw, case)
+    weights = {t.name: even_weights(t, draw) for t in net.tensors}
+    model = case.reference(weights, F64)
+    with torch.no_grad():
+        found = outputs(model, views, F64)
+    double = {"outputs": {n: o.numpy() for n, o in zip(OUTPUTS, found)}, "statistics": model.named("statistics")}
+    params, buffers = net.load(weights)
+    p = Pass(net, case.batch, False)
+    p.forward(params, buffers, views, KEY)
+    compare(case, "blas", {"outputs": p.outputs(), "statistics": net.export(None, buffers)}, double, double)
+
+
 def main():
     tiny = Case("mobilenet_v3_small", True, 32)
     lib.threads_set(2)
+    test_counts()
     test_names()
     test_depthwise()
     test_comparison(tiny)
-    for arch in ARCHS:
+    for arch in ARCHS if FULL else SHORT:
         test_arch(arch)
+    for arch in SISTERS:
+        test_sister(arch)
     test_step(Case("resnet18", True, 32, batch=8))
     test_step(replace(tiny, size=30, width=45))
     for head in ("none", "linear", "wide", "deep", "48,bn,relu,32", "64,gelu,40,bn,relu,32,bn"):

@@ -19,7 +19,7 @@ import numpy as np
 import net_steps as steps
 from judges import judge_bf16
 from net_case import Case, situation
-from net_ct import ARCHS, lib
+from net_ct import ARCHS, SHORT, lib
 from net_steps import BACKENDS, BF16, F64, FULL, our_step, print_table, torch_forward, torch_step
 from net_torch import PartsBN
 from sprat_ct import check, done, relative
@@ -203,7 +203,7 @@ def main():
     tiny = Case("mobilenet_v3_small", True, 32, batch=8, precision="bf16")
     test_comparison(tiny, SPOILT)
     test_comparison(Case("deit_tiny", True, 16, batch=4, precision="bf16"), SPOILT_TRANSFORMER)
-    for arch in ARCHS:
+    for arch in ARCHS if FULL else SHORT:
         test_arch(arch)
     test_step(replace(tiny, head="48,bn,relu,32", predictor="40,bn,relu,32"))
     print_table()

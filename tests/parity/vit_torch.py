@@ -1,7 +1,8 @@
-"""vit_torch - DeiT in PyTorch under timm's names, written from the papers: what networks of tokens are compared with
+"""vit_torch - vision transformers in PyTorch under timm's names, written from the papers: what networks of tokens are compared
+with
 
-    model = DeiT(small=False)                    the position embedding takes its length from the weights that are loaded
-    feature = model(images)                      the class token after the last norm
+    model = Vit(KINDS["deit_tiny"], small=False)    the position embedding takes its length from the weights that are loaded
+    feature = model(images)                         the class token after the last norm
 
 For images of another size the embedding is resized, as by DeiT's fine-tuning code. Every block computes all its tokens, as timm
 does. as_torchvision() gives the same function by torchvision's own VisionTransformer: the check of this file.
@@ -9,40 +10,62 @@ names() reads timm-deit_tiny.txt, timm's list of tensors for deit_tiny_patch16_2
 """
 import math
 import os
+from dataclasses import dataclass
 
 import torch
 import torchvision
 from torch import nn
 
-WIDTH, DEPTH, HEADS, MLP, PATCH, PATCH_SMALL, EPS = 192, 12, 3, 768, 16, 4, 1e-6
+DEPTH, PATCH, PATCH_SMALL = 12, 16, 4
+
+
+@dataclass(frozen=True)
+class Kind:
+    width: int
+    heads: int
+    mlp: int
+    inner: int              # width of all heads
+    qkv_bias: bool = True
+    eps: float = 1e-6
+    drops: bool = False     # where --dropout acts: behind the embedding, the projection and both layers of the MLP
+
+
+KINDS = {"deit_tiny": Kind(192, 3, 768, 192), "deit_small": Kind(384, 6, 1536, 384), "vit_base": Kind(768, 12, 3072, 768),
+         "vit_tiny_ssl": Kind(192, 6, 768, 384, False, 1e-5, True)}
+
+
+def dropout(kind):
+    return nn.Dropout(0.1) if kind.drops else nn.Identity()
 
 
 class Attention(nn.Module):
-    def __init__(self):
+    def __init__(self, kind):
         super().__init__()
-        self.qkv, self.proj = nn.Linear(WIDTH, 3 * WIDTH), nn.Linear(WIDTH, WIDTH)
+        self.kind, self.drop = kind, dropout(kind)
+        self.qkv, self.proj = nn.Linear(kind.width, 3 * kind.inner, kind.qkv_bias), nn.Linear(kind.inner, kind.width)
 
     def forward(self, x):
         n, tokens, _ = x.shape
-        q, k, v = self.qkv(x).reshape(n, tokens, 3, HEADS, WIDTH // HEADS).permute(2, 0, 3, 1, 4)
-        p = (q @ k.transpose(-2, -1) * (WIDTH // HEADS) ** -0.5).softmax(-1)
-        return self.proj((p @ v).transpose(1, 2).reshape(n, tokens, WIDTH))
+        q, k, v = self.qkv(x).reshape(n, tokens, 3, self.kind.heads, -1).permute(2, 0, 3, 1, 4)
+        p = (q @ k.transpose(-2, -1) * q.shape[-1] ** -0.5).softmax(-1)
+        return self.drop(self.proj((p @ v).transpose(1, 2).reshape(n, tokens, -1)))
 
 
 class Mlp(nn.Module):
-    def __init__(self):
+    def __init__(self, kind):
         super().__init__()
-        self.fc1, self.act, self.fc2 = nn.Linear(WIDTH, MLP), nn.GELU(), nn.Linear(MLP, WIDTH)
+        self.fc1, self.act, self.drop1 = nn.Linear(kind.width, kind.mlp), nn.GELU(), dropout(kind)
+        self.fc2, self.drop2 = nn.Linear(kind.mlp, kind.width), dropout(kind)
 
     def forward(self, x):
-        return self.fc2(self.act(self.fc1(x)))
+        return self.drop2(self.fc2(self.drop1(self.act(self.fc1(x)))))
 
 
 class Block(nn.Module):
-    def __init__(self):
+    def __init__(self, kind):
         super().__init__()
-        self.norm1, self.attn = nn.LayerNorm(WIDTH, EPS), Attention()
-        self.norm2, self.mlp = nn.LayerNorm(WIDTH, EPS), Mlp()
+        self.norm1, self.attn = nn.LayerNorm(kind.width, kind.eps), Attention(kind)
+        self.norm2, self.mlp = nn.LayerNorm(kind.width, kind.eps), Mlp(kind)
 
     def forward(self, x):
         x = x + self.attn(self.norm1(x))
@@ -50,37 +73,39 @@ class Block(nn.Module):
 
 
 class Patches(nn.Module):
-    def __init__(self, patch):
+    def __init__(self, kind, patch):
         super().__init__()
-        self.proj = nn.Conv2d(3, WIDTH, patch, patch)
+        self.proj = nn.Conv2d(3, kind.width, patch, patch)
 
     def forward(self, x):
         return self.proj(x).flatten(2).transpose(1, 2)
 
 
-class DeiT(nn.Module):
+class Vit(nn.Module):
     interpolation = "bicubic"
 
-    def __init__(self, small):
+    def __init__(self, kind, small):
         super().__init__()
-        self.cls_token, self.pos_embed = nn.Parameter(torch.zeros(1, 1, WIDTH)), nn.Parameter(torch.zeros(1, 197, WIDTH))
-        self.patch_embed = Patches(PATCH_SMALL if small else PATCH)
-        self.blocks = nn.Sequential(*[Block() for _ in range(DEPTH)])
-        self.norm = nn.LayerNorm(WIDTH, EPS)
+        self.kind, width = kind, kind.width
+        self.cls_token, self.pos_embed = nn.Parameter(torch.zeros(1, 1, width)), nn.Parameter(torch.zeros(1, 197, width))
+        self.patch_embed = Patches(kind, PATCH_SMALL if small else PATCH)
+        self.drop = dropout(kind)
+        self.blocks = nn.Sequential(*[Block(kind) for _ in range(DEPTH)])
+        self.norm = nn.LayerNorm(width, kind.eps)
 
     def positions(self, h, w):
         """For h x w patches; a square of them is resized where their number is another."""
         if self.pos_embed.shape[1] == 1 + h * w:
             return self.pos_embed
         side = math.isqrt(self.pos_embed.shape[1] - 1)
-        grid = self.pos_embed[:, 1:].reshape(1, side, side, WIDTH).permute(0, 3, 1, 2)
+        grid = self.pos_embed[:, 1:].reshape(1, side, side, -1).permute(0, 3, 1, 2)
         grid = nn.functional.interpolate(grid, size=(h, w), mode=self.interpolation, align_corners=False)
         return torch.cat([self.pos_embed[:, :1], grid.permute(0, 2, 3, 1).flatten(1, 2)], 1)
 
     def forward(self, x):
         h, w = (n // self.patch_embed.proj.kernel_size[0] for n in x.shape[2:])
         x = torch.cat([self.cls_token.expand(len(x), -1, -1), self.patch_embed(x)], 1) + self.positions(h, w)
-        return self.norm(self.blocks(x))[:, 0]
+        return self.norm(self.blocks(self.drop(x)))[:, 0]
 
     def _load_from_state_dict(self, state, prefix, *rest):
         self.pos_embed = nn.Parameter(torch.empty_like(state[prefix + "pos_embed"]))
@@ -103,9 +128,9 @@ def _renamed(name):
     return f"encoder.layers.encoder_layer_{block}.{to}"
 
 
-def as_torchvision(state, size, patch):
+def as_torchvision(kind, state, size, patch):
     """torchvision's network of these weights."""
-    model = torchvision.models.vision_transformer.VisionTransformer(size, patch, DEPTH, HEADS, WIDTH, MLP)
+    model = torchvision.models.vision_transformer.VisionTransformer(size, patch, DEPTH, kind.heads, kind.width, kind.mlp)
     model.heads = nn.Identity()
     model.load_state_dict({_renamed(n): t for n, t in state.items()}, strict=True)
     return model

@@ -37,6 +37,25 @@ static const struct row resnet50[] = {
 	{ LAYER_MEANPOOL, { 0 } },
 };
 
+static const struct row resnet101[] = {
+	{ RESNET_STEM, { 64 } },
+	{ BOTTLENECK, { 64, 3, 1 } },
+	{ BOTTLENECK, { 128, 4, 2 } },
+	{ BOTTLENECK, { 256, 23, 2 } },
+	{ BOTTLENECK, { 512, 3, 2 } },
+	{ LAYER_MEANPOOL, { 0 } },
+};
+
+/* SwAV's (Caron et al. 2020): every width is twice a ResNet-50's, the stem's too; torchvision's wide_resnet50_2 is another. */
+static const struct row resnet50w2[] = {
+	{ RESNET_STEM, { 128 } },
+	{ BOTTLENECK, { 128, 3, 1 } },
+	{ BOTTLENECK, { 256, 4, 2 } },
+	{ BOTTLENECK, { 512, 6, 2 } },
+	{ BOTTLENECK, { 1024, 3, 2 } },
+	{ LAYER_MEANPOOL, { 0 } },
+};
+
 static const struct row mobilenet_v2[] = {
 	{ MOBILE_STEM, { 32, R6 } },
 	{ INVERTED_V2, { 1, 16, 1 } },
@@ -117,6 +136,20 @@ static const struct row efficientnet_b0[] = {
 	{ LAYER_DROPOUT, { 0 } },
 };
 
+static const struct row efficientnet_b1[] = {
+	{ MOBILE_STEM, { 32, ACT_SILU } },
+	{ MBCONV, { 1, 3, 1, 16, 2 } },
+	{ MBCONV, { 6, 3, 2, 24, 3 } },
+	{ MBCONV, { 6, 5, 2, 40, 3 } },
+	{ MBCONV, { 6, 3, 2, 80, 4 } },
+	{ MBCONV, { 6, 5, 1, 112, 4 } },
+	{ MBCONV, { 6, 5, 2, 192, 5 } },
+	{ MBCONV, { 6, 3, 1, 320, 2 } },
+	{ MOBILE_LAST, { 1280, ACT_SILU } },
+	{ LAYER_MEANPOOL, { 0 } },
+	{ LAYER_DROPOUT, { 0 } },
+};
+
 static const struct row shufflenet_v2_x1_0[] = {
 	{ SHUFFLE_STEM, { 24 } },
 	{ SHUFFLE_UNITS, { 116, 4 } },
@@ -126,10 +159,26 @@ static const struct row shufflenet_v2_x1_0[] = {
 	{ LAYER_MEANPOOL, { 0 } },
 };
 
-/* timm's deit_tiny_patch16_224 (Touvron et al. 2021). */
+/* timm's deit_tiny_patch16_224, deit_small_ and vit_base_ (Dosovitskiy et al. 2021; Touvron et al. 2021): DINO's, too. */
 static const struct row deit_tiny[] = {
-	{ VIT_PATCHES, { 192, 16, 4 } },
-	{ VIT_BLOCKS, { 12, 3, 768 } },
+	{ VIT_PATCHES, { 192, 16, 4, 0 } },
+	{ VIT_BLOCKS, { 12, 3, 768, 192, 1, 0 } },
+};
+
+static const struct row deit_small[] = {
+	{ VIT_PATCHES, { 384, 16, 4, 0 } },
+	{ VIT_BLOCKS, { 12, 6, 1536, 384, 1, 0 } },
+};
+
+static const struct row vit_base[] = {
+	{ VIT_PATCHES, { 768, 16, 4, 0 } },
+	{ VIT_BLOCKS, { 12, 12, 3072, 768, 1, 0 } },
+};
+
+/* What Shi et al. 2022 call DeiT-Tiny (their code's vit_tiny): six heads, which together are wider than the tokens. */
+static const struct row vit_tiny_ssl[] = {
+	{ VIT_PATCHES, { 192, 16, 4, 1 } },
+	{ VIT_BLOCKS, { 12, 6, 768, 384, 0, 1 } },
 };
 
 #define ARCH(name, summary, eps, momentum, init) { { #name, summary, NULL }, name, ARRAY_SIZE(name), eps, momentum, init }
@@ -137,15 +186,25 @@ static const struct arch archs[] = {
 	ARCH(resnet18, "ResNet-18 (He et al. 2016), feature 512, 11.2 M parameters", 1e-5, 0.1, INIT_UNIFORM),
 	ARCH(resnet34, "ResNet-34 (He et al. 2016), feature 512, 21.3 M parameters", 1e-5, 0.1, INIT_UNIFORM),
 	ARCH(resnet50, "ResNet-50 v1.5 (He et al. 2016), feature 2048, 23.5 M parameters", 1e-5, 0.1, INIT_UNIFORM),
+	ARCH(resnet101, "ResNet-101 v1.5 (He et al. 2016), feature 2048, 42.5 M parameters", 1e-5, 0.1, INIT_UNIFORM),
+	ARCH(resnet50w2, "ResNet-50 of twice all widths (SwAV: Caron et al. 2020), feature 4096, 93.9 M parameters", 1e-5, 0.1,
+	     INIT_UNIFORM),
 	ARCH(mobilenet_v2, "MobileNetV2 (Sandler et al. 2018), feature 1280, 2.2 M parameters", 1e-5, 0.1, INIT_NORMAL),
 	ARCH(mobilenet_v3_small, "MobileNetV3 small (Howard et al. 2019), feature 1024, 1.5 M parameters", 1e-3, 0.01,
 	     INIT_NORMAL),
 	ARCH(mobilenet_v3_large, "MobileNetV3 large (Howard et al. 2019), feature 1280, 4.2 M parameters", 1e-3, 0.01,
 	     INIT_NORMAL),
 	ARCH(efficientnet_b0, "EfficientNet-B0 (Tan and Le 2019), feature 1280, 4.0 M parameters", 1e-5, 0.1, INIT_UNIFORM),
+	ARCH(efficientnet_b1, "EfficientNet-B1 (Tan and Le 2019), feature 1280, 6.5 M parameters", 1e-5, 0.1, INIT_UNIFORM),
 	ARCH(shufflenet_v2_x1_0, "ShuffleNetV2 (Ma et al. 2018), feature 1024, 1.3 M parameters", 1e-5, 0.1, INIT_DEFAULT),
 	ARCH(deit_tiny, "DeiT-Tiny (Touvron et al. 2021), patches of 16 (small: 4), feature 192, 5.5 M parameters", 1e-6, 0.1,
 	     INIT_VIT),
+	ARCH(deit_small, "DeiT-Small, ViT-S/16 (Touvron et al. 2021), patches of 16 (small: 4), feature 384, 21.7 M parameters",
+	     1e-6, 0.1, INIT_VIT),
+	ARCH(vit_base, "ViT-B/16 (Dosovitskiy et al. 2021), patches of 16 (small: 4), feature 768, 85.8 M parameters", 1e-6, 0.1,
+	     INIT_VIT),
+	ARCH(vit_tiny_ssl, "the DeiT-Tiny of Shi et al. 2022, patches of 16 (small: 4), feature 192, 7.3 M parameters", 1e-5, 0.1,
+	     INIT_DEFAULT),
 };
 const struct table arch_table = TABLE("architecture", archs);
 

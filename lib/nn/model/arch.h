@@ -46,8 +46,8 @@ enum {
 	MBCONV,           /* expansion, k, stride of the first, out, blocks */
 	MOBILE_LAST,      /* out, act */
 	CLASSIFIER,       /* out, act */
-	VIT_PATCHES,      /* width, patch, patch of small images */
-	VIT_BLOCKS,       /* blocks, heads, width of the MLP: ends with the norm of the class token */
+	VIT_PATCHES,      /* width, patch, patch of small images, dropout? */
+	VIT_BLOCKS,       /* blocks, heads, width of the MLP, of all heads, qkv biases?, dropout?; ends with the token's norm */
 	SHUFFLE_STEM,     /* out */
 	SHUFFLE_UNITS,    /* out, units, of which the first has stride 2 */
 	SHUFFLE_LAST,     /* out */
@@ -64,8 +64,8 @@ struct row {
 enum init_rule {
 	INIT_UNIFORM,     /* PyTorch's default for linear layers: U(+-1/sqrt(in)), biases too; convolutions normal, fan-out */
 	INIT_NORMAL,      /* linear layers N(0, 0.01), biases 0; convolutions normal, fan-out */
-	INIT_DEFAULT,     /* PyTorch's defaults: linear layers as INIT_UNIFORM, convolutions U(+-1/sqrt(fan-in)) */
-	INIT_VIT,         /* linear layers N(0, 0.02), biases 0; convolutions as INIT_DEFAULT, biases too */
+	INIT_DEFAULT,     /* PyTorch's: linear layers as INIT_UNIFORM, convolutions U(+-1/sqrt(fan-in)); tokens N(0, 1) */
+	INIT_VIT,         /* linear layers and positions N(0, 0.02), biases 0, token N(0, 1e-6); convolutions as INIT_DEFAULT */
 };
 
 struct arch {

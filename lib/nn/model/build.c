@@ -129,7 +129,8 @@ void build_conv(struct builder *b, const struct conv_spec *s)
 		x->bias = add_vector(b, s->conv, "bias", out, (struct init){ .uniform = conv_init(b, shape).uniform });
 }
 
-static void add_linear(struct builder *b, int out, enum act act, const char *name, struct init weight, struct init bias)
+/* bias: NULL: it has none. */
+static void add_linear(struct builder *b, int out, enum act act, const char *name, struct init weight, const struct init *bias)
 {
 	const struct node *in = &b->plan->nodes[b->at];
 	struct node *x = add_node(b, &op_conv, b->at, in->h, in->w, out);
@@ -139,19 +140,18 @@ static void add_linear(struct builder *b, int out, enum act act, const char *nam
 	x->act = act;
 	x->weights = (int64_t)out * in->c;
 	x->weight = add_tensor(b, name, "weight", 2, (int64_t[]){ out, in->c }, weight);
-	x->bias = add_vector(b, name, "bias", out, bias);
+	if (bias)
+		x->bias = add_vector(b, name, "bias", out, *bias);
 }
 
-void build_linear(struct builder *b, int out, enum act act, const char *name)
+void build_linear(struct builder *b, int out, enum act act, bool bias, const char *name)
 {
-	struct init uniform = { .uniform = 1 / sqrt(b->plan->nodes[b->at].c) };
+	enum init_rule rule = b->plan->net->arch->init;
+	struct init uniform = { .uniform = 1 / sqrt(b->plan->nodes[b->at].c) }, zero = { 0 };
+	bool normal = rule == INIT_NORMAL || rule == INIT_VIT;
 
-	if (b->plan->net->arch->init == INIT_NORMAL)
-		add_linear(b, out, act, name, (struct init){ .normal = 0.01 }, (struct init){ 0 });
-	else if (b->plan->net->arch->init == INIT_VIT)
-		add_linear(b, out, act, name, (struct init){ .normal = 0.02 }, (struct init){ 0 });
-	else
-		add_linear(b, out, act, name, uniform, uniform);
+	add_linear(b, out, act, name, normal ? (struct init){ .normal = rule == INIT_VIT ? 0.02 : 0.01 } : uniform,
+		   !bias ? NULL : normal ? &zero : &uniform);
 }
 
 void build_maxpool(struct builder *b, int k, int stride, int pad)
@@ -240,10 +240,11 @@ void build_tokens(struct builder *b, const char *cls, const char *position)
 {
 	const struct node *in = &b->plan->nodes[b->at];
 	struct node *x = add_node(b, &op_tokens, b->at, 1, in->h * in->w + 1, in->c);
+	bool plain = b->plan->net->arch->init == INIT_DEFAULT;
 	const struct net_tensor *laid;
 
-	x->weight = add_tensor(b, "", cls, 3, (int64_t[]){ 1, 1, x->c }, (struct init){ .normal = 1e-6 });
-	add_tensor(b, "", position, 3, (int64_t[]){ 1, x->w, x->c }, (struct init){ .normal = 0.02 });
+	x->weight = add_tensor(b, "", cls, 3, (int64_t[]){ 1, 1, x->c }, (struct init){ .normal = plain ? 1 : 1e-6 });
+	add_tensor(b, "", position, 3, (int64_t[]){ 1, x->w, x->c }, (struct init){ .normal = plain ? 1 : 0.02 });
 	for (int i = 1; i <= 2 && b->lay; i++)
 		b->lay->tensors[b->tensor - i].norm_or_bias = true;   /* as DeiT's code: neither decays */
 	if (b->lay)
@@ -290,7 +291,7 @@ static void head_layer(struct builder *b, const struct head_layer *l, const char
 	const char *name = NAME("%s.%d", prefix, at);
 
 	if (l->kind == HEAD_LINEAR)
-		add_linear(b, l->width, ACT_NONE, name, uniform, uniform);
+		add_linear(b, l->width, ACT_NONE, name, uniform, &uniform);
 	else if (l->kind == HEAD_NORM)
 		add_norm(b, x, name, 1e-5);   /* PyTorch's */
 	else if (l->kind == HEAD_DROP)

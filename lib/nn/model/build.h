@@ -32,7 +32,7 @@ struct conv_spec {
 };
 void build_conv(struct builder *b, const struct conv_spec *s);
 /* Over the channels of every pixel. */
-void build_linear(struct builder *b, int out, enum act act, const char *name);
+void build_linear(struct builder *b, int out, enum act act, bool bias, const char *name);
 void build_maxpool(struct builder *b, int k, int stride, int pad);
 void build_meanpool(struct builder *b);
 void build_squeeze(struct builder *b, int width, enum act inner, enum act outer, const char *first, const char *second);

@@ -34,7 +34,7 @@ static void depthwise(struct builder *b, const int *v)
 
 static void linear(struct builder *b, const int *v)
 {
-	build_linear(b, v[0], v[1], NAME("row%d.linear", b->row));
+	build_linear(b, v[0], v[1], true, NAME("row%d.linear", b->row));
 }
 
 static void maxpool(struct builder *b, const int *v)
@@ -282,7 +282,7 @@ static void mbconv(struct builder *b, const int *v)
 
 static void classifier(struct builder *b, const int *v)
 {
-	build_linear(b, v[0], v[1], "classifier.0");
+	build_linear(b, v[0], v[1], true, "classifier.0");
 }
 
 static void (*const layers[])(struct builder *b, const int *v) = {

@@ -32,7 +32,7 @@ static const struct rule block_rules[] = {
 	{ "2.fc1", "se.conv_reduce" }, { "2.fc2", "se.conv_expand" }, { "2.0", "conv_pwl" }, { "2.1", "bn3" },
 	{ "3.0", "conv_pwl" },	    { "3.1", "bn3" },		  { "2", "conv_pwl" },	 { "3", "bn3" },
 };
-/* The first block expands nothing. */
+/* The blocks of the first stage expand nothing. */
 static const struct rule first_rules[] = {
 	{ "0.0", "conv_dw" }, { "0.1", "bn1" },	    { "1.fc1", "se.conv_reduce" }, { "1.fc2", "se.conv_expand" },
 	{ "1.0", "conv_pw" }, { "1.1", "bn2" },	    { "2.0", "conv_pw" },	   { "2.1", "bn2" },
@@ -59,8 +59,8 @@ static void find_stage(const struct arch *a, int row, int *stage, int *block)
 
 static int translate_block(const char *part, int length, int stage, int block, const char *last, char *out, size_t size)
 {
-	const struct rule *rules = stage + block ? block_rules : first_rules;
-	int count = stage + block ? ARRAY_SIZE(block_rules) : ARRAY_SIZE(first_rules);
+	const struct rule *rules = stage ? block_rules : first_rules;
+	int count = stage ? ARRAY_SIZE(block_rules) : ARRAY_SIZE(first_rules);
 	const char *theirs = follow(rules, count, part, length);
 
 	return theirs ? format(out, size, "blocks.%d.%d.%s.%s", stage, block, theirs, last) : -1;
@@ -179,6 +179,10 @@ static const struct rule arch_rules[] = {
 	{ "mobilenet_v3_large", "mobilenetv3_large_100" },
 	{ "deit_tiny", "deit_tiny_patch16_224" },
 	{ "deit_tiny", "vit_tiny_patch16_224" },
+	{ "deit_small", "deit_small_patch16_224" },
+	{ "deit_small", "vit_small_patch16_224" },
+	{ "vit_base", "deit_base_patch16_224" },
+	{ "vit_base", "vit_base_patch16_224" },
 };
 
 const struct arch *aliases_arch(const char *name)
