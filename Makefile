@@ -32,6 +32,7 @@ FOUND   := $(if $(MACHINE),$(shell $(PKG_CONFIG) --exists $(PKGS) openblas 2>/de
 PACKAGES = $(if $(FOUND),$(wordlist 2,99,$(FOUND)),$(error $(CC) or a library is missing: pipelines/install-packages gets them \
 	on Debian and names them elsewhere))
 WARN     = -Wall -Wextra -Wmissing-prototypes -Wstrict-prototypes -Wvla -Wshadow -Wpointer-arith -Wno-sign-compare \
+	-Wno-missing-field-initializers \
 	$(if $(DEV),-Werror) $(if $(findstring clang,$(OTHER_CC)),-Wno-pass-failed)
 CPPFLAGS = -I. -D_GNU_SOURCE $(if $(POINTS),-DTEST_POINTS) $(if $(HAVE_DNNL),-DWITH_ONEDNN) $(PACKAGES) \
 	$(if $(PLAIN),-DPLAIN) $(SYSROOT:%=--sysroot=%)

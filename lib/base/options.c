@@ -166,17 +166,29 @@ const char *choice_text(const struct choice *c, const char *key)
 	return c->text[param_index(c, key)];
 }
 
+static bool is_default(const struct choice *c, int i)
+{
+	const struct param *p = &c->entry->params[i];
+
+	if (param_is_text(p))
+		return strcmp(c->text[i], p->text) == 0;
+	return c->value[i] == p->value && (p->text != param_range || c->most[i] == p->max);
+}
+
 const char *choice_spell(const struct choice *c, char *dst, size_t size)
 {
 	size_t n = snprintf(dst, size, "%s", c->entry->name);
 
 	for (int i = 0; c->entry->params && c->entry->params[i].key && n < size; i++) {
 		const struct param *p = &c->entry->params[i];
+		char before = strchr(dst, ':') ? ',' : ':';
 
+		if (p->later && is_default(c, i))
+			continue;
 		if (param_is_text(p))
-			n += snprintf(dst + n, size - n, "%c%s=%s", i ? ',' : ':', p->key, c->text[i]);
+			n += snprintf(dst + n, size - n, "%c%s=%s", before, p->key, c->text[i]);
 		else
-			n += snprintf(dst + n, size - n, "%c%s=%.9g", i ? ',' : ':', p->key, c->value[i]);
+			n += snprintf(dst + n, size - n, "%c%s=%.9g", before, p->key, c->value[i]);
 		if (p->text == param_range && c->most[i] < p->max && n < size)
 			n += snprintf(dst + n, size - n, "-%.9g", c->most[i]);
 	}

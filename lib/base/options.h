@@ -26,6 +26,7 @@ struct param {
 	double value, min, max;
 	const char *help;
 	const char *text;
+	bool later;             /* came after runs were saved without it: choice_spell() leaves it out at its default */
 };
 
 extern const char param_range[];
@@ -69,7 +70,8 @@ int choice_change(struct choice *c, const struct table *t, const char *changes);
 /* Value of a parameter by key; a key the row does not have is a bug. */
 double choice_value(const struct choice *c, const char *key);
 const char *choice_text(const struct choice *c, const char *key);
-/* The choice with every parameter written out, defaults too, into dst (returned): equal choices give equal texts. */
+/* The choice with every parameter written out, defaults too (but for later ones), into dst (returned): equal choices give equal
+ * texts. */
 const char *choice_spell(const struct choice *c, char *dst, size_t size);
 
 enum option_type {
