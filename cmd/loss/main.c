@@ -152,6 +152,7 @@ static int run_step(struct work *w, int64_t step)
 	r = stage_take(w->stage, &batch);
 	if (r <= 0)
 		return r;
+	w->objective->epoch = record_int(batch, "epoch", 0);
 	r = objective_step(w->objective, step, batch->tensors, batch->tensor_count);
 	if (r == 0) {
 		reply(w, step, record_bool(batch, "save", false));

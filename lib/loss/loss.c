@@ -24,6 +24,12 @@ static const struct loss losses[] = {
 	  "q0 tfeature0", OF(compress), .choose = compress_choose, .accept = compress_accept, .release = compress_release },
 	{ { "simreg", "regression of a teacher's feature (SimReg, Navaneet et al. 2021)", simreg_params }, "q0 tfeature0",
 	  OF(simreg), .choose = simreg_choose },
+	{ { "disco", "a teacher's embeddings beside MoCo's loss (DisCo, Gao et al. 2022)", disco_params }, "q0 q1 t0 t1 k1",
+	  OF(disco), .choose = disco_choose, .accept = disco_accept, .release = disco_release },
+	{ { "bingo", "a teacher's bags of like images (BINGO, Xu et al. 2022)", bingo_params }, "q0 q2 t1 t3 q4 mix",
+	  OF(bingo), .choose = bingo_choose, .accept = bingo_accept, .release = bingo_release },
+	{ { "simdis", "predictions of averages, teachers, views (SimDis, Gu et al. 2021)", simdis_params },
+	  "psemadv0 psemadv1 ptemadv0 ptemadv1 k0 k1 tk0 tk1", OF(simdis), .choose = simdis_choose, .release = simdis_release },
 };
 const struct table loss_table = TABLE("loss", losses);
 
@@ -50,20 +56,28 @@ static const struct tensor *find(const struct tensor *tensors, int count, const 
 
 /* --- life cycle --- */
 
+static const struct shape {
+	enum dtype dtype;
+	int rank;
+	const char *text;
+} shapes[] = { { F32, 2, "f32[rows,dim]" }, { I32, 1, "i32[rows]" }, { F32, 1, "f32[rows]" } };
+enum { EMBEDDINGS, LABELS, SHARES };
+
 static int add_input(struct objective *o, const char *name, const struct tensor *given)
 {
 	struct loss_input *in = &o->inputs[o->input_count++];
 	char spec[64], d_name[LOSS_NAME + 2];
-	bool labels;
+	const struct name *row;
+	const struct shape *shape;
 	int view;
 
 	if (!given)
 		return fail_code(EXIT_USAGE, "loss '%s' needs '%s', and nobody gives it: %s", o->choice.spelling, name,
 				 name_remedy(name));
-	labels = name_find(name, &view) == &name_rows[NAME_LABEL];
-	if (labels ? given->dtype != I32 || given->rank != 1 : given->dtype != F32 || given->rank != 2 || given->shape[1] < 1)
-		return fail("'%s' is %s, not %s", name, tensor_spec(given, spec, sizeof(spec)),
-			    labels ? "i32[rows]" : "f32[rows,dim]");
+	row = name_find(name, &view);
+	shape = &shapes[row == &name_rows[NAME_LABEL] ? LABELS : row == &name_rows[NAME_MIX] ? SHARES : EMBEDDINGS];
+	if (given->dtype != shape->dtype || given->rank != shape->rank || (given->rank > 1 && given->shape[1] < 1))
+		return fail("'%s' is %s, not %s", name, tensor_spec(given, spec, sizeof(spec)), shape->text);
 	if (given->shape[0] < 1 || (o->input_count > 1 && given->shape[0] != o->rows))
 		return fail("'%s' is %s, not of %d rows", name, tensor_spec(given, spec, sizeof(spec)), MAX(1, o->rows));
 	o->rows = (int)given->shape[0];
@@ -85,6 +99,18 @@ int objective_same_width(const struct objective *o)
 					 first->name, o->inputs[i].value.name, (long long)first->shape[1],
 					 (long long)o->inputs[i].value.shape[1], o->loss->entry.name);
 	return 0;
+}
+
+int objective_word(const struct objective *o, const char *key, const char *words)
+{
+	const char *text = choice_text(&o->choice, key);
+	char word[32];
+	int used;
+
+	for (int i = 0, at = 0; sscanf(words + at, " %31s%n", word, &used) == 1; at += used, i++)
+		if (strcmp(text, word) == 0)
+			return i;
+	return fail_code(EXIT_USAGE, "loss %s has no %s=%s: it is one of %s", o->loss->entry.name, key, text, words);
 }
 
 static int prepare(struct objective *o, const struct tensor *given, int count)

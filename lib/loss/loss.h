@@ -1,12 +1,11 @@
 /*
  * loss.h - losses: a table of rows, and the objective, one of them at work on the batches of a run
  *
- * A loss is handed tensors by name (embeddings f32 (rows, dim), not normalised: it normalises itself; labels i32 (rows), names.h
- * says which name is what) and gives its value, a few
- * scalars and the gradient for every input that is trained (names.h): of the network's outputs, not of keys and teachers. What it
- * must remember from step to step (a queue, say) is a list of named tensors, "loss.NAME", which can be taken out and put back
- * whole: an objective that was given another's state goes on exactly as that one would. Before the first step the state is a
- * function of seed, shapes and parameters alone.
+ * A loss is handed tensors by name (embeddings f32 (rows, dim), not normalised: it normalises itself; labels i32 (rows),
+ * shares f32 (rows); names.h says which name is what) and gives its value, a few scalars and the gradient for every input that is
+ * trained (names.h): of the network's outputs, not of keys and teachers. What it must remember from step to step (a queue, say)
+ * is a list of named tensors, "loss.NAME", which can be taken out and put back whole: an objective that was given another's state
+ * goes on exactly as that one would. Before the first step the state is a function of seed, shapes and parameters alone.
  *
  *	struct choice c;
  *	struct objective *o;
@@ -25,7 +24,7 @@
 #include "lib/base/options.h"
 #include "lib/tensor/tensor.h"
 
-enum { LOSS_INPUTS = 16, LOSS_STATES = 8, LOSS_SCALARS = 16, LOSS_NAME = 16 };
+enum { LOSS_INPUTS = 32, LOSS_STATES = 8, LOSS_SCALARS = 16, LOSS_NAME = 16 };
 
 struct objective;
 
@@ -51,7 +50,7 @@ extern const struct table loss_table;
 int loss_needs(const struct choice *c, char names[LOSS_INPUTS][LOSS_NAME]);
 
 struct loss_input {
-	struct tensor value;           /* f32 (rows, dim) or i32 (rows); borrowed from the batch of the step */
+	struct tensor value;           /* f32 (rows, dim), i32 or f32 (rows); borrowed from the batch of the step */
 	struct tensor gradient;        /* "d:NAME", same shape, owned; name empty: not trained */
 };
 
@@ -66,6 +65,7 @@ struct objective {
 	uint64_t seed;
 	int rows;                      /* of a batch */
 	int64_t step;                  /* in hand, for messages */
+	int64_t epoch;                 /* of the step, from 0; the caller's to set */
 	struct loss_input inputs[LOSS_INPUTS];
 	int input_count;
 	struct tensor state[LOSS_STATES];
@@ -99,6 +99,8 @@ void objective_set(struct objective *o, const char *scalar, double value);
 
 /* Checks that all inputs that are embeddings have the first one's width. 0, or -1. */
 int objective_same_width(const struct objective *o);
+/* Which of words (a blank between) a text parameter is; -1 after fail() with EXIT_USAGE. */
+int objective_word(const struct objective *o, const char *key, const char *words);
 
 /* What the file of each gives to its row of losses[] in loss.c; the last three if it has a use for them. */
 #define LOSS_FUNCTIONS(name)                               \
@@ -119,5 +121,8 @@ LOSS_FUNCTIONS(ce);
 LOSS_FUNCTIONS(seed);
 LOSS_FUNCTIONS(compress);
 LOSS_FUNCTIONS(simreg);
+LOSS_FUNCTIONS(disco);
+LOSS_FUNCTIONS(bingo);
+LOSS_FUNCTIONS(simdis);
 
 #endif

@@ -30,11 +30,12 @@ def needs_of(spelling):
 
 
 class Objective:
-    """One loss at work. widths: of inputs that are not dim wide, by the name without its number."""
+    """One loss at work. widths: of inputs that are not dim wide, by the name without its number; 0: labels, -1: shares."""
 
     def __init__(self, spelling, rows, dim, seed=1, threads=2, widths=None):
         self.needs, self.rows, self.dim = needs_of(spelling), rows, dim
-        self.widths = [0 if n == "label" else (widths or {}).get(n.rstrip("0123456789"), dim) for n in self.needs]
+        others = {"label": 0, "mix": -1, **(widths or {})}
+        self.widths = [others.get(n.rstrip("0123456789"), dim) for n in self.needs]
         self.handle = lib.shim_objective_new(spelling.encode(), rows, np.array(self.widths, np.int32).ctypes.data, seed, threads)
 
     def step(self, inputs, step=0):
@@ -93,6 +94,9 @@ def inputs(rng, o, likeness=0.5, classes=5):
     for width in o.widths:
         if width == 0:
             out.append(np.where(rng.random(o.rows) < 0.125, -1, rng.integers(0, classes, o.rows)).astype(np.int32))
+            continue
+        if width < 0:
+            out.append(rng.random(o.rows).astype(np.float32))
             continue
         shared = common.setdefault(width, rng.standard_normal((o.rows, width)))
         x = (likeness * shared + rng.standard_normal((o.rows, width))) * rng.uniform(0.2, 5, (o.rows, 1))

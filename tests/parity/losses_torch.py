@@ -4,6 +4,8 @@ A transcription takes inputs by name (float64, those that are trained with a gra
 and what the loss remembers by name, and gives the value and what it remembers then. Where a loss begins with random numbers the
 first ones are the library's.
 """
+import math
+
 import torch
 from torch.nn.functional import cross_entropy, normalize as unit
 
@@ -32,13 +34,39 @@ def info_nce(q, k, queue, t):
     return cross_entropy(logits, torch.zeros(len(q), dtype=torch.long))
 
 
+def spread(p):
+    """Shares of a target beside the key: of the nearest entries in order, and of every entry (light-moco's plans)."""
+    smooth, nn, plan = p.get("smooth", 0), int(p.get("nn", 1)), p.get("plan", "even")
+    if plan == "halving":
+        return [.2 / 2 ** i for i in range(10)] + [.2 / 2 ** 9], 0
+    if plan == "all":
+        return [], smooth
+    if plan == "even":
+        return [smooth / nn] * nn, 0
+    second = math.ceil(math.sqrt(nn)) - 1
+    return [smooth / 2] + [smooth / 4 / second] * second + [smooth / 4 / (nn - 1 - second)] * (nn - 1 - second), 0
+
+
+def smooth_nce(q, k, queue, p):
+    """Cross-entropy with a target that is shared with entries near to the query or to the key."""
+    shares, everywhere = spread(p)
+    cosines = unit(k if p.get("by", "q") == "k" else q).detach() @ queue.T
+    near = cosines.sort(dim=1, descending=True, stable=True).indices[:, :len(shares)]
+    y = torch.full((len(q), 1 + len(queue)), everywhere / len(queue), dtype=q.dtype)
+    y[:, 0] = 1 - everywhere - sum(shares)
+    for r, share in enumerate(shares):
+        y[torch.arange(len(q)), 1 + near[:, r]] += share
+    logits = torch.cat([(unit(q) * unit(k.detach())).sum(1, keepdim=True), unit(q) @ queue.T], 1) / p.get("t", 0.1)
+    return soft_cross_entropy(y, logits)
+
+
 @transcription
 def moco(x, p, s):
     queue, at = s["loss.queue"], s["loss.pointer"]
     if not p.get("sym", 0):
-        loss, keys = info_nce(x["q0"], x["k1"], queue, p["t"]), [x["k1"]]
+        loss, keys = smooth_nce(x["q0"], x["k1"], queue, p), [x["k1"]]
     else:
-        loss = (info_nce(x["q0"], x["k1"], queue, p["t"]) + info_nce(x["q1"], x["k0"], queue, p["t"])) / 2
+        loss = (smooth_nce(x["q0"], x["k1"], queue, p) + smooth_nce(x["q1"], x["k0"], queue, p)) / 2
         keys = [x["k0"], x["k1"]]
     for k in keys:
         queue, at = push(queue, at, unit(k))
@@ -124,3 +152,49 @@ def compress(x, p, s):
 @transcription
 def simreg(x, p, s):
     return 2 - 2 * (unit(x["q0"]) * unit(x[f"tfeature{int(p.get('view', 0))}"].detach())).sum(1).mean(), s
+
+
+def distance(a, b):
+    return (unit(a) - unit(b.detach())).square().sum(1).mean()
+
+
+@transcription
+def disco(x, p, s):
+    loss, state = p.get("w", 32) * (distance(x["q0"], x["t0"]) + distance(x["q1"], x["t1"])), {}
+    if not p.get("only", 0):
+        loss = loss + info_nce(x["q0"], x["k1"], s["loss.queue"], p.get("t", 0.2))
+        state["loss.queue"], state["loss.pointer"] = push(s["loss.queue"], s["loss.pointer"], unit(x["k1"]))
+    return loss, state
+
+
+@transcription
+def bingo(x, p, s):
+    queue, t, first = s["loss.queue"], p.get("t", 0.2), p.get("warm", 10) > 0
+
+    def nce(q, k):
+        logits = torch.cat([(unit(q) * unit(k.detach())).sum(1, keepdim=True), unit(q) @ queue.T], 1) / t
+        return cross_entropy(logits, torch.zeros(len(q), dtype=torch.long), reduction="none")
+
+    w1, w2 = (1, 0) if first else (.5, .5)
+    terms = (w1 * nce(x["q0"], x["t1"]) + w2 * nce(x["q0"], x["t3"]) + w1 * nce(x["q2"], x["t3"]) + w2 * nce(x["q2"], x["t1"]))
+    if p.get("mix", 1):
+        terms = (terms + x["mix"] * nce(x["q4"], x["t1"]) + (1 - x["mix"]) * nce(x["q4"], x["t3"])) / 3
+    else:
+        terms = terms / 2
+    queue, at = push(queue, s["loss.pointer"], unit(x["t1"]))
+    return terms.mean(), {"loss.queue": queue, "loss.pointer": at}
+
+
+SIMDIS = {"sdv": ("q", 1), "semasv": ("k", 0), "semadv": ("k", 1), "tsv": ("t", 0), "tdv": ("t", 1), "temasv": ("tk", 0),
+          "temadv": ("tk", 1)}
+
+
+@transcription
+def simdis(x, p, s):
+    kinds = {"2v": ["semadv", "temadv"], "7v": list(SIMDIS)}.get(p.get("kinds", "2v")) or p["kinds"].split("+")
+
+    def cosine(prediction, who, other):
+        return sum((unit(x[f"{prediction}{i}"]) * unit(x[f"{who}{abs(i - other)}"].detach())).sum(1).mean() for i in range(2))
+
+    loss = sum(4 - 2 * cosine(f"p{c}", *SIMDIS[c]) for c in kinds) / len(kinds)
+    return loss + (2 - cosine("tp", "tk", 1) if p.get("online", 0) else 0), s

@@ -59,7 +59,7 @@ struct objective *shim_objective_new(const char *spelling, int rows, const int *
 		return NULL;
 	n = loss_needs(&c, names);
 	for (int i = 0; i < n; i++)
-		given[i] = tensor_borrow(names[i], dims[i] ? F32 : I32, dims[i] ? 2 : 1, (int64_t[]){ rows, dims[i] }, NULL);
+		given[i] = tensor_borrow(names[i], dims[i] ? F32 : I32, dims[i] > 0 ? 2 : 1, (int64_t[]){ rows, dims[i] }, NULL);
 	return objective_new(&c, given, n, seed);
 }
 

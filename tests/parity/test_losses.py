@@ -18,6 +18,8 @@ BOUND = 1e-5   # relative, of values and of every gradient and tensor of state
 CASES = [
     ("moco:t=0.2,k=74", 37, 20, {}),
     ("moco:t=0.07,k=102,sym=1", 17, 33, {}),
+    ("moco:k=74,smooth=0.3,nn=9", 37, 20, {}), ("moco:k=102,sym=1,smooth=0.2,nn=10,by=k,plan=thirds", 17, 33, {}),
+    ("moco:k=74,plan=halving,by=k", 37, 20, {}), ("moco:k=74,plan=all,smooth=0.5", 37, 20, {}),
     ("simclr", 37, 21, {}), ("simclr:t=0.07", 300, 19, {}), ("simclr", 1, 3, {}),
     ("supcon", 37, 21, {}), ("supcon:t=0.3", 275, 7, {}),
     ("simsiam", 37, 21, {}), ("simsiam", 1, 3, {}),
@@ -26,13 +28,16 @@ CASES = [
     ("seed:k=74", 37, 20, {}), ("seed:k=51,t=0.1,tt=0.0001", 17, 9, {}), ("seed:k=34,kp=51,patches=3", 17, 12, {}),
     ("compress:k=74", 37, 20, {}), ("compress:k=51,banks=2", 17, 9, {"tfeature": 21}),
     ("simreg", 37, 21, {}), ("simreg:view=1", 5, 8, {}),
+    ("disco:k=74", 37, 20, {}), ("disco:only=1,w=2", 17, 9, {}),
+    ("bingo:k=74", 37, 20, {}), ("bingo:k=34,warm=0,t=0.1", 17, 9, {}), ("bingo:k=34,mix=0,warm=0", 17, 9, {}),
+    ("simdis", 37, 20, {}), ("simdis:kinds=7v", 17, 9, {}), ("simdis:kinds=tsv+sdv,online=1", 5, 8, {"tp": 11, "tk": 11}),
 ]
 STEPS, CLASSES = 3, 5
 
 
 def parameters(spelling):
     words = spelling.partition(":")[2]
-    return {k: float(v) for k, v in (w.split("=") for w in words.split(",") if w)}
+    return {k: float(v) if re.fullmatch(r"[\d.]+", v) else v for k, v in (w.split("=") for w in words.split(",") if w)}
 
 
 def torch_state(o):

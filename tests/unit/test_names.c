@@ -17,7 +17,10 @@ static void test_find(void)
 		{ "q01", NONE, 0 }, { "q00", NONE, 0 }, { "Q1", NONE, 0 }, { "q2147483648", NONE, 0 },
 		{ "q4294967296", NONE, 0 }, { "q99999999999999999999", NONE, 0 }, { "0", NONE, 0 },
 		{ "view", NONE, 0 }, { "views0", NONE, 0 }, { "label0", NONE, 0 }, { "labels", NONE, 0 },
-		{ "names", NONE, 0 }, { "tfeature", NONE, 0 }, { "ttfeature0", NONE, 0 },
+		{ "psemadv1", NAME_PREDICTOR, 1 }, { "p1x0", NONE, 0 },
+		{ "pSdv0", NONE, 0 }, { "psemadv", NONE, 0 }, { "psdv01", NONE, 0 }, { "tp0", NAME_TEACHER_PREDICTOR, 0 },
+		{ "tpb3", NAME_TEACHER_PREDICTOR, 3 }, { "tk2", NAME_TEACHER_KEY, 2 }, { "mix", NAME_MIX, 0 },
+		{ "kx0", NONE, 0 }, { "mix0", NONE, 0 }, { "names", NONE, 0 }, { "tfeature", NONE, 0 }, { "ttfeature0", NONE, 0 },
 		{ "afeature0", NONE, 0 }, { "d:q0", NONE, 0 }, { "mask0", NONE, 0 },
 	};
 
@@ -35,9 +38,9 @@ static void test_find(void)
 
 static void test_gradients(void)
 {
-	static const char *const trained[] = { "feature0", "q1", "p15" };
-	static const char *const others[] = { "view0", "k0", "t0", "tfeature0", "label", "index", "split", "name", "q", "p01",
-						"mask0" };
+	static const char *const trained[] = { "feature0", "q1", "p15", "psdv0", "tp1" };
+	static const char *const others[] = { "view0", "k0", "t0", "tk0", "mix", "tfeature0", "label", "index", "split", "name",
+						"q", "p01", "mask0" };
 
 	for (size_t i = 0; i < ARRAY_SIZE(trained); i++)
 		check(trained[i], name_is_trained(trained[i]), "it has no gradient");
@@ -52,7 +55,7 @@ static void test_remedies(void)
 	static const struct { const char *name, *part; } cases[] = {
 		{ "view2", "--crops" }, { "q3", "--head" }, { "p0", "--predictor" }, { "k9", "keys" }, { "t0", "--as t" },
 		{ "tfeature0", "--as t" }, { "split", "--eval" }, { "name", "--eval" }, { "mask0", "no stage" },
-		{ "q01", "no stage" },
+		{ "tk0", "--as tk" }, { "mix", "--mix" }, { "q01", "no stage" },
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
