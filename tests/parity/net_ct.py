@@ -15,8 +15,9 @@ from sprat_ct import aligned, lib, ptr, why
 MEAN = np.array([0.485, 0.456, 0.406], np.float32)
 STD = np.array([0.229, 0.224, 0.225], np.float32)
 TRAIN, KEY, EVAL = range(3)
-OUTPUTS = ("feature", "head", "predictor")
+OUTPUTS = ("feature", "head", "predictor", "second predictor")   # of as many predictors as there may be
 FEATURE, HEAD, PREDICTOR = range(3)
+ROOM = 10   # outputs that a network may have
 
 
 def declare(name, restype, *argtypes):
@@ -96,8 +97,8 @@ class Net:
     def adopt(self, handle):
         self.handle = handle
         self.tensors = [Tensor(self.handle, i) for i in range(lib.shim_net_tensor(self.handle, -1, None, None))]
-        self.widths = [lib.net_width(self.handle, i) for i in (FEATURE, HEAD, PREDICTOR)]
-        self.feature_dim, self.dim, _ = self.widths
+        self.widths = [lib.net_width(self.handle, i) for i in range(len(OUTPUTS))]
+        self.feature_dim, self.dim = self.widths[:PREDICTOR]
         self.plans = {}
 
     def plan(self, size):
@@ -203,7 +204,7 @@ class Pass:
 
     def backward(self, params, d, grads):
         """d: of the outputs in their order; None for one without."""
-        lib.pass_backward(self.handle, ptr(params), (P * len(OUTPUTS))(*map(ptr, d)), ptr(grads))
+        lib.pass_backward(self.handle, ptr(params), (P * ROOM)(*map(ptr, d)), ptr(grads))
 
 
 def floats(address, shape):

@@ -162,11 +162,15 @@ class Reference(nn.Module):
             if isinstance(m, (nn.Dropout, StochasticDepth)):
                 m.p = 0.0
         self.head = make_head(kind, [m for m in self.body.modules() if hasattr(m, "weight")][-1].weight.shape[0], dim)
-        self.predictor = make_head(predictor, dim, dim)
+        several = dict(p.split("=", 1) for p in predictor.split()) if "=" in predictor.split(",")[0] else {}
+        made = {word: make_head(spelling, dim, dim) for word, spelling in several.items()}
+        self.predictor = nn.ModuleDict(made) if made else make_head(predictor, dim, dim)
 
     def forward(self, x):
         feature = self.body(x)
         found = feature, self.head(feature)
+        if isinstance(self.predictor, nn.ModuleDict):
+            return (*found, *(p(found[-1]) for p in self.predictor.values()))
         return (*found, self.predictor(found[-1])) if len(self.predictor) else found
 
     def load(self, named):

@@ -46,8 +46,28 @@ static void refused(const char *text, const char *word)
 	check(title, good, "%s", why());
 }
 
+static void test_predictors(void)
+{
+	struct predictors p;
+
+	check("one without a word", predictors_parse(&p, "byol") == 0 && p.count == 1 && !*p.list[0].word &&
+	      strcmp(p.list[0].layers, "byol") == 0, "%s", why());
+	check("several with words", predictors_parse(&p, "a=8,drop=.5 byol bc=simple") == 0 && p.count == 3 &&
+	      strcmp(p.list[0].word, "a") == 0 && strcmp(p.list[0].layers, "8,drop=.5") == 0 && !*p.list[1].word &&
+	      strcmp(p.list[2].word, "bc") == 0, "%s", why());
+	check("none", predictors_parse(&p, "none") == 0 && p.count == 0, "%s", why());
+	check("of one word the last", predictors_parse(&p, "a=8 b=2 a=9") == 0 && p.count == 2 &&
+	      strcmp(p.list[0].layers, "9") == 0 && strcmp(predictors_spell(&p, (char[32]){ "" }, 32), "a=9 b=2") == 0,
+	      "%s", why());
+	check("none ends all before it", predictors_parse(&p, "a=8 none b=2") == 0 && p.count == 1 && *p.list[0].word == 'b',
+	      "%s", why());
+	check("nine are refused", predictors_parse(&p, "a=1 b=1 c=1 d=1 e=1 f=1 g=1 h=1 i=1") < 0, "they are not");
+	check("a long word is refused", predictors_parse(&p, "abcdefghijklmnopq=1") < 0, "it is not");
+}
+
 int main(void)
 {
+	test_predictors();
 	means("none", ": 512");
 	means("linear", " 128: 128");
 	means("simple", " 512 relu 128: 128");

@@ -133,7 +133,8 @@ struct net {
 	struct net_config config;
 	const struct arch *arch;
 	const struct backend *backend[DTYPES];   /* who multiplies F32, BF16 (NULL: nobody) */
-	char layers[OUTPUTS][256];   /* config.head, config.predictor */
+	char head[256], predictor[1024];   /* config.head, config.predictor */
+	struct predictors predictors;
 	int width[OUTPUTS];      /* 0: there is none */
 	struct net_tensor *tensors;
 	struct init { double normal, uniform, value; } *inits;   /* beside tensors */

@@ -28,6 +28,7 @@
 #define NN_NET_H
 
 #include "lib/nn/model/arch.h"
+#include "lib/nn/model/heads.h"
 #include "lib/tensor/tensor.h"
 
 struct meter;
@@ -36,15 +37,15 @@ struct meter;
 enum output {
 	OUTPUT_FEATURE,         /* of the backbone */
 	OUTPUT_HEAD,
-	OUTPUT_PREDICTOR,       /* which keys do without */
-	OUTPUTS
+	OUTPUT_PREDICTOR,       /* the first of several, all of the head's output, which keys do without */
+	OUTPUTS = OUTPUT_PREDICTOR + PREDICTORS
 };
 
 struct net_config {
 	const struct arch *arch;
 	bool small;             /* small images: stride 1 in front (3x3 for ResNet), no max-pool there */
 	const char *head;       /* "none", "linear", ..., or spelled: heads.h */
-	const char *predictor;  /* the same; NULL: "none" */
+	const char *predictor;  /* the same, or several; NULL: "none" */
 	int dim;                /* of the head's output, where that is named */
 	int height, width;      /* of the views that a position embedding is laid out for: plans of other sizes resize it */
 	double dropout;         /* probability, in training, where torchvision's network has it before the last layer; 0: none */
@@ -73,6 +74,9 @@ const struct net_config *net_configuration(const struct net *net);
 int64_t net_params(const struct net *net);
 int64_t net_buffers(const struct net *net);
 int net_width(const struct net *net, enum output output);   /* 0: it has none */
+/* The predictor of this word ("": the one without); 0 where there is none. And the word of one. */
+enum output net_predictor(const struct net *net, const char *word);
+const char *net_word(const struct net *net, enum output predictor);
 int net_tensors(const struct net *net, const struct net_tensor **list);   /* how many; list may be NULL */
 /* torchvision's initialisation of the architecture, drawn by Philox (seed, tensor number); running mean 0, variance 1. */
 void net_init(const struct net *net, uint64_t seed, float *params, float *buffers);

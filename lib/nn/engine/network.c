@@ -49,7 +49,8 @@ struct net *net_new(const struct net_config *c)
 
 	net->config = *c;
 	net->arch = c->arch;
-	if (check_config(c) < 0 || find_backends(net) < 0 || lay_out(net) < 0) {
+	if (check_config(c) < 0 || predictors_parse(&net->predictors, c->predictor ? c->predictor : "none") < 0 ||
+	    find_backends(net) < 0 || lay_out(net) < 0) {
 		net_free(net);
 		return NULL;
 	}
@@ -83,6 +84,19 @@ int64_t net_buffers(const struct net *net)
 int net_width(const struct net *net, enum output output)
 {
 	return net->width[output];
+}
+
+enum output net_predictor(const struct net *net, const char *word)
+{
+	for (int i = 0; i < net->predictors.count; i++)
+		if (strcmp(net->predictors.list[i].word, word) == 0)
+			return OUTPUT_PREDICTOR + i;
+	return 0;
+}
+
+const char *net_word(const struct net *net, enum output predictor)
+{
+	return net->predictors.list[predictor - OUTPUT_PREDICTOR].word;
 }
 
 int net_tensors(const struct net *net, const struct net_tensor **list)

@@ -97,10 +97,14 @@ static bool is_pixel(const struct node *x)
 	return x->h * x->w == 1;
 }
 
-/* Whether a node is what the head or the predictor gives. */
+/* Whether a node is what the head or a predictor gives. */
 static bool is_projection(const struct plan *plan, int node)
 {
-	return node == plan->outputs[OUTPUT_HEAD] || node == plan->outputs[OUTPUT_PREDICTOR];
+	bool is = false;
+
+	for (int i = OUTPUT_HEAD; i < OUTPUTS; i++)
+		is |= node == plan->outputs[i];
+	return is;
 }
 
 /* One pixel an image is stored as f32, and so is what follows it. So are tokens and their sums, to which every block adds:

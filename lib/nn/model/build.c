@@ -302,19 +302,34 @@ static void head_layer(struct builder *b, const struct head_layer *l, const char
 
 /* The layers of an output behind the node at hand, which they leave the output's; text: what they are, dim: the width where that
  * is a name's. 0 or -1. */
-static int build_layers(struct builder *b, enum output output, const char *prefix, const char *text, int dim)
+static int build_layers(struct builder *b, enum output output, const char *kind, const char *prefix, const char *text, int dim)
 {
 	const struct node *in = &b->plan->nodes[b->at];
 	struct head h;
 
-	if (head_parse(&h, prefix, text, in->c, dim) < 0)
+	if (head_parse(&h, kind, text, in->c, dim) < 0)
 		return -1;
 	if (h.count && in->h * in->w != 1)
-		return fail_code(EXIT_USAGE, "'%s' has no pooled feature for a %s", b->plan->net->arch->entry.name, prefix);
+		return fail_code(EXIT_USAGE, "'%s' has no pooled feature for a %s", b->plan->net->arch->entry.name, kind);
 	b->output = output;
 	for (int i = 0; i < h.count; i++)
 		head_layer(b, &h.layers[i], prefix, i);
 	b->plan->outputs[output] = h.count ? b->at : -1;
+	return 0;
+}
+
+static int build_predictors(struct builder *b)
+{
+	const struct predictors *p = &b->plan->net->predictors;
+	int head = b->at;
+
+	for (int i = 0; i < p->count; i++) {
+		const char *word = p->list[i].word, *prefix = *word ? NAME("predictor.%s", word) : "predictor";
+
+		b->at = head;
+		if (build_layers(b, OUTPUT_PREDICTOR + i, "predictor", prefix, p->list[i].layers, b->plan->nodes[head].c) < 0)
+			return -1;
+	}
 	return 0;
 }
 
@@ -346,10 +361,10 @@ static void describe(struct net *net, const struct plan *plan)
 	}
 	if (net->width[OUTPUT_HEAD])
 		c->dim = net->width[OUTPUT_HEAD];
-	format(net->layers[OUTPUT_HEAD], sizeof(net->layers[0]), "%s", c->head);
-	format(net->layers[OUTPUT_PREDICTOR], sizeof(net->layers[0]), "%s", c->predictor ? c->predictor : "none");
-	c->head = net->layers[OUTPUT_HEAD];
-	c->predictor = net->layers[OUTPUT_PREDICTOR];
+	format(net->head, sizeof(net->head), "%s", c->head);
+	format(net->predictor, sizeof(net->predictor), "%s", c->predictor ? c->predictor : "none");
+	c->head = net->head;
+	c->predictor = net->predictor;
 }
 
 int build_plan(struct plan *plan, struct net *lay)
@@ -365,10 +380,10 @@ int build_plan(struct plan *plan, struct net *lay)
 		return -1;
 	if (b.gate >= 0)
 		bug("'%s' ends with a gate", c->arch->entry.name);
+	for (int i = 0; i < OUTPUTS; i++)
+		plan->outputs[i] = -1;
 	plan->outputs[OUTPUT_FEATURE] = b.at;
-	if (build_layers(&b, OUTPUT_HEAD, "head", c->head, c->dim) < 0)
-		return -1;
-	if (build_layers(&b, OUTPUT_PREDICTOR, "predictor", c->predictor ? c->predictor : "none", plan->nodes[b.at].c) < 0)
+	if (build_layers(&b, OUTPUT_HEAD, "head", "head", c->head, c->dim) < 0 || build_predictors(&b) < 0)
 		return -1;
 	if (lay)
 		describe(lay, plan);

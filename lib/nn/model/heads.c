@@ -1,5 +1,7 @@
 #include "lib/nn/model/heads.h"
 
+#include "lib/tensor/names.h"
+
 /* Shi et al. 2022: linear to deep; SimCLR (Chen et al. 2020, B.9); BYOL (Grill et al. 2020, 3.3), whose predictor SimDis has too
  * (Gu et al. 2021, 3.1); SimSiam (Chen and He 2021, sec. 3). */
 static const struct { const char *name, *head, *predictor; } names[] = {
@@ -116,4 +118,61 @@ int head_spelled_width(const char *text)
 	if (named && (strstr(named, "dim") || !*named))
 		return 0;
 	return head_parse(&h, "head", text, 1, 1) < 0 ? -1 : h.width;
+}
+
+/* [WORD=]LAYERS. A word is no layer that has an equals sign, too. */
+static int parse_predictor(struct predictor *p, const char *text)
+{
+	size_t n = strspn(text, NAME_LETTERS);
+	bool worded = text[n] == '=' && strncmp(text, "drop=", 5) != 0;
+
+	if (worded && n >= PREDICTOR_WORD)
+		return fail_code(EXIT_USAGE, "predictor '%.40s': a word of at most %d letters", text, PREDICTOR_WORD - 1);
+	snprintf(p->word, sizeof(p->word), "%.*s", worded ? (int)n : 0, text);
+	if (format(p->layers, sizeof(p->layers), "%s", worded ? text + n + 1 : text) < 0)
+		return refuse("predictor", text, "it is too long");
+	return 0;
+}
+
+int predictors_add(struct predictors *p, const char *text)
+{
+	struct predictor one;
+	int i = 0;
+
+	if (strcmp(text, "none") == 0) {
+		p->count = 0;
+		return 0;
+	}
+	if (parse_predictor(&one, text) < 0)
+		return -1;
+	while (i < p->count && strcmp(p->list[i].word, one.word) != 0)
+		i++;
+	if (i == PREDICTORS)
+		return fail_code(EXIT_USAGE, "more than %d predictors", PREDICTORS);
+	p->list[i] = one;
+	p->count = MAX(p->count, i + 1);
+	return 0;
+}
+
+int predictors_parse(struct predictors *p, const char *text)
+{
+	char words[1024], *rest = words;
+
+	p->count = 0;
+	if (format(words, sizeof(words), "%s", text) < 0)
+		return refuse("predictor", text, "it is too long");
+	for (char *word; (word = strsep(&rest, " "));)
+		if (predictors_add(p, word) < 0)
+			return -1;
+	return 0;
+}
+
+const char *predictors_spell(const struct predictors *p, char *dst, size_t size)
+{
+	size_t n = snprintf(dst, size, "%s", p->count ? "" : "none");
+
+	for (int i = 0; i < p->count && n < size; i++)
+		n += snprintf(dst + n, size - n, "%s%s%s%s", i ? " " : "", p->list[i].word, *p->list[i].word ? "=" : "",
+			      p->list[i].layers);
+	return dst;
 }

@@ -10,6 +10,8 @@
  *	struct head h;
  *	if (head_parse(&h, "head", "simple", 512, 128) < 0) ... 512,relu,128
  *	h.layers[h.count - 1].width                             128
+ *
+ * A head may have several predictors, each with a word of its own: semadv=byol temadv=512,relu,dim, a blank between.
  */
 #ifndef NN_HEADS_H
 #define NN_HEADS_H
@@ -35,5 +37,22 @@ struct head {
 int head_parse(struct head *h, const char *kind, const char *text, int d, int dim);
 /* The width that a head's spelling says by itself; 0: it is a name. */
 int head_spelled_width(const char *text);
+
+enum { PREDICTORS = 8, PREDICTOR_WORD = 16 };
+
+struct predictors {
+	int count;
+	struct predictor {
+		char word[PREDICTOR_WORD];   /* lower-case letters; "": it has none */
+		char layers[256];            /* as above */
+	} list[PREDICTORS];
+};
+
+/* One more: of equal words the last counts, and "none" ends all before it. Then a text of several. -1 after fail() with
+ * EXIT_USAGE: there are too many, or a word is too long. */
+int predictors_add(struct predictors *p, const char *text);
+int predictors_parse(struct predictors *p, const char *text);
+/* The text of all, into dst (returned). */
+const char *predictors_spell(const struct predictors *p, char *dst, size_t size);
 
 #endif

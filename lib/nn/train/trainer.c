@@ -202,13 +202,13 @@ static void allocate_key(struct trainer *t)
 	t->key_buffers = vector(net_buffers(t->net));
 }
 
-/* Elements that come before those of the predictor, of parameters or of buffers. */
+/* Elements that come before those of predictors, of parameters or of buffers. */
 static int64_t key_count(const struct trainer *t, bool buffers)
 {
 	int64_t n = buffers ? net_buffers(t->net) : net_params(t->net);
 	const struct net_tensor *list;
 
-	for (int i = net_tensors(t->net, &list) - 1; i >= 0 && list[i].output == OUTPUT_PREDICTOR; i--)
+	for (int i = net_tensors(t->net, &list) - 1; i >= 0 && list[i].output >= OUTPUT_PREDICTOR; i--)
 		n = list[i].buffer == buffers ? list[i].offset : n;
 	return n;
 }

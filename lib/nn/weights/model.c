@@ -144,17 +144,19 @@ static int check_leftovers(const struct tensors *f, const char *path, const char
  * there is no more of it than the network has (or else it is another project's projector). */
 static bool has_layers(const struct net *net, const struct tensors *f, const char *prefix, enum output output)
 {
-	static const char *const stems[OUTPUTS] = { [OUTPUT_HEAD] = "head.", [OUTPUT_PREDICTOR] = "predictor." };
+	const char *word = output == OUTPUT_HEAD ? "" : net_word(net, output);
 	const struct net_tensor *list;
-	int n = net_tensors(net, &list), start = (int)strlen(prefix), stem = (int)strlen(stems[output]);
+	int n = net_tensors(net, &list), start = (int)strlen(prefix), length;
+	char stem[TENSOR_NAME];
 	bool any = false, more = false;
 
+	length = snprintf(stem, sizeof(stem), "%s.%s%s", output == OUTPUT_HEAD ? "head" : "predictor", word, *word ? "." : "");
 	for (int i = 0; i < f->count; i++) {
 		const char *name = f->tensors[i].name + start;
 		bool known = false;
 
-		if (strncmp(f->tensors[i].name, prefix, start) != 0 || strncmp(name, stems[output], stem) != 0 ||
-		    name[stem] < '0' || name[stem] > '9')
+		if (strncmp(f->tensors[i].name, prefix, start) != 0 || strncmp(name, stem, length) != 0 || name[length] < '0' ||
+		    name[length] > '9')
 			continue;
 		for (int j = 0; j < n; j++)
 			known |= strcmp(list[j].name, name) == 0;
