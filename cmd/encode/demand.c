@@ -14,15 +14,18 @@ static void add_view(struct training *r, enum use use, int view)
 }
 
 /* Keys of momentum 0 are the network's own head in this step, without a gradient. */
-static void add_wish(struct training *r, const char *text, const struct name *name, int view)
+static void add_wish(struct training *r, const char *text, const struct own *own)
 {
 	struct demand *d = &r->demand;
 	struct wish *w = &d->wishes[d->count++];
+	const struct name *name = &name_rows[own->name];
+	int view = own->view;
 
-	*w = (struct wish){ .name = name, .view = view, .output = (enum output)name->width,
-			    .width = net_width(r->t.net, (enum output)name->width),
-			    .by_key = name == &name_rows[NAME_KEY] && r->t.c.ema.to > 0,
-			    .trained = name->gradient != GRADIENT_NEVER };
+	/* what goes under another name may be wanted to be looked at alone */
+	*w = (struct wish){ .view = view, .output = own->output, .width = net_width(r->t.net, own->output),
+			    .by_key = own->name == NAME_KEY && r->t.c.ema.to > 0,
+			    .trained = name->gradient != GRADIENT_NEVER,
+			    .must = name->gradient == GRADIENT_MUST && !r->o->as };
 	format(w->text, sizeof(w->text), "%s", text);
 	(w->by_key ? d->keys : d->queries)[view] = true;
 	d->has_keys |= w->by_key;
@@ -31,23 +34,51 @@ static void add_wish(struct training *r, const char *text, const struct name *na
 		add_view(r, FOR_GRADIENTS, view);
 }
 
-/* What is ours by its name, and offered as such. */
-static bool is_own(const struct training *r, const struct name *name, int view)
+int own_list(const struct training *r, struct own list[OUTPUTS + 1])
 {
-	return name && name->width != WIDTH_OWN && (name == &name_rows[NAME_KEY] || strcmp(name->maker, "encode") == 0) &&
-	       view < r->view_count && net_width(r->t.net, (enum output)name->width) > 0;
+	static const enum name_kind kinds[] = { [OUTPUT_FEATURE] = NAME_FEATURE, [OUTPUT_HEAD] = NAME_HEAD };
+	const char *as = r->o->as ? r->o->as : "";
+	int n = 0;
+
+	for (int i = 0; i <= OUTPUTS; i++) {
+		bool key = i == OUTPUTS;
+		enum output output = key ? OUTPUT_HEAD : (enum output)i;
+		enum name_kind kind = key ? NAME_KEY : output < OUTPUT_PREDICTOR ? kinds[output] : NAME_PREDICTOR;
+		const char *prefix = kind == NAME_HEAD && r->o->as ? "" : name_rows[kind].prefix;
+
+		if (net_width(r->t.net, output) == 0)
+			continue;
+		list[n] = (struct own){ .name = kind, .output = output };
+		if (format(list[n++].prefix, TENSOR_NAME, "%s%s%s", as, prefix,
+			   kind == NAME_PREDICTOR ? net_word(r->t.net, output) : "") < 0)
+			return fail_code(EXIT_USAGE, "'%.40s...' is too long for a name: give a shorter one with --as", as);
+	}
+	return n;
+}
+
+/* Whether a name is ours; *own with its view then. */
+static bool find_own(const struct training *r, const char *text, struct own *own)
+{
+	struct own list[OUTPUTS + 1];
+	int n = own_list(r, list);
+
+	for (int i = 0; i < n; i++)
+		if (view_name(text, list[i].prefix, r->view_count, &list[i].view)) {
+			*own = list[i];
+			return true;
+		}
+	return false;
 }
 
 static int add_name(struct training *r, const char *text)
 {
-	int view;
-	const struct name *name = name_find(text, &view);
+	struct own own;
 
 	record_name(r->demand.wanted, text);
 	if (!record_offered(r->schema, text))
 		return refuse_name(text);
-	if (is_own(r, name, view))
-		add_wish(r, text, name, view);
+	if (find_own(r, text, &own))
+		add_wish(r, text, &own);
 	else
 		record_name(r->demand.names[FOR_QUERIES], text);
 	return 0;

@@ -11,6 +11,7 @@ enum { DIM_MOST = 65536 };
 struct options {
 	struct stage_options stage;
 	struct choice arch, optim, schedule;
+	struct option_list predictors;          /* predictor: all of them, a blank between; NULL: not given */
 	const char *head, *predictor, *ema, *weights, *as, *out, *backend, *precision;
 	bool ema_buffers, small, frozen, eval, calibrate, fresh, profile;
 	int64_t dim, bn_splits, microbatch, save_every, until;
@@ -75,6 +76,7 @@ struct rundir {
 	int64_t saved;              /* steps done in the checkpoint, 0: there is none */
 	bool whole;                 /* the checkpoint is this run's and good: the next one keeps it as the previous one */
 	bool fresh;                 /* what lies in the folder is another run's */
+	int64_t limit;              /* a checkpoint beyond this step is not gone on from; -1: none is */
 	struct record *facts;       /* all facts of the run, of every stage */
 	struct record *loss;        /* those of the checkpoint that the loss has to name again */
 	struct record *state;       /* the loss's saved state, empty for a new run */
@@ -86,8 +88,9 @@ struct rundir {
 };
 
 /* Locks the folder (made when missing) and reads its checkpoint into t, unless fresh. facts: of this line; those of the
- * checkpoint must be the same. A damaged checkpoint is named, and the one before it taken. */
-int rundir_open(struct rundir *u, const char *dir, bool fresh, struct trainer *t, const struct record *facts,
+ * checkpoint must be the same. A damaged checkpoint is named, and the one before it taken; so is one beyond the step limit (-1:
+ * there is none), where another trained stage of the line was killed before it saved, too: at 0 the run starts over. */
+int rundir_open(struct rundir *u, const char *dir, bool fresh, int64_t limit, struct trainer *t, const struct record *facts,
 		const char *lineage);
 /* The open of a stage that connects later (the loss): refused when it has other facts than the checkpoint, or lacks some. */
 int rundir_check(struct rundir *u, const struct record *open);
@@ -98,6 +101,8 @@ int rundir_expect(const struct rundir *u, const struct record *grad);
 int rundir_save(struct rundir *u, struct trainer *t, const struct record *grad);
 /* Puts the previous checkpoint in the place of one that turned out to be of no use; whether there was one. */
 bool rundir_step_back(struct rundir *u);
+/* Fails: the run is at one step, another trained stage of the line at another. -1. */
+int rundir_refuse_step(const struct rundir *u, int64_t step, int64_t other);
 void rundir_close(struct rundir *u);
 
 /* The pieces of rundir_open(). A path is freed by the caller; 1 when a checkpoint was read, 0 when there is none, -1. */

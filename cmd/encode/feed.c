@@ -11,6 +11,7 @@ static size_t view_bytes(const struct training *r, int view)
 void feed_init(struct training *r)
 {
 	r->feed.asked = r->feed.taken = r->run.step * r->demand.ask_count;
+	r->feed.last = r->leads ? r->run.step : r->end - 1;
 	for (int i = 0; i < r->view_count; i++)
 		if (r->demand.keys[i] && r->demand.cell_count > 1)
 			r->feed.gathered[i] = xmalloc(view_bytes(r, i) * key_most(r->batch, r->parts));
@@ -21,11 +22,17 @@ static void ask_ahead(struct training *r)
 {
 	const struct demand *d = &r->demand;
 
-	for (; r->feed.asked < r->end * d->ask_count && stage_room(r->s) > 0; r->feed.asked++) {
+	for (; r->feed.asked < (r->feed.last + 1) * d->ask_count && stage_room(r->s) > 0; r->feed.asked++) {
 		const struct ask *a = &d->asks[r->feed.asked % d->ask_count];
 
 		stage_want(r->s, r->feed.asked / d->ask_count, a->part, a->parts, d->names[a->use]);
 	}
+}
+
+void feed_allow(struct training *r, int64_t step)
+{
+	r->feed.last = MIN(step, r->end - 1);
+	ask_ahead(r);
 }
 
 /* Takes the answer to the next ask. */
@@ -60,6 +67,17 @@ int feed_part(struct training *r, enum use use, int part)
 	bool due = r->t.c.stream ? r->demand.names[use]->name_count > 0 : use == FOR_QUERIES && part == 0;
 
 	return due ? take(r) : 0;
+}
+
+int feed_end(struct training *r)
+{
+	struct record *answer = NULL;
+	int result;
+
+	stage_want(r->s, r->end, 0, 1, r->demand.names[FOR_QUERIES]);
+	result = stage_take(r->s, &answer);
+	record_free(answer);
+	return result > 0 ? fail("the stage in front gave a step after the last one") : result;
 }
 
 const uint8_t *feed_rows(const struct training *r, int view, int row)

@@ -22,13 +22,39 @@ static const struct wish *answered(const struct training *r, const char *name)
 	return NULL;
 }
 
+/* Whether a gradient is for a name that a trained stage in front makes. */
+static bool is_passed(const struct training *r, const char *name)
+{
+	return r->leads && strncmp(name, "d:", 2) == 0 && record_named(r->demand.wanted, name + 2) &&
+	       record_named(r->demand.names[FOR_QUERIES], name + 2);
+}
+
+void gradients_pass(const struct training *r, const struct record *grad, int64_t step, bool save)
+{
+	struct record *up = record_new(KIND_GRAD);
+
+	record_set_int(up, "step", step);
+	record_set_int(up, "incarnation", record_int(stage_schema(r->s), "incarnation", 0));
+	record_set_bool(up, "save", save);
+	record_set_bool(up, "last", step + 1 == r->end);
+	if (r->stop)
+		record_set_int(up, "stop", r->stop);
+	if (record_scalar(grad, "loss"))
+		record_set_real(up, "loss", record_real(grad, "loss", 0));
+	for (int i = 0; i < grad->tensor_count; i++)
+		if (is_passed(r, grad->tensors[i].name))
+			record_add(up, tensor_share(&grad->tensors[i]));
+	stage_reply(r->s, up);
+	record_free(up);
+}
+
 /* What comes besides gradients of what is trained and the loss's own state would be left out without a word. */
 static int check_names(const struct training *r, const struct record *grad, int64_t step)
 {
 	for (int i = 0; i < grad->tensor_count; i++) {
 		const char *name = grad->tensors[i].name;
 
-		if (strncmp(name, "loss.", 5) != 0 && !answered(r, name))
+		if (strncmp(name, "loss.", 5) != 0 && !answered(r, name) && !is_passed(r, name))
 			return fail("the loss sent '%s' in step %lld: a grad holds d:NAME for what was asked for and is "
 				    "trained, and the loss's state as loss.*",
 				    name, (long long)step + 1);
@@ -69,7 +95,7 @@ static int find_gradient(struct training *r, const struct record *grad, const st
 
 	snprintf(name, sizeof(name), "d:%s", w->text);
 	*d = record_find(grad, name);
-	if (!*d && w->name->gradient == GRADIENT_MUST)
+	if (!*d && w->must)
 		return fail("the loss sent no '%s' in step %lld", name, (long long)step + 1);
 	if (!*d)
 		return 0;

@@ -9,7 +9,8 @@ static const struct option_row rows[] = {
 	{ 'a', "arch", OPT_CHOICE, AT(arch), 0, 0, "ARCH", "network; from -w when left out", &arch_table },
 	{ 0, "small", OPT_FLAG, AT(small), 0, 0, NULL, "small images: stride 1 in front, no max-pool", NULL },
 	{ 0, "head", OPT_TEXT, AT(head), 0, 0, "HEAD", "a name, or layers: 2048,bn,relu,128", NULL },
-	{ 0, "predictor", OPT_TEXT, AT(predictor), 0, 0, "PRED", "the same behind the head, of queries alone", NULL },
+	{ 0, "predictor", OPT_LIST, AT(predictors), 0, 0, "[WORD=]PRED",
+	  "the same behind the head, of queries alone; of several each has a WORD", NULL },
 	{ 0, "dim", OPT_INT, AT(dim), 0, DIM_MOST, "N", "width of the head's output; 0: that of -w, or 128", NULL },
 	{ 'w', "weights", OPT_TEXT, AT(weights), 0, 0, "FILE", "start from (or serve) these weights", NULL },
 	{ 0, "frozen", OPT_FLAG, AT(frozen), 0, 0, NULL, "serve, do not train: a teacher", NULL },
@@ -53,6 +54,20 @@ static const struct manual manual = {
 	.rows = rows,
 };
 
+/* Predictors as the one text that everybody else reads. */
+static int join_predictors(struct options *o)
+{
+	static char text[1024];
+	struct predictors p = { 0 };
+
+	for (int i = 0; i < o->predictors.count; i++)
+		if (predictors_add(&p, o->predictors.items[i]) < 0)
+			return -1;
+	if (o->predictors.count > 0)
+		o->predictor = predictors_spell(&p, text, sizeof(text));
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	struct options o = {
@@ -72,7 +87,7 @@ int main(int argc, char **argv)
 		first = fail_code(EXIT_USAGE, "unexpected operand '%s': try 'encode --help'", argv[first]);
 	if (first >= 0 && o.profile && (o.eval || o.frozen))
 		first = fail_code(EXIT_USAGE, "--profile is about training: leave it out with --eval and --frozen");
-	if (first < 0 || isa_init() < 0)
+	if (first < 0 || join_predictors(&o) < 0 || isa_init() < 0)
 		return stage_refuse(manual.name, true);
 
 	/* train or serve */

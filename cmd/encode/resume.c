@@ -125,7 +125,15 @@ int rundir_check(struct rundir *u, const struct record *open)
 
 /* --- the checkpoint --- */
 
-enum found { ABSENT, TAKEN, DAMAGED, REFUSED };
+int rundir_refuse_step(const struct rundir *u, int64_t step, int64_t other)
+{
+	return fail_code(EXIT_USAGE,
+			 "'%s' is at step %lld, another trained stage of the line at step %lld: give the folders of one run, or "
+			 "--fresh to all",
+			 u->dir ? u->dir : "a run without -o", (long long)step, (long long)other);
+}
+
+enum found { ABSENT, TAKEN, DAMAGED, AHEAD, REFUSED };
 
 static int keep_state(struct rundir *u, const char *path, const struct tensors *f)
 {
@@ -179,7 +187,13 @@ static enum found take(struct rundir *u, const char *path, const struct tensors 
 		fail("'%s' has no step: it is no checkpoint", path);
 		return DAMAGED;
 	}
-	if (check_facts(u, path, f) < 0 || trainer_load(t, f, path) < 0)
+	if (check_facts(u, path, f) < 0)
+		return REFUSED;
+	if (u->limit >= 0 && step > u->limit) {
+		rundir_refuse_step(u, step, u->limit);
+		return AHEAD;
+	}
+	if (trainer_load(t, f, path) < 0)
 		return REFUSED;
 	if (trainer_check(t) < 0) {
 		char *cause = xstrdup(why());
@@ -220,6 +234,8 @@ static enum found read_previous(struct rundir *u, const char *cause, struct trai
 
 	if (r == TAKEN)
 		note("%s: '%s' is taken in its place", cause, path);
+	else if (r == ABSENT && u->limit == 0)
+		note("'%s' starts over: another trained stage of the line was killed before it saved, too", u->dir);
 	else if (r == ABSENT)
 		fail("%s, and there is none before it: put a copy in its place, or give --fresh to start over", cause);
 	else if (r == DAMAGED)
@@ -234,9 +250,13 @@ int rundir_resume(struct rundir *u, struct trainer *t)
 	enum found r = read_checkpoint(u, path, t);
 
 	u->whole = r == TAKEN;
-	if (r == DAMAGED || (r == ABSENT && access(previous, F_OK) == 0)) {
-		cause = xstrdup(why());
-		r = read_previous(u, cause, t) == TAKEN ? TAKEN : REFUSED;
+	if (r == DAMAGED || r == AHEAD || (r == ABSENT && access(previous, F_OK) == 0)) {
+		bool ahead = r == AHEAD;
+
+		cause = ahead ? xasprintf("the last checkpoint of '%s' is a save ahead of another trained stage", u->dir)
+			      : xstrdup(why());
+		r = read_previous(u, cause, t);
+		r = r == TAKEN || (r == ABSENT && ahead && u->limit == 0) ? r : REFUSED;
 		free(cause);
 	}
 	if (r == TAKEN)

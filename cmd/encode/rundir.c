@@ -242,11 +242,12 @@ static int refresh_model(struct rundir *u, struct trainer *t)
 
 /* --- life cycle --- */
 
-int rundir_open(struct rundir *u, const char *dir, bool fresh, struct trainer *t, const struct record *facts, const char *lineage)
+int rundir_open(struct rundir *u, const char *dir, bool fresh, int64_t limit, struct trainer *t, const struct record *facts,
+		const char *lineage)
 {
 	int r;
 
-	*u = (struct rundir){ .dir = dir, .lock = -1, .fresh = fresh, .facts = record_new(KIND_SCHEMA),
+	*u = (struct rundir){ .dir = dir, .lock = -1, .fresh = fresh, .limit = limit, .facts = record_new(KIND_SCHEMA),
 			      .loss = record_new(KIND_SCHEMA), .state = record_new(KIND_SCHEMA),
 			      .brings = record_new(KIND_WANT) };
 	u->lineage = xstrdup(lineage);

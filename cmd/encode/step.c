@@ -167,6 +167,8 @@ static int send_batch(struct training *r, const struct request *want, bool save)
 	record_set_int(r->answer, "epoch", r->run.step / r->steps_per_epoch);
 	record_set_real(r->answer, "lr", trainer_rate(&r->t, r->run.step));
 	record_set_bool(r->answer, "save", save);
+	if (r->led && stage_signal(r->s))
+		record_set_int(r->answer, "stop", stage_signal(r->s));
 	return stage_answer(r->s, want, r->answer);
 }
 
@@ -224,17 +226,19 @@ static int apply(struct training *r, const struct record *grad, int64_t step)
 
 /* --- the step --- */
 
-/* The loss's next want; a loss that opens is answered on the way. 1, 0 when the loss has ended, -1. */
+/* The loss's next want. 1, 0 when the loss has ended, -1. */
 static int take_want(struct training *r, struct request *want)
 {
-	int result;
+	int result = stage_next(r->s, want);
+	int64_t step = result > 0 ? record_int(want->record, "step", -1) : 0;
 
-	while ((result = stage_next(r->s, want)) > 0 && want->record->kind == KIND_OPEN)
-		if (rundir_check(&r->run, want->record) < 0 || stage_answer(r->s, want, r->schema) < 0)
-			return -1;
 	meter_spent(r->t.meter, METER_LOSS);
 	if (result <= 0)
 		return result;
+	if (r->led && step >= r->end && r->run.step >= r->end)
+		return 0;
+	if (r->led && r->run.step == r->first && step >= 0 && step < r->first && train_step_back(r, step) < 0)
+		return -1;
 	if (check_want(r, want->record, r->run.step) < 0)
 		return -1;
 	if (!r->demand.wanted && demand_init(r, want->record) < 0)
@@ -244,7 +248,7 @@ static int take_want(struct training *r, struct request *want)
 	return 1;
 }
 
-static int take_gradient(struct training *r, struct request *grad, bool save)
+static int take_gradient(struct training *r, struct request *grad)
 {
 	int result;
 
@@ -253,9 +257,22 @@ static int take_gradient(struct training *r, struct request *grad, bool save)
 	meter_spent(r->t.meter, METER_LOSS);
 	if (result <= 0)
 		return result < 0 ? -1 : fail_code(EXIT_GONE, "the loss ended before the run did");
-	if (gradients_check(r, grad->record, r->run.step) < 0)
-		return -1;
-	return save ? rundir_expect(&r->run, grad->record) : 0;
+	return gradients_check(r, grad->record, r->run.step);
+}
+
+/* Whether this step is saved: of several trained stages the last one decides, when it wants the step's gradient. */
+static bool decide(struct training *r, const struct record *grad)
+{
+	int64_t step = r->run.step;
+
+	if (!r->led) {
+		r->stop = stage_signal(r->s);
+		return (step + 1) % r->save_every == 0 || step + 1 == r->end || r->stop;
+	}
+	r->stop = (int)record_int(grad, "stop", 0);
+	if (record_bool(grad, "last", false))
+		r->end = step + 1;
+	return record_bool(grad, "save", false);
 }
 
 static int save_step(struct training *r, const struct record *grad)
@@ -273,19 +290,29 @@ static int save_step(struct training *r, const struct record *grad)
 
 int train_step(struct training *r)
 {
-	int64_t step = r->run.step;
 	struct request want, grad;
+	int64_t step;
 	bool save;
 	int result = take_want(r, &want);
 
 	if (result <= 0)
 		return result;
+	step = r->run.step;
 	trainer_begin(&r->t, step);
 	if (embed(r) < 0)
 		return -1;
-	r->stop = stage_signal(r->s);
-	save = (step + 1) % r->save_every == 0 || step + 1 == r->end || r->stop;
-	if (send_batch(r, &want, save) < 0 || take_gradient(r, &grad, save) < 0 || apply(r, grad.record, step) < 0)
+	save = r->led ? false : decide(r, NULL);
+	if (send_batch(r, &want, save) < 0 || take_gradient(r, &grad) < 0)
+		return -1;
+	if (r->led)
+		save = decide(r, grad.record);
+	if (save && rundir_expect(&r->run, grad.record) < 0)
+		return -1;
+	if (r->leads) {
+		gradients_pass(r, grad.record, step, save);
+		feed_allow(r, step + 1);
+	}
+	if (apply(r, grad.record, step) < 0)
 		return -1;
 	r->run.step = step + 1;
 	if (save && save_step(r, grad.record) < 0)

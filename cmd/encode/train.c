@@ -19,26 +19,34 @@ static void set_ema(struct record *facts, const char *name, const char *text)
 		record_set_text(facts, name, text);
 }
 
+/* Of several trained stages each has facts of its own, fact.NAME.arch, where they have names. */
+static const char *fact(const struct options *o, const char *name, char text[SCALAR_NAME])
+{
+	snprintf(text, SCALAR_NAME, "fact.%s%s%s", o->as ? o->as : "", o->as ? "." : "", name);
+	return text;
+}
+#define FACT(name) fact(o, name, (char[SCALAR_NAME]){ "" })
+
 static void add_own_facts(const struct training *r, struct record *facts)
 {
 	const struct options *o = r->o;
 	const struct net_config *c = &r->t.c.net;
 
-	record_set_text(facts, "fact.arch", ((const struct entry *)c->arch)->name);
-	record_set_bool(facts, "fact.small", c->small);
-	record_set_text(facts, "fact.head", c->head);
-	record_set_text(facts, "fact.predictor", c->predictor);
-	record_set_int(facts, "fact.dim", c->dim);
-	set_ema(facts, "fact.ema", o->ema);
-	record_set_bool(facts, "fact.ema_buffers", o->ema_buffers);
-	record_set_text(facts, "fact.optim", o->optim.spelling);
-	record_set_real(facts, "fact.clip", o->clip);
-	record_set_text(facts, "fact.schedule", o->schedule.spelling);
-	record_set_text(facts, "fact.precision", c->bf16 ? "bf16" : "f32");
-	record_set_int(facts, "fact.bn_splits", r->parts);
-	record_set_real(facts, "fact.bn_momentum", o->bn_momentum);
-	record_set_real(facts, "fact.dropout", c->dropout);
-	record_set_real(facts, "fact.drop_path", c->drop_path);
+	record_set_text(facts, FACT("arch"), ((const struct entry *)c->arch)->name);
+	record_set_bool(facts, FACT("small"), c->small);
+	record_set_text(facts, FACT("head"), c->head);
+	record_set_text(facts, FACT("predictor"), c->predictor);
+	record_set_int(facts, FACT("dim"), c->dim);
+	set_ema(facts, FACT("ema"), o->ema);
+	record_set_bool(facts, FACT("ema_buffers"), o->ema_buffers);
+	record_set_text(facts, FACT("optim"), o->optim.spelling);
+	record_set_real(facts, FACT("clip"), o->clip);
+	record_set_text(facts, FACT("schedule"), o->schedule.spelling);
+	record_set_text(facts, FACT("precision"), c->bf16 ? "bf16" : "f32");
+	record_set_int(facts, FACT("bn_splits"), r->parts);
+	record_set_real(facts, FACT("bn_momentum"), o->bn_momentum);
+	record_set_real(facts, FACT("dropout"), c->dropout);
+	record_set_real(facts, FACT("drop_path"), c->drop_path);
 }
 
 /* What the bytes of a run also depend on: no facts, a run may go on with others. */
@@ -75,13 +83,14 @@ static int choose_parts(struct training *r)
 
 static int load_weights(struct training *r, const struct tensors *file)
 {
-	static const char *const kinds[OUTPUTS] = { [OUTPUT_HEAD] = "head", [OUTPUT_PREDICTOR] = "predictor" };
 	int read = adopt(r->t.net, file, r->o->weights, r->t.params, r->t.buffers);
 
 	r->t.unsettled = unsettled(file);
 	for (enum output i = OUTPUT_HEAD; read >= 0 && i < OUTPUTS; i++)
 		if (net_width(r->t.net, i) > 0 && !(read & LAYERS_OF(i)))
-			note("'%s' has no %s: it starts at random", r->o->weights, kinds[i]);
+			note("'%s' has no %s%s%s: it starts at random", r->o->weights, i == OUTPUT_HEAD ? "head" : "predictor",
+			     i == OUTPUT_HEAD || !*net_word(r->t.net, i) ? "" : " ",
+			     i == OUTPUT_HEAD ? "" : net_word(r->t.net, i));
 	return read < 0 ? -1 : 0;
 }
 
@@ -120,36 +129,93 @@ static int make_trainer(struct training *r)
 	return result;
 }
 
+/* A name that two trained stages make would never get a gradient at one of them. */
+static int refuse_namesakes(const struct training *r)
+{
+	struct own own[OUTPUTS + 1];
+	int n = own_list(r, own);
+	char name[TENSOR_NAME + 8];
+
+	for (int i = 0; i < n; i++) {
+		snprintf(name, sizeof(name), "%s0", own[i].prefix);
+		if (record_offered(stage_schema(r->s), name))
+			return fail_code(EXIT_USAGE,
+					 "the trained stage in front makes '%s', too: give one of them a name with --as", name);
+	}
+	return n < 0 ? -1 : 0;
+}
+
 /* The schema is sent once, to the one loss: it can carry the state that this loss goes on with. */
 static int describe(struct training *r)
 {
 	const struct record *up = stage_schema(r->s);
 	struct record *schema = r->schema;
+	struct own own[OUTPUTS + 1];
+	int n;
 
+	if (r->leads && refuse_namesakes(r) < 0)
+		return -1;
 	stage_describe(r->s, schema);
 	r->incarnation = record_int(schema, "incarnation", 0);
 	record_set_bool(schema, "trained", true);
 	record_set_int(schema, "first_step", r->run.step);
 	for (int i = 0; i < r->run.state->tensor_count; i++)
 		record_add(schema, tensor_share(&r->run.state->tensors[i]));
-	for (int i = 0; i < r->view_count; i++) /* before the others': a name that two make means ours */
-		for (enum name_kind n = NAME_FEATURE; n <= NAME_KEY; n++) {
-			int width = net_width(r->t.net, (enum output)name_rows[n].width);
+	n = own_list(r, own);
+	for (int i = 0; i < r->view_count * n; i++) /* before the others': a name that two make means ours */
+		if (offer_own(schema, own[i % n].prefix, i / n, r->batch, net_width(r->t.net, own[i % n].output)) < 0)
+			return -1;
+	return n < 0 ? -1 : offer_others(schema, up);
+}
 
-			if (width > 0 && offer_own(schema, name_rows[n].prefix, i, r->batch, width) < 0)
-				return -1;
-		}
-	return offer_others(schema, up);
+/* Goes on with what is kept of the run up to a step (-1: any). */
+static int open_run(struct training *r, int64_t limit)
+{
+	struct record *lineage = record_new(KIND_SCHEMA);
+	char *text;
+	int result;
+
+	stage_describe(r->s, lineage);
+	text = record_long_text(lineage, "lineage");
+	result = rundir_open(&r->run, r->o->out, r->o->fresh, limit, &r->t, r->schema, text);
+	free(text);
+	record_free(lineage);
+	return result;
+}
+
+int train_step_back(struct training *r, int64_t step)
+{
+	trainer_release(&r->t);
+	rundir_close(&r->run);
+	if (make_trainer(r) < 0 || open_run(r, step) < 0 || rundir_check(&r->run, r->open) < 0)
+		return -1;
+	r->first = step;
+	return r->run.step == step ? 0 : rundir_refuse_step(&r->run, r->run.step, step);
+}
+
+/* To the stage in front. */
+static int connect(struct training *r)
+{
+	struct record *open = record_new(KIND_OPEN);
+	int result;
+
+	record_set_bool(open, "trained", true);
+	result = stage_connect(r->s, open);
+	record_free(open);
+	if (result < 0 || check_schema(stage_schema(r->s)) < 0)
+		return -1;
+	r->leads = record_bool(stage_schema(r->s), "trained", false);
+	if (r->leads && r->o->microbatch > 0)
+		return fail_code(EXIT_USAGE, "the trained stage in front gives whole steps: leave --microbatch out");
+	return 0;
 }
 
 static int prepare(struct training *r)
 {
 	const struct record *up;
-	struct record *lineage;
-	char *text;
 	int result;
 
-	if (stage_connect(r->s, NULL) < 0 || check_schema(stage_schema(r->s)) < 0)
+	if (connect(r) < 0)
 		return -1;
 	up = stage_schema(r->s);
 	if (record_bool(up, "fact.eval", false))
@@ -172,12 +238,7 @@ static int prepare(struct training *r)
 	copy_origin(r->schema, up);
 	add_own_facts(r, r->schema);
 	add_circumstances(r, r->schema);
-	lineage = record_new(KIND_SCHEMA);
-	stage_describe(r->s, lineage);
-	text = record_long_text(lineage, "lineage");
-	result = rundir_open(&r->run, r->o->out, r->o->fresh, &r->t, r->schema, text);
-	free(text);
-	record_free(lineage);
+	result = open_run(r, r->leads ? record_int(up, "first_step", 0) : -1);
 	if (result == 0 && !r->o->out)
 		note("nothing of this run is kept: -o DIR would save it");
 	return result;
@@ -196,32 +257,43 @@ static int interrupted(struct training *r, int64_t saved)
 			 (long long)saved, r->run.dir);
 }
 
-static int run_steps(struct training *r)
-{
-	int64_t saved = r->run.step;
-	int result = 0;
-
-	while (r->run.step < r->end && (result = train_step(r)) > 0) {
-		if (r->run.step % r->save_every == 0 || r->run.step == r->end || r->stop)
-			saved = r->run.step;
-		if (r->stop && r->run.step < r->end)
-			return interrupted(r, saved);
-	}
-	if (result < 0)
-		return -1;
-	return r->run.step < r->end ? fail_code(EXIT_GONE, "the loss ended before the run did") : 0;
-}
-
-/* A run that was finished before: the loss only learns that there is nothing to do. */
-static int nothing_to_do(struct training *r)
+/* Reads what the stage behind says of itself, and tells it of the run. 1, 0 when it has ended, -1. */
+static int greet(struct training *r)
 {
 	struct request q;
 	int result = stage_next(r->s, &q);
 
-	note("'%s' is finished: %lld steps are done, nothing was written", r->run.dir, (long long)r->run.step);
 	if (result <= 0)
 		return result;
-	return rundir_check(&r->run, q.record) < 0 ? -1 : stage_answer(r->s, &q, r->schema);
+	if (q.record->kind != KIND_OPEN)
+		return fail("the loss sent '%s' in place of its 'open'", kind_name(q.record->kind));
+	r->led = record_bool(q.record, "trained", false);
+	r->open = record_new(KIND_OPEN);
+	record_copy_facts(r->open, q.record);
+	record_set_text(r->open, "command", record_text(q.record, "command", ""));
+	if (r->led && (r->o->until > 0 || r->o->save_every > 0))
+		return fail_code(EXIT_USAGE, "of several trained stages the last one says when to save and when to end: give it "
+				 "--save-every and --until");
+	return rundir_check(&r->run, r->open) < 0 || stage_answer(r->s, &q, r->schema) < 0 ? -1 : 1;
+}
+
+/* Where the stage behind is trained, too, it may have been killed before it saved what is finished here. */
+static int run_steps(struct training *r)
+{
+	int result = 1;
+
+	while (result > 0 && (r->run.step < r->end || r->led)) {
+		result = train_step(r);
+		if (result > 0 && r->stop && r->run.step < r->end)
+			return interrupted(r, r->run.saved);
+	}
+	if (result < 0)
+		return -1;
+	if (r->leads && r->run.step > r->first && r->run.step >= r->end && feed_end(r) < 0)
+		return -1;
+	if (r->run.step == r->first && r->run.step >= r->end)
+		note("'%s' is finished: %lld steps are done, nothing was written", r->run.dir, (long long)r->run.step);
+	return r->run.step < r->end ? fail_code(EXIT_GONE, "the loss ended before the run did") : 0;
 }
 
 /* A network of a slow momentum, evaluated after a short run, is normalised by the statistics that it was born with. */
@@ -246,7 +318,9 @@ static int run_line(struct training *r)
 	if (describe(r) < 0 || stage_serve(r->s, true) < 0)
 		return -1;
 	r->first = r->run.step;
-	result = r->run.step >= r->end ? nothing_to_do(r) : run_steps(r);
+	result = greet(r);
+	if (result >= 0)
+		result = run_steps(r);
 	if (result == 0) {
 		stage_end(r->s, EXIT_OK);
 		note_unsettled(r);
@@ -264,6 +338,7 @@ int train(struct stage *s, const struct options *o)
 	rundir_close(&r.run);
 	trainer_release(&r.t);
 	record_free(r.schema);
+	record_free(r.open);
 	step_release(&r);
 	return result;
 }

@@ -16,12 +16,11 @@ struct ask {
 
 /* One of our own outputs that the loss wants. */
 struct wish {
-	const struct name *name;
 	char text[TENSOR_NAME];
 	int view, width;
 	enum output output;
 	bool by_key;                            /* of the key encoder */
-	bool trained;                           /* a gradient may come back for it */
+	bool trained, must;                     /* a gradient may, must come back for it */
 	float *rows;                            /* of the step in hand, in the answer: (batch, width) */
 };
 
@@ -46,6 +45,7 @@ struct demand {
 /* Rows from upstream. */
 struct feed {
 	int64_t asked, taken;                   /* asks of all steps: number n is asks[n % ask_count] of step n / ask_count */
+	int64_t last;                           /* step that may be asked for: a trained stage's is one behind its gradient */
 	struct record *held;                    /* the answer to the last ask taken, rows from held_row on */
 	int held_row;
 	uint8_t *gathered[TRAINER_VIEWS];       /* views of a key group */
@@ -66,6 +66,9 @@ struct training {
 	int view_count, batch, parts;           /* parts: of a step, with BN statistics of their own */
 	int64_t steps_per_epoch, end, save_every;
 	int64_t first;                          /* step of this line */
+	bool led;                               /* the stage behind is trained, too: it says when to save, and when to end */
+	bool leads;                             /* the one in front is */
+	struct record *open;                    /* what the stage behind said of itself */
 	int64_t incarnation;
 	int stop;                               /* number of the signal that this step is the last one for, 0 */
 	struct demand demand;
@@ -78,6 +81,10 @@ struct training {
 
 /* One step as the loss sees it, from its want to the checkpoint. 1, 0 when the loss has ended, -1. */
 int train_step(struct training *r);
+/* --- train.c --- */
+
+/* Takes the run back to an earlier step that it has kept: where the stage behind was killed before it saved, too. */
+int train_step_back(struct training *r, int64_t step);
 void step_release(struct training *r);
 
 /* --- gradients.c --- */
@@ -91,10 +98,22 @@ struct gradients {
 /* Whether it is this step's record; and everything in it. 0, or -1 after fail(). */
 int gradients_check(const struct training *r, const struct record *grad, int64_t step);
 int gradients_find(struct training *r, const struct record *grad, int64_t step, struct gradients *g);
+/* Sends the trained stage in front what is meant for it, and whether to save this step, and whether it is the last one. */
+void gradients_pass(const struct training *r, const struct record *grad, int64_t step, bool save);
 /* Adds to the sentence of a failure who led there: a loss whose gradients no network can follow, or the rate. -1. */
 int gradients_blame(const struct training *r);
 
 /* --- demand.c --- */
+
+/* One of our outputs, or the keys, and what it is called before a view's number. */
+struct own {
+	enum name_kind name;                    /* whose it is like in names.h; --as may call it otherwise */
+	enum output output;
+	char prefix[TENSOR_NAME];
+	int view;
+};
+/* All that we have; how many, or -1 after fail(). */
+int own_list(const struct training *r, struct own list[OUTPUTS + 1]);
 
 /* Settles from the loss's first want what is asked for upstream; a name that nobody gives fails. */
 int demand_init(struct training *r, const struct record *want);
@@ -105,6 +124,10 @@ void demand_release(struct demand *d);
 void feed_init(struct training *r);
 /* Brings the next rows for one use of a part: 1 when they came into feed.held, 0 when the step is there already, -1. */
 int feed_part(struct training *r, enum use use, int part);
+/* Waits for a trained stage in front to have saved the last step, too. 0, or -1. */
+int feed_end(struct training *r);
+/* A trained stage in front may be asked for steps up to this one. */
+void feed_allow(struct training *r, int64_t step);
 /* Rows of a view, from row on (counted through the step), of those held. */
 const uint8_t *feed_rows(const struct training *r, int view, int row);
 /* Brings a key group's rows together: how many, or -1; then those of a view. */

@@ -20,9 +20,9 @@ enum kind { KIND_OPEN, KIND_SCHEMA, KIND_WANT, KIND_BATCH, KIND_GRAD, KIND_END, 
 const char *kind_name(enum kind k);
 
 #define RECORD_TENSORS 256      /* 16 views of an encode, a teacher, and more */
-#define RECORD_SCALARS 96
+#define RECORD_SCALARS 128
 #define RECORD_NAMES 256
-#define RECORD_FACTS 64         /* of a schema */
+#define RECORD_FACTS 96         /* of a schema */
 #define RECORD_CLIENT_FACTS 12  /* of an open: both and a stage's own scalars fit into one record */
 #define SCALAR_NAME 40
 #define SCALAR_TEXT 1024
@@ -47,7 +47,7 @@ struct record {
 	struct tensor tensors[RECORD_TENSORS];  /* sent as frames */
 	struct tensor offers[RECORD_TENSORS];   /* schema: what can be asked for, no data */
 	char names[RECORD_NAMES][TENSOR_NAME];  /* want: what is asked for */
-	char texts[16384];
+	char texts[21672];
 	int texts_used;
 };
 

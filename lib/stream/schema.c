@@ -50,8 +50,9 @@ int schema_check(const struct stage *s, const struct server *v, const struct rec
 			    WIRE_VERSION);
 	if (check_types(v, r) < 0 || record_check_facts(r, RECORD_FACTS, stage) < 0)
 		return -1;
-	if (trained && s->options.serves)
-		return fail_code(EXIT_USAGE, "the '%s' stage in front is being trained: only a loss can stand behind it", stage);
+	if (trained && s->options.serves && !record_bool(s->open, "trained", false))
+		return fail_code(EXIT_USAGE, "the '%s' stage in front is being trained: a loss can stand behind it, or an encode "
+				 "that is trained itself", stage);
 	if (trained && (!record_scalar(r, "incarnation") || record_int(r, "first_step", -1) < 0))
 		return fail("the '%s' stage claims to be trained, but gives no 'incarnation' or no 'first_step'", stage);
 	if (v->ticket.parts > 1 && (batch < v->ticket.parts || batch > INT32_MAX))

@@ -18,7 +18,7 @@ import zmq
 PATIENCE = float(os.environ.get("PEER_PATIENCE") or 10)   # seconds a client waits: longer for programs that sanitisers slow down
 
 VERSION = 1
-HEADER_MOST, SCALARS_MOST, TENSORS_MOST, NAMES_MOST, RANK_MOST = 131072, 96, 256, 256, 8
+HEADER_MOST, SCALARS_MOST, TENSORS_MOST, NAMES_MOST, RANK_MOST = 131072, 128, 256, 256, 8
 DEPTH_MOST = 6
 KINDS = ("open", "schema", "want", "batch", "grad", "end", "fault", "close")
 DTYPES = {"u8": np.dtype("u1"), "i32": np.dtype("<i4"), "i64": np.dtype("<i8"), "f32": np.dtype("<f4")}

@@ -218,9 +218,9 @@ def test_strange_schemas():
              "steps as a text": (LOSS, [pack(schema(**{"fact.steps": "9"}))], "fact.steps"),
              "a batch that comes twice": (LOSS, [pack(schema()), pack(batch(0)), pack(batch(0))], "step 1"),
              "a batch without a step": (LOSS, [pack(schema()), [msgpack.packb({"kind": "batch"})]], "'step'")}
-    front = {"a front stage that is trained": ([pack(schema())], 2, "being trained"),
-             "78 facts": ([augment_schema(**{f"x{i}": i for i in range(60)})], 1, "facts"),
-             "facts of 20 kilobytes": ([augment_schema(**{f"x{i}": 900 * "x" for i in range(15)})], 1, "facts"),
+    front = {"a front stage that is trained, without an image": ([pack(schema())], 1, "views"),
+             "108 facts": ([augment_schema(**{f"x{i}": i for i in range(90)})], 1, "facts"),
+             "facts of 20 kilobytes": ([augment_schema(**{f"x{i}": 900 * "x" for i in range(19)})], 1, "facts"),
              "a size that its views have not": ([augment_schema(size=64)], 1, "size = 64, but its views are 32x32"),
              "256 names": ([augment_schema({f"mask{i}": ("u8", (augment_peer.BATCH,)) for i in range(252)})], 1,
                            "more than 256 names"),

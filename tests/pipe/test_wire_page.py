@@ -122,6 +122,9 @@ LIMITS = (
 )
 
 
+PREDICTORS = ["--predictor", "byol", "--predictor", "word=byol"]
+
+
 def constants():
     """Of lib/stream: #defines, enums, and what stands there without a name."""
     found = {n: int(v) for n, v in re.findall(r"(?:#define (?=\w+ +\d)|\b)([A-Z][A-Z_]+)(?: = | +)(\d+)\b", SOURCES)}
@@ -130,7 +133,7 @@ def constants():
     found.update(TEXTS=texts, STAGE_NAME=number(r"char stage\[(\d+)\]"),
                  FRAME_MAX=(1 << number(r"FRAME_MAX \(1LL << (\d+)\)")) >> 30,
                  KEEP_MB=number(r"keep_bytes = (\d+) << 20"), PATIENCE=number(r"patience = (\d+)"),
-                 OWN_FACTS=content(f"{ROOT}/cmd/encode/train.c").decode().count('facts, "fact.'))
+                 OWN_FACTS=content(f"{ROOT}/cmd/encode/train.c").decode().count('facts, FACT("'))
     share = texts // (found["RECORD_SCALARS"] + 1)
     return {**found, "FACT_TEXTS": share * found["RECORD_FACTS"], "CLIENT_FACT_TEXTS": share * found["RECORD_CLIENT_FACTS"]}
 
@@ -143,8 +146,13 @@ def test_limits():
 
 
 def names_of(schema):
-    """Facts as they are, offers and tensors with I for a digit."""
-    return {n for n in schema.scalars if "." in n}, {re.sub(r"\d$", "I", n) for n in [*schema.offers, *schema.tensors]}
+    """Facts as they are, without a stage's name; offers and tensors with I for a digit, a predictor's word as such."""
+    names = {re.sub(r"pword(?=I$)", "pWORD", re.sub(r"\d$", "I", n)) for n in [*schema.offers, *schema.tensors]}
+    return {own(n) for n in schema.scalars if "." in n}, names
+
+
+def own(fact):
+    return fact.replace("fact.t.", "fact.")
 
 
 def paired(names, types):
@@ -163,14 +171,15 @@ def test_names(d):
     facts, names, odd = set(), set(), []
     types = {n: t for ns, ts in re.findall(r"^\.It (fact\S.*?) Ta (.+?) Ta", PAGE, re.M) for n, t in paired(ns, ts)}
     crops = augment + ["--crops", "2x16"]
-    for stages in ([crops], [evaluation], [augment, net + ["--predictor", "byol", "-o", "fresh"]],
+    for stages in ([crops], [evaluation], [augment, net + PREDICTORS + ["-o", "fresh"]],
+                   [augment, net + PREDICTORS + ["--as", "t", "-o", "along"]],
                    [evaluation, net + ["--eval"] + model], [augment, net + ["--frozen", "--as", "t"] + model]):
         line = Line(*stages, cwd=d, stdout=subprocess.PIPE)
         client = Client(line[-1].stdout.readline().decode(), "test")
         schema = client.open()
         found = names_of(schema)
         facts, names = facts | found[0], names | found[1]
-        odd += [f"{n} is {type(v).__name__}" for n, v in schema.facts().items() if types.get(n) != type(v).__name__]
+        odd += [f"{n} is {type(v).__name__}" for n, v in schema.facts().items() if types.get(own(n)) != type(v).__name__]
         client.close()
         line.wait(20)
     said = set(re.findall(r"(?:fact|made)\.\w+", PAGE))
