@@ -17,7 +17,7 @@
 
 #include "lib/base/base.h"
 
-#define PARAMS_MAX 12
+#define PARAMS_MAX 16
 
 /* One key of a parameterised choice. text: default of a text parameter; NULL: it is a number; param_range: it is a number or a
  * range LEAST-MOST, a number x being x to max. */

@@ -23,6 +23,7 @@ enum rng_purpose {
 	RNG_DROPOUT = 7,   /* masks; epoch = step, sample = row of the batch, view = layer and pass */
 	RNG_QUEUE = 8,     /* first content of the queue */
 	RNG_PROBE = 9,     /* subsets and initial weights of the probes */
+	RNG_HIDE = 10,     /* what is hidden of a view */
 };
 
 struct rng {

@@ -37,6 +37,8 @@ static int fill_stats(struct facts *f, const struct maker_options *o)
 		if (*given[i] && parse_three(names[i], given[i], v) < 0)
 			return -1;
 		format(texts[i], sizeof(f->mean), "%g,%g,%g", v[0], v[1], v[2]);
+		for (int k = 0; i == 0 && k < f->views; k++)
+			recipe_fill(v, f->view[k].fill);
 	}
 	return 0;
 }
@@ -85,8 +87,11 @@ static int fill_views(struct facts *f, const struct maker_options *o)
 	f->size = o->size ? o->size : recipe_of(&o->recipe)->size;
 	f->views = full + crops.count;
 	for (int v = 0; v < f->views; v++)
-		f->view[v] = v >= full ? crops.spec :
-			     (struct view_spec){ (int)f->size, recipe_law(o->eval && v == 0 ? &eval : &o->recipe, v) };
+		if (v >= full)
+			f->view[v] = crops.spec;
+		else
+			f->view[v] = (struct view_spec){ .size = (int)f->size,
+							 .law = recipe_law(o->eval && v == 0 ? &eval : &o->recipe, v) };
 	format(f->crops, sizeof(f->crops), "%s", crops.spelling);
 	return 0;
 }

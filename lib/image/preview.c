@@ -60,15 +60,16 @@ void preview_text(uint8_t *rgb, int w, int h, int x, int y, const char *text)
 
 /* --- the sheet --- */
 
-enum { GAP = 4, GROUP_GAP = 16, SIDE_MIN = 96, GROUPS_A_LINE = 4, WIDTH_MOST = 4096, LINES = 7, LINE_MOST = 64 };
+enum { GAP = 4, GROUP_GAP = 16, SIDE_MIN = 96, GROUPS_A_LINE = 4, WIDTH_MOST = 4096, LINES = 7, LINES_MORE = 1, LINE_MOST = 64 };
 
 /* A white sheet of groups; group g holds the original and the views of sample g, each in a cell of its own size with room for
- * LINES of text below. */
+ * lines of text below: LINES, or LINES_MORE of them where anything is hidden. */
 struct sheet {
 	struct {
 		int x, side;                    /* pixels from the group's left edge; of a side, after enlarging */
 	} cell[MAKER_VIEWS + 1];
 	int group_w, group_h, groups, w, h;     /* with the gap behind; groups a line */
+	int lines;
 	uint8_t *rgb;
 };
 
@@ -82,6 +83,10 @@ static void sheet_init(struct sheet *s, const struct facts *f, int samples)
 {
 	int x = 0, highest = 0;
 
+	s->lines = LINES;
+	for (int v = 0; v < f->views; v++)
+		if (f->view[v].law.v[LAW_HIDE] > 0)
+			s->lines = LINES + LINES_MORE;
 	for (int k = 0; k <= f->views; k++) {
 		s->cell[k].x = x;
 		s->cell[k].side = enlarged(f->view[MAX(k - 1, 0)].size);
@@ -89,7 +94,7 @@ static void sheet_init(struct sheet *s, const struct facts *f, int samples)
 		highest = MAX(highest, s->cell[k].side);
 	}
 	s->group_w = x - GAP + GROUP_GAP;
-	s->group_h = highest + GAP + LINES * TEXT_H + GROUP_GAP;
+	s->group_h = highest + GAP + s->lines * TEXT_H + GROUP_GAP;
 	s->groups = MAX(1, MIN(MIN(GROUPS_A_LINE, samples), WIDTH_MOST / s->group_w));
 	s->w = s->groups * s->group_w + GROUP_GAP;
 	s->h = (samples + s->groups - 1) / s->groups * s->group_h + GROUP_GAP;
@@ -148,6 +153,9 @@ static void write_draw(struct sheet *s, int sample, int cell, const struct draw 
 		sheet_write(s, sample, cell, line++, text);
 	snprintf(text, sizeof(text), "blur %.2f", d->sigma);
 	if (d->sigma > 0)
+		sheet_write(s, sample, cell, line++, text);
+	snprintf(text, sizeof(text), "hide 1/%d", d->cells);
+	if (d->cells)
 		sheet_write(s, sample, cell, line, text);
 }
 

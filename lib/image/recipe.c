@@ -21,6 +21,7 @@ static const float cifar[2][3] = { { 0.4914f, 0.4822f, 0.4465f }, { 0.2023f, 0.1
 		{ "solarise", solarise, 0, 1, "probability", NULL },                                                      \
 		{ "flip", flip, 0, 1, "probability", NULL },                                                              \
 		{ "bicubic", 0, 0, 1, "1: bicubic, 0: bilinear", NULL },                                                  \
+		{ "hide", 0, 0, 1, "probability of a cell of Hide-and-Seek", NULL, true },                                 \
 		{ NULL, 0, 0, 0, NULL, NULL } }
 
 static const struct param eval_params[] = {
@@ -75,13 +76,19 @@ struct law recipe_law(const struct choice *c, int view)
 		law.v[LAW_SHORT] = choice_value(c, "short");
 		return law;
 	}
-	for (int k = 0; k <= LAW_BICUBIC; k++)
+	for (int k = 0; k < LAW_PARAMS; k++)
 		law.v[k] = c->value[k];
 	law.v[LAW_SCALE_MOST] = c->most[LAW_SCALE];
 	for (size_t i = 0; view % 2 == 1 && i < ARRAY_SIZE(r->odd); i++)
 		if (r->odd[i].value > 0 && !c->given[r->odd[i].key])
 			law.v[r->odd[i].key] = r->odd[i].value;
 	return law;
+}
+
+void recipe_fill(const float mean[3], uint8_t fill[3])
+{
+	for (int c = 0; c < 3; c++)
+		fill[c] = (uint8_t)lrintf(mean[c] * 255);
 }
 
 /* --- drawing --- */
@@ -115,6 +122,18 @@ static void draw_colour(struct rng *r, const struct law *law, struct draw *d)
 		d->sigma = 0;
 	d->solarise = rng_uniform(r) < law->v[LAW_SOLARISE];
 	d->flip = rng_uniform(r) < law->v[LAW_FLIP];
+}
+
+/* Hide-and-Seek (Singh and Lee 2017) as Shi et al. 2022 drew it for views of 224 pixels: no grid, or cells of 14, 28 or 56, each
+ * hidden by a draw of its own. These are a sixteenth, an eighth, a quarter of the side. */
+static void draw_hidden(struct rng r, double p, struct draw *d)
+{
+	static const int grids[4] = { 0, 16, 8, 4 };
+
+	d->cells = grids[rng_below(&r, 4)];
+	for (int i = 0; i < d->cells * d->cells; i++)
+		if (rng_uniform(&r) < p)
+			d->hidden[i / 64] |= 1ULL << i % 64;
 }
 
 /* The whole picture, or the largest centred part of it whose ratio is allowed. */
@@ -176,5 +195,8 @@ struct draw recipe_draw(const struct view_spec *spec, uint64_t seed, uint32_t ep
 	}
 	draw_colour(&r, law, &d);
 	d.crop = random_crop(&r, law, w, h);
+	if (law->v[LAW_HIDE] > 0)
+		draw_hidden(rng_at(seed, epoch, sample, (uint16_t)view, RNG_HIDE), law->v[LAW_HIDE], &d);
+	memcpy(d.fill, spec->fill, sizeof(d.fill));
 	return d;
 }

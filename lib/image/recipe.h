@@ -5,8 +5,9 @@
  * view_apply() (view.h) one of picture and draw. So a test can draw here, apply in Pillow and compare bytes.
  *
  * The order is MoCo v2's (Chen et al. 2020): random resized crop, jitter of brightness, contrast, saturation and hue in random
- * order, grey, blur, solarise, flip. A recipe names a law: every probability and strength, as --recipe list shows them. BYOL's
- * two views differ, so a recipe may change some numbers for odd views; a number given on the command line holds for all views.
+ * order, grey, blur, solarise, flip; then what is hidden (cover.h). A recipe names a law: every probability and strength, as
+ * --recipe list shows them. BYOL's two views differ, so a recipe may change some numbers for odd views; a number given on the
+ * command line holds for all views.
  *
  *	struct choice c;
  *	choice_parse(&c, &recipe_table, "mocov2:scale=0.08,blur=0");
@@ -34,7 +35,9 @@ enum law_key {
 	LAW_SOLARISE,
 	LAW_FLIP,
 	LAW_BICUBIC,     /* 1: bicubic resampling, 0: bilinear */
-	LAW_SHORT,       /* centre crops: short side before the crop, 0: by size */
+	LAW_HIDE,        /* probability of each cell of the grid of Hide-and-Seek; 0: no grid is drawn */
+	LAW_PARAMS,
+	LAW_SHORT = LAW_PARAMS, /* centre crops: short side before the crop, 0: by size */
 	LAW_SCALE_MOST,  /* and at most this one */
 	LAW_KEYS
 };
@@ -53,6 +56,7 @@ struct law {
 struct view_spec {
 	int size;        /* pixels a side */
 	struct law law;
+	uint8_t fill[3]; /* what stands for what is hidden: recipe_fill() */
 };
 
 struct recipe {
@@ -72,6 +76,9 @@ const struct recipe *recipe_of(const struct choice *c);
 struct choice recipe_eval(const struct choice *c);
 struct law recipe_law(const struct choice *c, int view);
 
+/* The bytes nearest to the mean of the channels, 0 to 1: close to zero once they are normalised. */
+void recipe_fill(const float mean[3], uint8_t fill[3]);
+
 /* Everything that happens to a picture on its way to a view. */
 struct draw {
 	struct box crop;                         /* in the picture... */
@@ -81,6 +88,9 @@ struct draw {
 	int order[4];                            /* of the factors: 0 brightness, 1 contrast, 2 saturation, 3 hue */
 	float factor[4];
 	float sigma;                             /* of the blur; 0: none */
+	int cells;                               /* a side of the grid: 16, 8 or 4; 0: none */
+	uint64_t hidden[4];                      /* bit y * cells + x of them: cell (x, y) of the view as served */
+	uint8_t fill[3];
 };
 
 /* Parameters of one view of a w x h picture. */

@@ -1,6 +1,7 @@
 #include "lib/image/view.h"
 
 #include "lib/image/colour.h"
+#include "lib/image/cover.h"
 
 static void (*const jitters[4])(struct planes *, float) = { colour_brightness, colour_contrast, colour_saturation, colour_hue };
 
@@ -20,6 +21,7 @@ void view_apply(struct studio *s, const struct picture *p, const struct draw *d,
 		colour_solarise(&s->view);
 	profile_mark(&s->profile, PHASE_COLOUR);
 	planes_interleave(&s->view, d->flip, out);
+	cover_apply(d, out);
 	profile_mark(&s->profile, PHASE_WEAVE);
 }
 

@@ -1,5 +1,5 @@
 /*
- * view.h - one view from one picture: crop, resize, jitter, grey, blur, solarise, flip, as drawn
+ * view.h - one view from one picture: crop, resize, jitter, grey, blur, solarise, flip, hiding, as drawn
  *
  *	struct studio s = STUDIO_INIT;                 scratch memory, one a thread
  *	view_apply(&s, &picture, &draw, out);          out: u8 (size, size, 3)

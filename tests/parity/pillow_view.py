@@ -5,6 +5,17 @@ from PIL import Image, ImageFilter, ImageOps
 import torchvision.transforms.functional as F
 
 
+def hide(a, d):
+    """Hide-and-Seek on the (size, size, 3) view, cell by cell."""
+    edges = [i * a.shape[0] // d.cells for i in range(d.cells + 1)] if d.cells else [0]
+    for row in range(d.cells):
+        for column in range(d.cells):
+            at = row * d.cells + column
+            if d.hidden[at // 64] >> at % 64 & 1:
+                a[edges[row]:edges[row + 1], edges[column]:edges[column + 1]] = list(d.fill)
+    return a
+
+
 def apply_in_pillow(data, d):
     """The drawn view, by the PyTorch code of the papers: torchvision's functions on a PIL image."""
     i = Image.open(io.BytesIO(data)).convert("RGB")
@@ -21,4 +32,4 @@ def apply_in_pillow(data, d):
         i = i.filter(ImageFilter.GaussianBlur(d.sigma))
     if d.solarise:
         i = ImageOps.solarize(i, 128)
-    return np.asarray(F.hflip(i) if d.flip else i)
+    return hide(np.array(F.hflip(i) if d.flip else i), d)

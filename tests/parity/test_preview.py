@@ -33,7 +33,8 @@ def words(d):
     lines = [f"{w}X{h}+{x}+{y}"] + [f"{names[k]} {d.factor[k]:.3f}" for k in d.order if d.jitter]
     marks = " ".join(m for m, on in (("GREY", d.grey), ("SOLAR", d.solarise), ("FLIP", d.flip)) if on)
     lines += [marks] * bool(marks) + [f"BLUR {d.sigma:.2f}"] * (d.sigma > 0)
-    return lines + [""] * (7 - len(lines))
+    lines += [f"HIDE 1/{d.cells}"] * (d.cells > 0)
+    return lines + [""] * (8 - len(lines))
 
 
 def main(folder):
@@ -47,10 +48,12 @@ def main(folder):
     sheet(folder, letters, "byol", 96, 3, 4)
     sheet(folder, letters, "mocov2", 128, 2, 4, 3, 24, "mocov2:scale=.05-.14")    # small ones are enlarged, beside larger ones
     sheet(folder, letters, "mocov2", 40, 1, 1, 12, 200, "mocov2:scale=.3")        # crops may be larger; a wide group is alone
+    sheet(folder, letters, "ssl-small:hide=.5", 96, 2, 4, more=1)                 # and there is a line more to say
 
 
-def sheet(folder, letters, recipe, size, views, groups, crops=0, small=0, law=""):
-    """groups: how many stand beside each other; law: of the crops, as a recipe."""
+def sheet(folder, letters, recipe, size, views, groups, crops=0, small=0, law="", more=0):
+    """groups: how many stand beside each other; law: of the crops, as a recipe; more: lines below a view."""
+    high = 9 * (7 + more)
     path, seed = f"{folder}/sheet.png", 5
     text = f"{crops}x{small}:{law.partition(':')[2]}" if crops else ""
     name = f"{views} views of {size}" + f", {crops} of {small}" * bool(crops)
@@ -71,9 +74,9 @@ def sheet(folder, letters, recipe, size, views, groups, crops=0, small=0, law=""
         index = np.zeros(1, np.int64)
         lib.batches_make(m, C.c_int64(i), 0, 1, b"index", index.ctypes.data_as(C.c_void_p), C.c_size_t(8))
         w, h = Image.open(f"{folder}/data/{names[index[0]]}").size
-        x0, y0 = 16 + i % groups * (lefts[-1] - 4 + 16), 16 + i // groups * (max(sides) + 4 + 7 * 9 + 16)
+        x0, y0 = 16 + i % groups * (lefts[-1] - 4 + 16), 16 + i // groups * (max(sides) + 4 + high + 16)
         cell = lambda k: a[y0:y0 + sides[k], x0 + lefts[k]:][:, :sides[k]]
-        below = lambda k: np.ascontiguousarray(a[y0 + sides[k] + 4:y0 + sides[k] + 4 + 63, x0 + lefts[k]:][:, :sides[k] + 2])
+        below = lambda k: np.ascontiguousarray(a[y0 + sides[k] + 4:y0 + sides[k] + 4 + high, x0 + lefts[k]:][:, :sides[k] + 2])
         if read(below(0), letters)[:3] != [names[index[0]].upper()[-(sides[0] // 6):], f"{w}X{h}", "CAT"]:
             wrong.append((i, "original", read(below(0), letters)))
         for v, n in enumerate(sizes[1:]):
@@ -81,7 +84,7 @@ def sheet(folder, letters, recipe, size, views, groups, crops=0, small=0, law=""
             lib.batches_make(m, C.c_int64(i), 0, 1, f"view{v}".encode(), view.ctypes.data_as(C.c_void_p), C.c_size_t(view.nbytes))
             lib.image_draw((recipe if v < views else law).encode(), n, C.c_int64(seed), 0, int(index[0]), v, w, h, C.byref(d))
             large = view.repeat(scales[v + 1], 0).repeat(scales[v + 1], 1)
-            if (cell(v + 1) != large).any() or read(below(v + 1), letters) != words(d):
+            if (cell(v + 1) != large).any() or read(below(v + 1), letters) != words(d)[:7 + more]:
                 wrong.append((i, v, read(below(v + 1), letters), words(d)))
     check(f"{name}: pictures and words are what is served and drawn", not wrong, str(wrong[:2]))
 

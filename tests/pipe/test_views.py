@@ -47,6 +47,14 @@ def test_client(d):
     check("and so are the views of full size", all(np.array_equal(old[v], whole[v]) for v in ("view0", "view1")))
 
 
+def test_hidden(d):
+    """Hidden cells have the bytes nearest to --mean."""
+    _, (b,) = ask(d, ["--recipe", "mocov2:hide=1", "--mean", "0,1,.5"], (0, ["view0", "view1"]))
+    views = np.concatenate([b["view0"], b["view1"]]).reshape(16, -1, 3)
+    all_hidden = (views == np.array([0, 255, 128])).all((1, 2))
+    check("hide=1: views have a grid and are the mean, or have none", 6 < all_hidden.sum() < 16, all_hidden)
+
+
 def test_refused(d):
     line = Line(AUGMENT + CROPS + ["data"], ["cat"], cwd=d, stdout=subprocess.PIPE)
     client = Client(line[-1].stdout.readline().decode(), "test")
@@ -74,6 +82,7 @@ if __name__ == "__main__":
     with folder() as d:
         images(f"{d}/data", 24)
         test_client(d)
+        test_hidden(d)
         test_refused(d)
         test_alone(d)
     lines.done()
