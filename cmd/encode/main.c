@@ -18,6 +18,7 @@ static const struct option_row rows[] = {
 	{ 0, "calibrate", OPT_FLAG, AT(calibrate), 0, 0, NULL,
 	  "BN statistics from one pass over the training images first", NULL },
 	{ 0, "as", OPT_TEXT, AT(as), 0, 0, "NAME", "serve NAMEi and NAMEfeaturei, not qi and featurei", NULL },
+	{ 0, "freeze", OPT_LIST, AT(freeze), 0, 0, "NAMES", "tensors that training keeps: backbone, head, layer1., ...", NULL },
 	{ 0, "ema", OPT_TEXT, AT(ema), 0, 0, "M", "momentum of the key encoder; .99..1 rises; 0: no key encoder", NULL },
 	{ 0, "ema-buffers", OPT_FLAG, AT(ema_buffers), 0, 0, NULL, "it averages BN statistics, takes none of its own", NULL },
 	{ 0, "optim", OPT_CHOICE, AT(optim), 0, 0, "O", "optimiser", &optimiser_table },
@@ -87,6 +88,8 @@ int main(int argc, char **argv)
 		first = fail_code(EXIT_USAGE, "unexpected operand '%s': try 'encode --help'", argv[first]);
 	if (first >= 0 && o.profile && (o.eval || o.frozen))
 		first = fail_code(EXIT_USAGE, "--profile is about training: leave it out with --eval and --frozen");
+	if (first >= 0 && o.freeze.count > 0 && (o.eval || o.frozen))
+		first = fail_code(EXIT_USAGE, "--freeze is about training: leave it out with --eval and --frozen");
 	if (first < 0 || join_predictors(&o) < 0 || isa_init() < 0)
 		return stage_refuse(manual.name, true);
 

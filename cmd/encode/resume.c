@@ -33,7 +33,8 @@ static int refuse_fact(const struct rundir *u, const char *path, const char *nam
 /* What a checkpoint says of a fact; one from before a fact could be said was made without. */
 static const char *saved_fact(const struct tensors *f, const char *name)
 {
-	static const char *const later[][2] = { { "fact.predictor", "none" }, { "fact.ema_buffers", "no" } };
+	static const char *const later[][2] = { { "fact.predictor", "none" }, { "fact.ema_buffers", "no" },
+					    { "fact.freeze", "none" } };
 	const char *saved = tensors_meta(f, name);
 
 	for (size_t i = 0; !saved && i < ARRAY_SIZE(later); i++)

@@ -40,6 +40,7 @@ static void add_own_facts(const struct training *r, struct record *facts)
 	set_ema(facts, FACT("ema"), o->ema);
 	record_set_bool(facts, FACT("ema_buffers"), o->ema_buffers);
 	record_set_text(facts, FACT("optim"), o->optim.spelling);
+	record_set_text(facts, FACT("freeze"), c->freeze);
 	record_set_real(facts, FACT("clip"), o->clip);
 	record_set_text(facts, FACT("schedule"), o->schedule.spelling);
 	record_set_text(facts, FACT("precision"), c->bf16 ? "bf16" : "f32");
@@ -94,6 +95,20 @@ static int load_weights(struct training *r, const struct tensors *file)
 	return read < 0 ? -1 : 0;
 }
 
+/* What is given, or else the architecture has, with commas between; to be freed. */
+static char *choose_frozen(const struct options *o, const struct arch *a)
+{
+	char *text = xstrdup(o->freeze.count > 0 ? o->freeze.items[0] : a->freeze ? a->freeze : "none");
+
+	for (int i = 1; i < o->freeze.count; i++) {
+		char *more = xasprintf("%s,%s", text, o->freeze.items[i]);
+
+		free(text);
+		text = more;
+	}
+	return text;
+}
+
 static int make_trainer(struct training *r)
 {
 	const struct record *up = stage_schema(r->s);
@@ -112,6 +127,7 @@ static int make_trainer(struct training *r)
 		.epochs = (double)record_int(up, "fact.epochs", epochs),
 		.meter = r->o->profile,
 	};
+	char *frozen = NULL;
 	int result;
 
 	if (choose_parts(r) < 0 || ema_parse(&c.ema, r->o->ema) < 0)
@@ -122,7 +138,10 @@ static int make_trainer(struct training *r)
 	result = configure(&c.net, r->o, up, r->o->weights ? &file : NULL);
 	c.parts = r->parts;
 	if (result == 0)
+		c.net.freeze = frozen = choose_frozen(r->o, c.net.arch);
+	if (result == 0)
 		result = trainer_init(&r->t, &c);
+	free(frozen);
 	if (result == 0 && r->o->weights)
 		result = load_weights(r, &file);
 	tensors_close(&file);

@@ -31,7 +31,7 @@ import torch
 ONE, BOTH = ((0, 1),), ((0, 1), (1, 0))     # (view of the query, view of its key)
 CROPS = ((0, 1), (2, 0))
 RECIPE = dict(optim="sgd", lr=0.1, momentum=0.9, wd=3e-5, ema="0.9", t=1.0, schedule=True, cells=True, ema_first=True, mean=True,
-              ema_buffers=False)
+              ema_buffers=False, freeze="none")
 STEPS, RUN = 5, 10       # taken, of a run that is longer
 
 
@@ -92,6 +92,10 @@ def starting_point(case):
     their biases."""
     draw = np.random.default_rng(2)
     weights = starting_weights(case, draw)
+    if case.freeze != "none":   # frozen statistics of some pictures
+        model = case.reference(weights, F64)
+        outputs(model, np.concatenate([pictures(draw, case) for _ in range(4)]), F64)
+        weights.update({n: a.astype(np.float32) for n, a in model.named("statistics").items()})
     for name, w in weights.items():
         if w.ndim == 2 and name.startswith(("classifier", "head")):
             w *= (2 * len(w)) ** 0.5 / np.linalg.norm(w)
@@ -115,6 +119,24 @@ def move(way, step, model, passes):
 
 
 # --- PyTorch ---
+
+def is_frozen(name, freeze):
+    room = name.split(".")[0] if name.startswith(("head.", "predictor.")) else "backbone"
+    return any(word in (room, name) or (word.endswith(".") and name.startswith(word)) for word in freeze.split(","))
+
+
+def freeze_model(model, freeze):
+    """requires_grad=False, and batch norm in evaluation mode where all of it is frozen."""
+    for name, p in parameters(model).items():
+        p.requires_grad_(not is_frozen(name, freeze))
+    for m in model.modules():
+        if isinstance(m, PartsBN) and not (m.weight.requires_grad or m.bias.requires_grad):
+            m.eval()
+
+
+def fixed_norms(model):
+    return [m for m in model.modules() if isinstance(m, PartsBN) and not m.training]
+
 
 def cuts(groups, start=0):
     return [start + sum(map(len, groups[:i])) for i in range(len(groups) + 1)]
@@ -171,6 +193,8 @@ def start_key(query, key, averaged):
     key.load_state_dict({n: t for n, t in query.state_dict().items() if n in held})
     if not averaged:
         reset_statistics(key)
+    for own, of in zip(fixed_norms(key), fixed_norms(query)):
+        own.load_state_dict(of.state_dict())
 
 
 def move_key(query, key, step, r):
@@ -180,7 +204,7 @@ def move_key(query, key, step, r):
     pairs += [*zip(key.buffers(), query.buffers())] if r["ema_buffers"] else []
     with torch.no_grad():
         for p, w in pairs:
-            if p.is_floating_point():
+            if p.is_floating_point() and (w.requires_grad or not isinstance(w, torch.nn.Parameter)):
                 p.mul_(m).add_(w, alpha=1 - m)
 
 
@@ -188,6 +212,8 @@ def moco_steps(case, dtype, way, recipe, spoil=lambda model: None):
     """spoil: done to the model after every step."""
     query, key = case.reference(way.weights, dtype), torch_key(case, way, dtype, recipe)
     query.dtype = dtype
+    for m in (query, key):
+        freeze_model(m, recipe["freeze"])
     for m in (query, key):
         set_alone(m, not recipe["mean"])
     optim = torch_optimiser(query, recipe)
@@ -213,7 +239,8 @@ def moco_steps(case, dtype, way, recipe, spoil=lambda model: None):
              for n, a in m.named(kind).items()}
     named.update({f"queue {i}": queue.double().numpy() for i, queue in enumerate(queues)})
     slots = {"sgd": ("momentum_buffer",), "adamw": ("exp_avg", "exp_avg_sq")}[recipe["optim"]]
-    state = {f"{s} {n}": optim.state[p][s].double().numpy() for s in slots for n, p in parameters(query).items()}
+    state = {f"{s} {n}": optim.state[p][s].double().numpy() if p.requires_grad else np.zeros(p.shape)
+             for s in slots for n, p in parameters(query).items()}
     return after(way, dict(named, losses=np.array(losses)), state)
 
 
@@ -229,7 +256,8 @@ def after(way, named, state):
 def recipe_of(case):
     """AdamW for what has no batch norm."""
     change = dict(optim="adamw", lr=1e-3, wd=0.05) if case.arch in VITS else {}
-    return dict(RECIPE, ema="0.9" if case.predictor == "none" else "0.9..1", ema_buffers=case.ema_buffers, **change)
+    return dict(RECIPE, ema="0.9" if case.predictor == "none" else "0.9..1", ema_buffers=case.ema_buffers,
+                freeze=case.freeze, **change)
 
 
 @functools.lru_cache(maxsize=1)
@@ -257,7 +285,7 @@ def moco_ours(case, backend, stream=False):
     way, losses, r, values = moco_truth(case)[0], losses_of(case), recipe_of(case), []
     t = Trainer(case.arch, case.small, case.head, DIM, case.extents, case.batch, case.parts, spelling(r), "cosine:by=step",
                 r["ema"], case.momentum, stream, RUN, backend, case.precision, case.predictor, case.ema_buffers,
-                HEAD if case.predictor == "none" else PREDICTOR)
+                HEAD if case.predictor == "none" else PREDICTOR, freeze=case.freeze)
     t.load(way.weights)
 
     def gradients(q, k):

@@ -31,12 +31,14 @@ class Case:
     sides: tuple = ()       # of training steps: moco_steps
     crop: int = 0           # side of a third view there; 0: there is none
     ema_buffers: bool = False
+    freeze: str = "none"
 
     def __str__(self):
         return (f"{self.arch}{' --small' if self.small else ''} {self.size}{f'x{self.width}' if self.width else ''} {self.head}"
                 f"{f' > {self.predictor}' if self.predictor != 'none' else ''}"
                 f"{f' {self.parts} parts' if self.parts > 1 else ''}{' both sides' if len(self.sides) > 1 else ''}"
                 f"{f' and {self.crop}' if self.crop else ''}{' ema of buffers' if self.ema_buffers else ''}"
+                f"{f' frozen {self.freeze}' if self.freeze != 'none' else ''}"
                 f"{' bf16' if self.precision == 'bf16' else ''}")
 
     @property
@@ -50,7 +52,7 @@ class Case:
 
     def net(self, backend):
         return Net(self.arch, self.small, self.head, DIM, self.extent, backend, self.dropout, self.drop_path,
-                   self.precision, self.predictor)
+                   self.precision, self.predictor, self.freeze)
 
     def reference(self, weights, dtype):
         return reference(self.arch, self.small, self.head, DIM, weights, dtype, self.parts, self.momentum,

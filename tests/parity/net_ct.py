@@ -27,7 +27,8 @@ def declare(name, restype, *argtypes):
 
 P = c_void_p
 declare("shim_name", c_char_p, c_int, c_int)
-declare("shim_net", P, c_char_p, c_int, c_char_p, c_char_p, c_int, c_int, c_int, c_double, c_double, P, P, c_char_p, c_int)
+declare("shim_net", P, c_char_p, c_int, c_char_p, c_char_p, c_int, c_int, c_int, c_double, c_double, P, P, c_char_p, c_int,
+        c_char_p)
 declare("shim_net_tensor", c_int, P, c_int, P, P)
 declare("shim_net_export", None, P, c_int, P, P)
 declare("shim_net_import", None, P, c_int, P, P)
@@ -85,11 +86,11 @@ class Net:
     """size: (height, width). Raises RuntimeError with the library's sentence."""
 
     def __init__(self, arch, small, head, dim, size, backend="blas", dropout=0.0, drop_path=0.0, precision="f32",
-                 predictor="none"):
+                 predictor="none", freeze="none"):
         self.kind, self.size = head, size
         self.texts = arch.encode(), head.encode(), backend.encode(), predictor.encode()  # the configuration may borrow them
         self.handle = lib.shim_net(self.texts[0], small, self.texts[1], self.texts[3], dim, *size, dropout, drop_path,
-                                   ptr(MEAN), ptr(STD), self.texts[2], precision == "bf16")
+                                   ptr(MEAN), ptr(STD), self.texts[2], precision == "bf16", freeze.encode())
         if not self.handle:
             raise RuntimeError(why())
         self.adopt(self.handle)

@@ -5,7 +5,8 @@
 
 const char *shim_name(int table, int i);
 struct net *shim_net(const char *arch, int small, const char *head, const char *predictor, int dim, int height, int width,
-		     double dropout, double drop_path, const float *mean, const float *std, const char *backend, int bf16);
+		     double dropout, double drop_path, const float *mean, const float *std, const char *backend, int bf16,
+		     const char *freeze);
 int shim_net_tensor(const struct net *net, int i, char *name, int64_t *facts);
 void shim_net_export(const struct net *net, int i, const float *flat, float *out);
 void shim_net_import(const struct net *net, int i, const float *in, float *flat);
@@ -26,11 +27,12 @@ const char *shim_name(int table, int i)
 }
 
 struct net *shim_net(const char *arch, int small, const char *head, const char *predictor, int dim, int height, int width,
-		     double dropout, double drop_path, const float *mean, const float *std, const char *backend, int bf16)
+		     double dropout, double drop_path, const float *mean, const float *std, const char *backend, int bf16,
+		     const char *freeze)
 {
 	struct net_config c = {
 		.arch = arch_find(arch), .small = small, .head = head, .predictor = predictor, .dim = dim, .height = height,
-		.width = width, .dropout = dropout, .drop_path = drop_path, .backend = backend, .bf16 = bf16,
+		.width = width, .dropout = dropout, .drop_path = drop_path, .backend = backend, .bf16 = bf16, .freeze = freeze,
 	};
 
 	memcpy(c.mean, mean, sizeof(c.mean));

@@ -20,7 +20,7 @@ static size_t lay(const struct plan *plan, struct state *state, char *base, bool
 
 	for (int i = 1; i < plan_end(plan, grad); i++)
 		for (enum factor f = 0; f < FACTORS; f++) {
-			size_t bytes = f == FACTOR_BACKWARD && !grad ? 0 : bytes_of(plan, i, f);
+			size_t bytes = f == FACTOR_BACKWARD && (!grad || i < plan->first) ? 0 : bytes_of(plan, i, f);
 
 			state[i].factor[f] = base && bytes ? base + used : NULL;
 			used += bytes;

@@ -63,7 +63,7 @@ void pass_backward(struct pass *p, const float *params, const float *const d[OUT
 		for (int i = 0; i < OUTPUTS; i++)
 			if (plan->outputs[i] >= 0)
 				start_output(&w, plan->outputs[i], d[i]);
-		for (int i = plan->count - 1; i > 0; i--)
+		for (int i = plan->count - 1; i >= plan->first; i--)
 			backward_node(&w, i);
 		walk_meet(&w);
 	}

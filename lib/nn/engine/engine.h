@@ -107,6 +107,8 @@ struct node {
 	int64_t weight, bias, gamma, beta;   /* in the flat parameters, -1: none */
 	int64_t mean, var;       /* in the flat buffers, -1: none */
 	double eps;              /* of batch norm, of layer norm */
+	bool trained;            /* some parameter of it is not frozen */
+	bool fixed;              /* batch norm by running statistics in every mode */
 	int64_t weights;         /* elements of weight */
 	enum dtype store;      /* of raw and d */
 	enum dtype factor;     /* of the products' factors */
@@ -135,6 +137,7 @@ struct net {
 	const struct backend *backend[DTYPES];   /* who multiplies F32, BF16 (NULL: nobody) */
 	char head[256], predictor[1024];   /* config.head, config.predictor */
 	struct predictors predictors;
+	char freeze[1024];       /* config.freeze */
 	int width[OUTPUTS];      /* 0: there is none */
 	struct net_tensor *tensors;
 	struct init { double normal, uniform, value; } *inits;   /* beside tensors */
@@ -150,6 +153,7 @@ struct plan {
 	struct node nodes[NODES_MAX];
 	int count;
 	int outputs[OUTPUTS];    /* nodes, -1: there is none */
+	int first;               /* node that is trained: the backward pass ends with it */
 };
 
 /* Nodes that a pass goes through: without gradients, of keys and frozen networks, none behind the head. */
@@ -333,6 +337,8 @@ void drop_mask(const struct pass *p, int node, int row, float *mask);
 /* Nodes of a plan whose net, height and width are set, head and predictor included; lay: the plan's net, whose tensors are laid
  * out on the way, NULL where they are there (model/). -1 after fail(). */
 int build_plan(struct plan *plan, struct net *lay);
+/* Marks the tensors that config.freeze names, in a net that is laid out (model/). -1 after fail(). */
+int freeze_tensors(struct net *net);
 /* Chooses the method of every convolution; elements are linked already (conv/). */
 void conv_link(struct plan *plan);
 

@@ -144,6 +144,8 @@ static struct cost cost_of(const struct plan *plan, int i, enum meter_column col
 	const struct node *x = &plan->nodes[i];
 	struct cost c = x->op->cost ? x->op->cost(x, &plan->nodes[x->in[0]]) : (struct cost){ 0 };
 
+	if (column == METER_BACKWARD && i < plan->first)
+		return (struct cost){ 0 };
 	if (column == METER_BACKWARD) {
 		c.flops *= is_view(&plan->nodes[x->in[0]]) ? 1 : 2;
 		c.bytes *= 2;

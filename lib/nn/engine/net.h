@@ -53,6 +53,8 @@ struct net_config {
 	float mean[3], std[3];  /* of the normalisation of u8 views */
 	bool bf16;              /* activations, their gradients and working weights in bf16; all sums in f32 */
 	const char *backend;    /* "blas", "onednn"; NULL: onednn where built in, else blas */
+	const char *freeze;     /* what training keeps as it is, with commas between: backbone, head, predictor, a tensor's name,
+				 * or what names begin with up to a dot; NULL or "none": nothing */
 };
 
 /* One named tensor of the network under torchvision's name (head under head.*, predictor under predictor.*), with torchvision's
@@ -62,6 +64,7 @@ struct net_tensor {
 	enum output output;     /* the first that depends on it */
 	bool buffer;            /* BN running statistics, not a parameter */
 	bool norm_or_bias;      /* for optimisers that decay neither */
+	bool frozen;            /* no gradient counts, no update; of a buffer: its batch norm's weight and bias are frozen */
 	int rank;
 	int64_t shape[4];       /* as in torchvision: conv (out, in/groups, kh, kw), linear (out, in) */
 	int grid[2];            /* of a position embedding: rows and columns of patches behind the class token; else 0 */
@@ -129,12 +132,14 @@ const float *pass_output(const struct pass *p, enum output output);
 
 /*
  * views u8 (rows, height, width, 3), any alignment. statistics: BN's means and variances, net_buffers() elements. In PASS_EVAL
- * they are read; else those of these rows are written there (variances unbiased, as PyTorch's), or not where it is NULL: moving
- * the running ones is the caller's (statistics.h). Same arguments, same threads: same bytes.
+ * they are read, those that are frozen in every mode; else those of these rows are written there (variances unbiased, as
+ * PyTorch's), or not where it is NULL: moving the running ones is the caller's (statistics.h). Same arguments, same threads: same
+ * bytes.
  */
 void pass_forward(struct pass *p, const float *params, float *statistics, const uint8_t *views, int rows, enum pass_mode mode);
-/* Adds to grads (flat) the gradient for d[i] (rows, width) of each output, NULL where that has none. The views given to the
- * forward pass must still be there. */
+/* Adds to grads (flat) the gradient for d[i] (rows, width) of each output, NULL where that has none: what it adds for frozen
+ * tensors says nothing, it goes no further than to the first that is not. The views given to the forward pass must still be
+ * there. */
 void pass_backward(struct pass *p, const float *params, const float *const d[OUTPUTS], float *grads);
 
 #endif

@@ -163,7 +163,7 @@ static void from_statistics(const struct walk *w)
 
 void norm_scale(const struct walk *w)
 {
-	if (w->t.p->mode == PASS_EVAL)
+	if (w->t.p->mode == PASS_EVAL || w->t.x->fixed)
 		from_statistics(w);
 	else
 		from_batch(w);
@@ -194,9 +194,9 @@ void norm_settle(const struct walk *w, int node, int slot)
 		double scale = w->t.params[x->gamma + c] * istd;
 
 		out[c] = (float)scale;
-		out[x->ld + c] = (float)(-scale * istd * dots / n);
-		out[2 * x->ld + c] = (float)(-scale * (dz + norm_own(&w->t, s->xshift)[c] * dots) / n);
-		if (w->t.thread == 0) {
+		out[x->ld + c] = x->fixed ? 0 : (float)(-scale * istd * dots / n);
+		out[2 * x->ld + c] = x->fixed ? 0 : (float)(-scale * (dz + norm_own(&w->t, s->xshift)[c] * dots) / n);
+		if (w->t.thread == 0 && !x->fixed) {
 			w->grads[x->beta + c] += (float)dz;
 			w->grads[x->gamma + c] += (float)dots;
 		}

@@ -52,7 +52,7 @@ static int raw_end(const struct plan *plan, int i, bool grad)
 {
 	int end = backward_time(plan, i);
 
-	if (!grad || read_once(plan, i))
+	if (!grad || plan->nodes[i].last_reader < plan->first || read_once(plan, i))
 		return plan->nodes[i].last_reader;
 	for (int j = 0; j < plan->count; j++)
 		if (plan->nodes[j].gated == i)
@@ -75,6 +75,15 @@ static int d_start(const struct plan *plan, int i)
 	return plan->nodes[i].output ? plan->count : backward_time(plan, plan->nodes[i].last_reader);
 }
 
+/* Whether the backward pass comes so far: as what reads the node, or a node that has this one's d. */
+static bool is_reached(const struct plan *plan, int i)
+{
+	for (int j = 1; j <= i; j++)
+		if (plan->nodes[j].share == i && (plan->nodes[j].output || plan->nodes[j].last_reader >= plan->first))
+			return true;
+	return false;
+}
+
 static int list_pieces(struct pass *p, struct piece *list)
 {
 	const struct plan *plan = p->plan;
@@ -85,7 +94,7 @@ static int list_pieces(struct pass *p, struct piece *list)
 
 		if (!x->op->read)
 			list[n++] = (struct piece){ node_bytes(p, x), -1, i, raw_end(plan, i, p->grad), &p->state[i].raw };
-		if (p->grad && x->stored && x->share == i)
+		if (p->grad && x->stored && x->share == i && is_reached(plan, i))
 			list[n++] = (struct piece){ node_bytes(p, x), -1, d_start(plan, i), d_end(plan, i), &p->state[i].d };
 	}
 	return n;

@@ -134,6 +134,9 @@ static void link_plan(struct plan *plan)
 	for (int i = 0; i < OUTPUTS; i++)
 		if (plan->outputs[i] >= 0)
 			plan->nodes[plan->outputs[i]].output = true;
+	plan->first = 1;
+	while (plan->first < plan->count && !plan->nodes[plan->first].trained)
+		plan->first++;
 	link_elements(plan);
 	conv_link(plan);
 	link_parts(plan);

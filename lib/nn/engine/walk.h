@@ -42,8 +42,8 @@ void walk_spent(const struct walk *w, enum meter_row row);
 void norm_open(const struct walk *w);
 /* A meeting after which the sums of all threads are known. */
 void norm_meet(struct walk *w);
-/* Scale and shift of the node at work: from the sums (to be written to statistics too), or in PASS_EVAL from statistics; or
- * its bias. */
+/* Scale and shift of the node at work: from the sums (to be written to statistics too), or in PASS_EVAL and where they are frozen
+ * from statistics; or its bias. */
 void norm_scale(const struct walk *w);
 void norm_bias(const struct walk *w);
 /* From the column sums of the node in slot: gradients of gamma and beta, and what gradient_read() needs. */

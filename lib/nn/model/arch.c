@@ -181,7 +181,9 @@ static const struct row vit_tiny_ssl[] = {
 	{ VIT_BLOCKS, { 12, 6, 768, 384, 0, 1 } },
 };
 
-#define ARCH(name, summary, eps, momentum, init) { { #name, summary, NULL }, name, ARRAY_SIZE(name), eps, momentum, init }
+#define ARCH(name, summary, eps, momentum, ...) \
+	{ .entry = { #name, summary, NULL }, .rows = name, .count = ARRAY_SIZE(name), .bn_eps = eps, .bn_momentum = momentum, \
+	  .init = __VA_ARGS__ }
 static const struct arch archs[] = {
 	ARCH(resnet18, "ResNet-18 (He et al. 2016), feature 512, 11.2 M parameters", 1e-5, 0.1, INIT_UNIFORM),
 	ARCH(resnet34, "ResNet-34 (He et al. 2016), feature 512, 21.3 M parameters", 1e-5, 0.1, INIT_UNIFORM),
@@ -204,7 +206,7 @@ static const struct arch archs[] = {
 	ARCH(vit_base, "ViT-B/16 (Dosovitskiy et al. 2021), patches of 16 (small: 4), feature 768, 85.8 M parameters", 1e-6, 0.1,
 	     INIT_VIT),
 	ARCH(vit_tiny_ssl, "the DeiT-Tiny of Shi et al. 2022, patches of 16 (small: 4), feature 192, 7.3 M parameters", 1e-5, 0.1,
-	     INIT_DEFAULT),
+	     INIT_DEFAULT, .freeze = "patch_embed."),
 };
 const struct table arch_table = TABLE("architecture", archs);
 

@@ -74,6 +74,7 @@ struct arch {
 	int count;
 	double bn_eps, bn_momentum;   /* eps of layer norm too */
 	enum init_rule init;
+	const char *freeze;           /* what training keeps as it is unless told otherwise (net.h); NULL: nothing */
 };
 
 extern const struct table arch_table;

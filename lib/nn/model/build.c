@@ -69,6 +69,7 @@ static int64_t add_tensor(struct builder *b, const char *prefix, const char *suf
 	t = &b->plan->net->tensors[b->tensor];
 	if (b->tensor++ == b->plan->net->tensor_count || strcmp(t->name, name) != 0)
 		bug("a plan has a tensor '%s' that its net has not", name);
+	b->plan->nodes[b->at].trained |= !t->buffer && !t->frozen;
 	return t->offset;
 }
 
@@ -84,6 +85,7 @@ static void add_norm(struct builder *b, struct node *x, const char *name, double
 	x->beta = add_vector(b, name, "bias", x->c, (struct init){ 0 });
 	x->mean = add_vector(b, name, "running_mean", x->c, (struct init){ 0 });
 	x->var = add_vector(b, name, "running_var", x->c, (struct init){ .value = 1 });
+	x->fixed = b->plan->net->tensors[b->tensor - 1].frozen;
 }
 
 static int window(int size, int k, int stride, int pad)

@@ -36,3 +36,18 @@ void ema_update(int64_t n, double m, const float *query, float *key)
 	for (int64_t i = 0; i < n; i += SLICE)
 		k->ema(MIN(SLICE, n - i), (float)m, query + i, key + i);
 }
+
+void ema_follow(const struct net_tensor *tensors, int count, bool buffers, int64_t n, double m, const float *query, float *key)
+{
+	int64_t from = 0;
+
+	for (int i = 0; i < count; i++) {
+		const struct net_tensor *t = &tensors[i];
+
+		if (!t->frozen || t->buffer != buffers || t->offset >= n)
+			continue;
+		ema_update(t->offset - from, m, query + from, key + from);
+		from = t->offset + t->count;
+	}
+	ema_update(n - from, m, query + from, key + from);
+}

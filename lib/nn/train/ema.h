@@ -10,7 +10,7 @@
 #ifndef NN_EMA_H
 #define NN_EMA_H
 
-#include "lib/base/base.h"
+#include "lib/nn/engine/net.h"
 
 struct ema {
 	double from, to;         /* 0 to 1 */
@@ -22,5 +22,7 @@ int ema_parse(struct ema *e, const char *text);
 double ema_momentum(const struct ema *e, int64_t step, int64_t steps);
 /* Of n elements. */
 void ema_update(int64_t n, double m, const float *query, float *key);
+/* Of the n first elements of a net's parameters, or buffers, but the frozen ones, which both have in common. */
+void ema_follow(const struct net_tensor *tensors, int count, bool buffers, int64_t n, double m, const float *query, float *key);
 
 #endif

@@ -163,12 +163,12 @@ void optimiser_init(struct optimiser *o, const struct choice *c, double clip, co
 	for (int i = 0; i < count; i++) {
 		if (tensors[i].buffer)
 			continue;
-		o->count += cut(NULL, &tensors[i], i);
+		o->count += tensors[i].frozen ? 0 : cut(NULL, &tensors[i], i);
 		n = MAX(n, tensors[i].offset + tensors[i].count);
 	}
 	o->slices = xcalloc(o->count, sizeof(*o->slices));
 	for (int i = 0, at = 0; i < count; i++)
-		at += tensors[i].buffer ? 0 : cut(o->slices + at, &tensors[i], i);
+		at += tensors[i].buffer || tensors[i].frozen ? 0 : cut(o->slices + at, &tensors[i], i);
 	o->sums = xcalloc(2 * o->count, sizeof(*o->sums));
 	o->trust = xcalloc(count, sizeof(*o->trust));
 	for (int i = 0; i < count; i++)

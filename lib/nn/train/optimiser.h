@@ -59,7 +59,7 @@ struct optimiser {
 	float *trust;                           /* private: (tensors) */
 };
 
-/* tensors: of the net, buffers are passed over. */
+/* tensors: of the net; buffers and frozen ones are passed over: no decay, no momentum, no part of the norm. */
 void optimiser_init(struct optimiser *o, const struct choice *c, double clip, const struct net_tensor *tensors, int count);
 void optimiser_release(struct optimiser *o);
 const struct optim *optimiser_row(const struct optimiser *o);

@@ -17,7 +17,7 @@
 #ifndef NN_STATISTICS_H
 #define NN_STATISTICS_H
 
-#include "lib/base/base.h"
+#include "lib/nn/engine/net.h"
 
 /* What works on one step together; count 0 or 1: nobody else. */
 struct ranks {
@@ -33,12 +33,18 @@ struct statistics {
 	float *group;            /* of the group at hand */
 	double *sum;             /* over the groups so far */
 	int groups;
+	const bool *still;       /* which of them are frozen; NULL: none */
 };
 
 struct statistics statistics_new(int64_t count);
+/* Which of n buffers of a net are frozen, to be freed; NULL: none. */
+bool *statistics_still(const struct net_tensor *tensors, int count, int64_t n);
 void statistics_release(struct statistics *s);
+/* Where a pass is to put those of the group at hand; of those that are frozen the running ones are there already. */
+float *statistics_group(const struct statistics *s, const float *running);
 void statistics_add(struct statistics *s);
-/* m: momentum in (0, 1]; with 1, running ones are forgotten. ranks: NULL: one; each has added as many groups. */
+/* m: momentum in (0, 1]; with 1, running ones are forgotten. What is frozen stays. ranks: NULL: one; each has added as many
+ * groups. */
 void statistics_move(struct statistics *s, const struct ranks *ranks, double m, float *running);
 
 #endif

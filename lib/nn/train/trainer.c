@@ -70,6 +70,7 @@ int trainer_init(struct trainer *t, const struct trainer_config *c)
 	t->buffers = vector(net_buffers(t->net));
 	count = net_tensors(t->net, &tensors);
 	optimiser_init(&t->optim, &c->optim, c->clip, tensors, count);
+	t->still = statistics_still(tensors, count, net_buffers(t->net));
 	net_init(t->net, c->seed, t->params, t->buffers);
 	if (c->meter)
 		t->meter = meter_new(t->sizes[0].plan);
@@ -98,6 +99,7 @@ void trainer_release(struct trainer *t)
 	free(t->buffers);
 	free(t->key_params);
 	free(t->key_buffers);
+	free(t->still);
 	meter_free(t->meter);
 	net_free(t->net);
 	memset(t, 0, sizeof(*t));
@@ -112,7 +114,9 @@ double trainer_bn_momentum(const struct trainer *t)
 
 double trainer_unsettled(const struct trainer *t, int64_t step)
 {
-	return net_buffers(t->net) > 0 ? t->unsettled * pow(1 - trainer_bn_momentum(t), (double)step) : 0;
+	double left = t->still ? 1 : pow(1 - trainer_bn_momentum(t), (double)step);   /* frozen ones never move */
+
+	return net_buffers(t->net) > 0 ? t->unsettled * left : 0;
 }
 
 /* Of one view's queries or keys. */
@@ -122,6 +126,7 @@ static struct statistics *statistics_of(struct trainer *t, bool key, int view)
 
 	if (!s->group)
 		*s = statistics_new(net_buffers(t->net));
+	s->still = t->still;
 	return s;
 }
 
@@ -174,7 +179,7 @@ void trainer_query(struct trainer *t, int view, int part, const uint8_t *views, 
 {
 	struct statistics *s = statistics_of(t, false, view);
 
-	pass_forward(query_pass(t, view, part), t->params, s->group, views, rows, PASS_TRAIN);
+	pass_forward(query_pass(t, view, part), t->params, statistics_group(s, t->buffers), views, rows, PASS_TRAIN);
 	add_part(t, s, part, t->buffers);
 }
 
@@ -185,8 +190,10 @@ const float *trainer_output(const struct trainer *t, int view, int part, enum ou
 
 void trainer_query_again(struct trainer *t, int view, int part, const uint8_t *views, int rows)
 {
+	float *statistics = t->still ? statistics_group(statistics_of(t, false, view), t->buffers) : NULL;
+
 	if (t->c.stream)
-		pass_forward(query_pass(t, view, part), t->params, NULL, views, rows, PASS_TRAIN);
+		pass_forward(query_pass(t, view, part), t->params, statistics, views, rows, PASS_TRAIN);
 }
 
 void trainer_backward(struct trainer *t, int view, int part, const float *const d[OUTPUTS])
@@ -213,6 +220,15 @@ static int64_t key_count(const struct trainer *t, bool buffers)
 	return n;
 }
 
+static void follow(const struct trainer *t, bool buffers, double m)
+{
+	const struct net_tensor *list;
+	int n = net_tensors(t->net, &list);
+
+	ema_follow(list, n, buffers, key_count(t, buffers), m, buffers ? t->buffers : t->params,
+		   buffers ? t->key_buffers : t->key_params);
+}
+
 void trainer_move_key(struct trainer *t)
 {
 	double m = ema_momentum(&t->c.ema, t->step, (int64_t)(t->c.epochs * (double)t->c.steps_per_epoch));
@@ -220,9 +236,9 @@ void trainer_move_key(struct trainer *t)
 	meter_spent(t->meter, METER_REST);
 	renew_factors(t, true);
 	if (t->key_params) {
-		ema_update(key_count(t, false), m, t->params, t->key_params);
+		follow(t, false, m);
 		if (t->c.ema_buffers)
-			ema_update(key_count(t, true), m, t->buffers, t->key_buffers);
+			follow(t, true, m);
 		meter_spent(t->meter, METER_EMA);
 		return;
 	}
@@ -230,8 +246,9 @@ void trainer_move_key(struct trainer *t)
 	memcpy(t->key_params, t->params, key_count(t, false) * sizeof(float));
 	net_init(t->net, t->c.seed, t->grads, t->key_buffers); /* only for the buffers' first values */
 	memset(t->grads, 0, net_params(t->net) * sizeof(float));
-	if (t->c.ema_buffers)
-		memcpy(t->key_buffers, t->buffers, key_count(t, true) * sizeof(float));
+	for (int64_t i = 0; i < key_count(t, true); i++)
+		if (t->c.ema_buffers || (t->still && t->still[i]))
+			t->key_buffers[i] = t->buffers[i];
 }
 
 const float *trainer_key(struct trainer *t, int view, int group, const uint8_t *views, int rows)
@@ -245,7 +262,7 @@ const float *trainer_key(struct trainer *t, int view, int group, const uint8_t *
 		pass_meter(size->key, t->meter);
 	}
 	draw_masks(t, size->key, true, view, group * key_most(t->c.batch, t->c.parts));
-	pass_forward(size->key, t->key_params, s->group, views, rows, PASS_KEY);
+	pass_forward(size->key, t->key_params, statistics_group(s, t->buffers), views, rows, PASS_KEY);
 	if (!t->c.ema_buffers)
 		add_part(t, s, group, t->key_buffers);
 	return pass_output(size->key, OUTPUT_HEAD);

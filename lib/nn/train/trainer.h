@@ -19,6 +19,8 @@
  *
  * Views may differ in size: each size has a plan of the one network.
  *
+ * What is frozen (net.h) stays byte for byte; the momentum encoder has it in common with the network, frozen statistics, too.
+ *
  * Several trainers may share a run as ranks, each with the same weights and its own rows of every step (of the loss's gradients
  * too, which the loss has divided by the whole batch): gradients are then added, statistics averaged over all ranks' parts, by
  * the sum that the configuration names; so all ranks' weights and statistics stay equal.
@@ -74,6 +76,7 @@ struct trainer {
 	struct pass **query;                /* (views, parts), without stream */
 	int64_t step;                       /* in hand */
 	struct statistics statistics[2][TRAINER_VIEWS];   /* BN's, of queries, of keys */
+	bool *still;                        /* which of the buffers are frozen; NULL: none */
 	double unsettled;                   /* trainer_unsettled() before the first step: 1, unless weights are loaded */
 };
 
