@@ -71,6 +71,8 @@ static int run_maker(const struct options *o, struct dataset *d)
 		return -1;
 	maker_profile(m, o->profile);
 	r = o->preview ? preview_write(m, o->preview, PREVIEW_SAMPLES) : dry_run(m);
+	if (r == 0)
+		maker_say_missed(m);
 	if (r == 0 && o->profile) {
 		maker_spent(m, &spent);
 		profile_note(&spent);

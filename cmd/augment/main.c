@@ -196,6 +196,7 @@ static int serve(struct stage *s, const struct options *o, struct maker *m, stru
 	if (maker_bad(m))
 		note("left out %d unreadable images in all", maker_bad(m));
 	profile_rest(spent, since, PHASE_SEND);
+	maker_say_missed(m);
 	if (spent->on)
 		profile_note(spent);
 	record_free(schema);

@@ -25,4 +25,5 @@ void cover_apply(const struct draw *d, uint8_t *rgb)
 {
 	if (d->cells)
 		fill_cells(d, d->part.w, rgb);
+	fill_box(rgb, d->part.w, d->shared, d->fill);
 }

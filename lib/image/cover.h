@@ -10,7 +10,8 @@
 
 #include "lib/image/recipe.h"
 
-/* Cell (x, y) of a grid of n x n has the columns floor(x size / n) up to floor((x + 1) size / n), rows likewise. */
+/* Cell (x, y) of a grid of n x n has the columns floor(x size / n) up to floor((x + 1) size / n), rows likewise. What
+ * both views of a pair show is a box. */
 void cover_apply(const struct draw *d, uint8_t *rgb);
 
 #endif

@@ -1,6 +1,7 @@
 #include "lib/image/crops.h"
 
-static const char swav_scale[] = "scale=0.05-0.14";
+/* The scale is SwAV's; pairs are of views of full size. */
+static const char crops_law[] = "scale=0.05-0.14,iou=0,mix=1,drop=0";
 
 /* Reads "NxSIZE", cutting it at the x. */
 static int parse_count(struct crops *c, char *text)
@@ -23,7 +24,7 @@ static int change_recipe(struct choice *changed, const char *text, const char *c
 {
 	char reason[512];
 
-	if (choice_change(changed, &recipe_table, swav_scale) < 0)
+	if (choice_change(changed, &recipe_table, crops_law) < 0)
 		bug("%s", why());
 	if (choice_change(changed, &recipe_table, changes) == 0)
 		return 0;
@@ -54,6 +55,10 @@ int crops_parse(struct crops *c, const char *text, const struct choice *recipe)
 	if (change_recipe(&changed, text, changes) < 0)
 		return -1;
 	c->spec.law = recipe_law(&changed, 0);
+	if (recipe_pairs(&c->spec.law))
+		return fail_code(EXIT_USAGE,
+				 "unable to make crops '%s': iou and drop are of two views of full size, give them to --recipe",
+				 text);
 	choice_spell(&changed, spelled, sizeof(spelled));
 	format(c->spelling, sizeof(c->spelling), "%lldx%d%s", (long long)c->count, c->spec.size, strchr(spelled, ':'));
 	return 0;

@@ -69,6 +69,28 @@ static int fill_length(struct facts *f, const struct maker_options *o)
 	return 0;
 }
 
+/* Refuses what would be without effect. */
+static int check_pairs(const struct maker_options *o, int64_t full)
+{
+	struct law law = recipe_law(&o->recipe, 0);
+
+	if (o->eval || law.frame == FRAME_CENTRE)
+		return 0;
+	if (recipe_pairs(&law) && full < 2)
+		return fail_code(EXIT_USAGE,
+				 "iou and drop of a recipe are of two views: give --views 2 or more, or leave them out");
+	if (law.v[LAW_MIX] < 1 && !recipe_bounds(&law))
+		return fail_code(EXIT_USAGE, "mix of a recipe says how many pairs have its iou: give iou=LEAST-GREATEST, too");
+	return 0;
+}
+
+/* Which of the first full views have a partner that is drawn by a recipe, too. */
+static void pair_views(struct facts *f, int64_t full)
+{
+	for (int v = 0; v + 1 < full; v += 2)
+		f->view[v].paired = f->view[v + 1].paired = f->view[v].law.frame == FRAME_RANDOM;
+}
+
 /* Views of full size come first, so that they are drawn alike with and without crops. */
 static int fill_views(struct facts *f, const struct maker_options *o)
 {
@@ -76,6 +98,8 @@ static int fill_views(struct facts *f, const struct maker_options *o)
 	int64_t full = o->views ? o->views : o->eval ? 1 : 2;
 	struct crops crops;
 
+	if (check_pairs(o, full) < 0)
+		return -1;
 	if (crops_parse(&crops, o->crops, &o->recipe) < 0)
 		return -1;
 	if (crops.count && o->eval)
@@ -92,6 +116,7 @@ static int fill_views(struct facts *f, const struct maker_options *o)
 		else
 			f->view[v] = (struct view_spec){ .size = (int)f->size,
 							 .law = recipe_law(o->eval && v == 0 ? &eval : &o->recipe, v) };
+	pair_views(f, full);
 	format(f->crops, sizeof(f->crops), "%s", crops.spelling);
 	return 0;
 }

@@ -2,6 +2,7 @@
 
 #include <omp.h>
 
+#include "lib/image/boxes.h"
 #include "lib/image/rows.h"
 
 enum { STRIDE_MOST = 64, COLD_STEPS = 256, POOL_BUFFERS = 4, OFFERS = MAKER_VIEWS + 4 };
@@ -269,6 +270,15 @@ void maker_spent(const struct maker *m, struct profile *sum)
 int maker_bad(const struct maker *m)
 {
 	return atomic_load(&m->rows.bad_count);
+}
+
+void maker_say_missed(const struct maker *m)
+{
+	long long missed = atomic_load(&m->rows.missed), all = missed + atomic_load(&m->rows.bounded);
+
+	if (missed)
+		note("%lld of %lld pairs had no crops of that iou in %d tries: those that came closest were taken", missed, all,
+		     BOXES_TRIES);
 }
 
 int maker_draws(struct maker *m, int sample, uint32_t epoch, struct draw *draws, int wh[2])

@@ -38,6 +38,8 @@ void maker_profile(struct maker *m, bool on);
 void maker_spent(const struct maker *m, struct profile *sum);
 /* How many samples have turned out to be unreadable. */
 int maker_bad(const struct maker *m);
+/* Says what share of pairs had to do without the IoU asked for; nothing where none had to. */
+void maker_say_missed(const struct maker *m);
 /* What is drawn for all views of a sample in an epoch, and the sample's width and height. */
 int maker_draws(struct maker *m, int sample, uint32_t epoch, struct draw *draws, int wh[2]);
 /* A whole sample, fitted into side x side pixels on white. */

@@ -60,7 +60,7 @@ void preview_text(uint8_t *rgb, int w, int h, int x, int y, const char *text)
 
 /* --- the sheet --- */
 
-enum { GAP = 4, GROUP_GAP = 16, SIDE_MIN = 96, GROUPS_A_LINE = 4, WIDTH_MOST = 4096, LINES = 7, LINES_MORE = 1, LINE_MOST = 64 };
+enum { GAP = 4, GROUP_GAP = 16, SIDE_MIN = 96, GROUPS_A_LINE = 4, WIDTH_MOST = 4096, LINES = 7, LINES_MORE = 2, LINE_MOST = 64 };
 
 /* A white sheet of groups; group g holds the original and the views of sample g, each in a cell of its own size with room for
  * lines of text below: LINES, or LINES_MORE of them where anything is hidden. */
@@ -85,7 +85,7 @@ static void sheet_init(struct sheet *s, const struct facts *f, int samples)
 
 	s->lines = LINES;
 	for (int v = 0; v < f->views; v++)
-		if (f->view[v].law.v[LAW_HIDE] > 0)
+		if (f->view[v].law.v[LAW_HIDE] > 0 || (f->view[v].paired && recipe_pairs(&f->view[v].law)))
 			s->lines = LINES + LINES_MORE;
 	for (int k = 0; k <= f->views; k++) {
 		s->cell[k].x = x;
@@ -156,6 +156,9 @@ static void write_draw(struct sheet *s, int sample, int cell, const struct draw 
 		sheet_write(s, sample, cell, line++, text);
 	snprintf(text, sizeof(text), "hide 1/%d", d->cells);
 	if (d->cells)
+		sheet_write(s, sample, cell, line++, text);
+	snprintf(text, sizeof(text), "iou %.3f%s", d->iou, d->shared.w > 0 ? " drop" : "");
+	if (d->pairing != PAIR_NONE)
 		sheet_write(s, sample, cell, line, text);
 }
 

@@ -2,7 +2,7 @@
 
 #include <math.h>
 
-#include "lib/base/rng.h"
+#include "lib/image/boxes.h"
 
 static const float imagenet[2][3] = { { 0.485f, 0.456f, 0.406f }, { 0.229f, 0.224f, 0.225f } };
 static const float cifar[2][3] = { { 0.4914f, 0.4822f, 0.4465f }, { 0.2023f, 0.1994f, 0.2010f } };
@@ -21,7 +21,10 @@ static const float cifar[2][3] = { { 0.4914f, 0.4822f, 0.4465f }, { 0.2023f, 0.1
 		{ "solarise", solarise, 0, 1, "probability", NULL },                                                      \
 		{ "flip", flip, 0, 1, "probability", NULL },                                                              \
 		{ "bicubic", 0, 0, 1, "1: bicubic, 0: bilinear", NULL },                                                  \
-		{ "hide", 0, 0, 1, "probability of a cell of Hide-and-Seek", NULL, true },                                 \
+		{ "hide", 0, 0, 1, "probability of a cell of Hide-and-Seek", NULL, true },                                \
+		{ "iou", 0, 0, 1, "overlap of two views: smallest-greatest; 0: as it comes", param_range, true },         \
+		{ "mix", 1, 0, 1, "probability of two views with that iou", NULL, true },                                 \
+		{ "drop", 0, 0, 1, "probability of hiding what two views share", NULL, true },                            \
 		{ NULL, 0, 0, 0, NULL, NULL } }
 
 static const struct param eval_params[] = {
@@ -79,10 +82,21 @@ struct law recipe_law(const struct choice *c, int view)
 	for (int k = 0; k < LAW_PARAMS; k++)
 		law.v[k] = c->value[k];
 	law.v[LAW_SCALE_MOST] = c->most[LAW_SCALE];
+	law.v[LAW_IOU_MOST] = c->most[LAW_IOU];
 	for (size_t i = 0; view % 2 == 1 && i < ARRAY_SIZE(r->odd); i++)
 		if (r->odd[i].value > 0 && !c->given[r->odd[i].key])
 			law.v[r->odd[i].key] = r->odd[i].value;
 	return law;
+}
+
+bool recipe_bounds(const struct law *law)
+{
+	return law->frame == FRAME_RANDOM && (law->v[LAW_IOU] > 0 || law->v[LAW_IOU_MOST] < 1);
+}
+
+bool recipe_pairs(const struct law *law)
+{
+	return recipe_bounds(law) || law->v[LAW_DROP] > 0;
 }
 
 void recipe_fill(const float mean[3], uint8_t fill[3])
@@ -136,36 +150,50 @@ static void draw_hidden(struct rng r, double p, struct draw *d)
 			d->hidden[i / 64] |= 1ULL << i % 64;
 }
 
-/* The whole picture, or the largest centred part of it whose ratio is allowed. */
-static struct box fallback_crop(int w, int h)
+static struct box draw_crop(struct rng *r, const struct law *law, int w, int h)
 {
-	double ratio = (double)w / h;
-	struct box b = { 0, 0, w, h };
-
-	if (ratio < 3.0 / 4)
-		b.h = (int)nearbyint(w / (3.0 / 4));
-	else if (ratio > 4.0 / 3)
-		b.w = (int)nearbyint(h * (4.0 / 3));
-	b.x = (w - b.w) / 2;
-	b.y = (h - b.h) / 2;
-	return b;
+	return boxes_crop(r, (const double[]){ law->v[LAW_SCALE], law->v[LAW_SCALE_MOST] }, w, h);
 }
 
-/* Inception's crop as torchvision draws it: area and logarithm of the ratio uniform, ten tries to fit. */
-static struct box random_crop(struct rng *r, const struct law *law, int w, int h)
-{
-	for (int attempt = 0; attempt < 10; attempt++) {
-		double area = (double)w * h * rng_between(r, law->v[LAW_SCALE], law->v[LAW_SCALE_MOST]);
-		double ratio = exp(rng_between(r, log(3.0 / 4), log(4.0 / 3)));
-		struct box b = { 0, 0, (int)nearbyint(sqrt(area * ratio)), (int)nearbyint(sqrt(area / ratio)) };
+/* --- pairs --- */
 
-		if (b.w < 1 || b.h < 1 || b.w > w || b.h > h)
-			continue;
-		b.x = (int)rng_below(r, w - b.w + 1);
-		b.y = (int)rng_below(r, h - b.h + 1);
-		return b;
-	}
-	return fallback_crop(w, h);
+/* The first of n pixels of a view whose centre is at x or behind, x of all length pixels of its crop. */
+static int first_pixel(int64_t x, int n, int length)
+{
+	return (int)((2 * n * x + length - 1) / length / 2);
+}
+
+/* A part of the picture as the view shows it: the pixels whose centres lie in it. */
+static struct box seen_part(struct box part, const struct draw *d)
+{
+	int x0 = first_pixel(part.x - d->crop.x, d->out_w, d->crop.w);
+	int x1 = first_pixel(part.x + part.w - d->crop.x, d->out_w, d->crop.w);
+	int y0 = first_pixel(part.y - d->crop.y, d->out_h, d->crop.h);
+	int y1 = first_pixel(part.y + part.h - d->crop.y, d->out_h, d->crop.h);
+
+	return (struct box){ d->flip ? d->out_w - x1 : x0, y0, x1 - x0, y1 - y0 };
+}
+
+/* r: of the pair; other: of the partner's view. d has been drawn as if there were no pair. */
+static void draw_pair(struct rng r, struct rng other, const struct law *law, int view, int w, int h, struct draw *d)
+{
+	bool bounded = rng_uniform(&r) < law->v[LAW_MIX] && recipe_bounds(law), drop = rng_uniform(&r) < law->v[LAW_DROP];
+	struct draw partner = *d;
+	struct box pair[2], shared;
+
+	d->pairing = PAIR_PLAIN;
+	draw_colour(&other, law, &partner);
+	pair[view % 2] = d->crop;
+	pair[1 - view % 2] = draw_crop(&other, law, w, h);
+	if (bounded)
+		d->pairing = boxes_pair(&r, (const double[]){ law->v[LAW_SCALE], law->v[LAW_SCALE_MOST] },
+					(const double[]){ law->v[LAW_IOU], law->v[LAW_IOU_MOST] }, w, h, pair) ?
+				     PAIR_BOUNDED : PAIR_MISSED;
+	d->crop = pair[view % 2];
+	d->iou = (float)boxes_iou(pair[0], pair[1]);
+	shared = boxes_shared(pair[0], pair[1]);
+	if (drop && shared.w > 0 && shared.h > 0)
+		d->shared = seen_part(shared, d);
 }
 
 /* Resize(short) and CenterCrop(size), as torchvision rounds them. A picture of exactly size x size is left as it is. */
@@ -194,7 +222,10 @@ struct draw recipe_draw(const struct view_spec *spec, uint64_t seed, uint32_t ep
 		return d;
 	}
 	draw_colour(&r, law, &d);
-	d.crop = random_crop(&r, law, w, h);
+	d.crop = draw_crop(&r, law, w, h);
+	if (spec->paired && recipe_pairs(law))
+		draw_pair(rng_at(seed, epoch, sample, (uint16_t)(view & ~1), RNG_PAIR),
+			  rng_at(seed, epoch, sample, (uint16_t)(view ^ 1), RNG_AUGMENT), law, view, w, h, &d);
 	if (law->v[LAW_HIDE] > 0)
 		draw_hidden(rng_at(seed, epoch, sample, (uint16_t)view, RNG_HIDE), law->v[LAW_HIDE], &d);
 	memcpy(d.fill, spec->fill, sizeof(d.fill));

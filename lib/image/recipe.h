@@ -2,7 +2,8 @@
  * recipe.h - augmentation recipes as rows of numbers, and the parameters that one view draws from them
  *
  * Drawing and applying are apart: recipe_draw() is a pure function of (seed, epoch, sample, view) and the picture's size,
- * view_apply() (view.h) one of picture and draw. So a test can draw here, apply in Pillow and compare bytes.
+ * view_apply() (view.h) one of picture and draw. So a test can draw here, apply in Pillow and compare bytes. What concerns a
+ * pair, views 2i and 2i + 1, is drawn at the number of its first, so that either view knows of both.
  *
  * The order is MoCo v2's (Chen et al. 2020): random resized crop, jitter of brightness, contrast, saturation and hue in random
  * order, grey, blur, solarise, flip; then what is hidden (cover.h). A recipe names a law: every probability and strength, as
@@ -36,9 +37,13 @@ enum law_key {
 	LAW_FLIP,
 	LAW_BICUBIC,     /* 1: bicubic resampling, 0: bilinear */
 	LAW_HIDE,        /* probability of each cell of the grid of Hide-and-Seek; 0: no grid is drawn */
+	LAW_IOU,         /* pairs of crops have at least this intersection over union, */
+	LAW_MIX,         /* this is the probability of a pair that has; another one is as it comes */
+	LAW_DROP,        /* probability of hiding what the crops of a pair share */
 	LAW_PARAMS,
 	LAW_SHORT = LAW_PARAMS, /* centre crops: short side before the crop, 0: by size */
 	LAW_SCALE_MOST,  /* and at most this one */
+	LAW_IOU_MOST,    /* likewise */
 	LAW_KEYS
 };
 
@@ -57,6 +62,7 @@ struct view_spec {
 	int size;        /* pixels a side */
 	struct law law;
 	uint8_t fill[3]; /* what stands for what is hidden: recipe_fill() */
+	bool paired;     /* with view ^ 1, which is of the same size and law */
 };
 
 struct recipe {
@@ -75,9 +81,19 @@ const struct recipe *recipe_of(const struct choice *c);
 /* The recipe of view0 in evaluation: c itself where nothing in it is random, else eval, resizing as c does. */
 struct choice recipe_eval(const struct choice *c);
 struct law recipe_law(const struct choice *c, int view);
+/* Whether a law bounds the IoU of pairs; whether it asks anything of pairs at all. */
+bool recipe_bounds(const struct law *law);
+bool recipe_pairs(const struct law *law);
 
 /* The bytes nearest to the mean of the channels, 0 to 1: close to zero once they are normalised. */
 void recipe_fill(const float mean[3], uint8_t fill[3]);
+
+enum pairing {
+	PAIR_NONE,       /* nothing is asked of pairs */
+	PAIR_PLAIN,      /* the crops are as they come */
+	PAIR_BOUNDED,    /* their IoU is as asked for */
+	PAIR_MISSED,     /* no try had that IoU, these came closest */
+};
 
 /* Everything that happens to a picture on its way to a view. */
 struct draw {
@@ -91,6 +107,9 @@ struct draw {
 	int cells;                               /* a side of the grid: 16, 8 or 4; 0: none */
 	uint64_t hidden[4];                      /* bit y * cells + x of them: cell (x, y) of the view as served */
 	uint8_t fill[3];
+	enum pairing pairing;
+	float iou;                               /* of the crops of the pair */
+	struct box shared;                       /* the part of the view as served that is hidden for being in both */
 };
 
 /* Parameters of one view of a w x h picture. */

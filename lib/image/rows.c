@@ -86,6 +86,17 @@ static int open_sample(struct rows *r, struct worker *w, int sample, struct pict
 	return worker_open(w, r->d, sample, width, height);
 }
 
+/* Pairs are counted as often as any of their views is made. */
+static void count_pairs(struct rows *r, const struct draw *draws)
+{
+	for (int v = 0; v < r->facts->views; v += 2) {
+		if (draws[v].pairing == PAIR_BOUNDED)
+			atomic_fetch_add(&r->bounded, 1);
+		if (draws[v].pairing == PAIR_MISSED)
+			atomic_fetch_add(&r->missed, 1);
+	}
+}
+
 /* Draws all views, decodes what they need of the picture once, makes those that are asked for. All are drawn and decoded even
  * when one is asked for, so that whether a sample is readable never depends on who asks. */
 static int make_views(struct rows *r, struct worker *w, int sample, uint32_t epoch, uint8_t *const *out)
@@ -100,6 +111,7 @@ static int make_views(struct rows *r, struct worker *w, int sample, uint32_t epo
 		return -1;
 	profile_mark(&w->studio.profile, PHASE_READ);
 	rows_draw(r, sample, epoch, width, height, draws);
+	count_pairs(r, draws);
 	for (int v = 0; v < r->facts->views; v++)
 		window = box_union(window, draws[v].crop);
 	if (!cached.rgb)

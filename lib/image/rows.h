@@ -26,6 +26,7 @@ struct rows {
 	double max_bad;
 	atomic_uchar *bad;                  /* by sample */
 	atomic_int bad_count;
+	atomic_llong bounded, missed;       /* pairs that have the IoU asked for; those that came closest to it */
 };
 
 /* max_bad: share of the samples that may be unreadable. */

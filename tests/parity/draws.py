@@ -9,7 +9,8 @@ class Draw(C.Structure):
     _fields_ = [("crop", C.c_int * 4), ("out", C.c_int * 2), ("part", C.c_int * 4), ("bicubic", C.c_bool), ("jitter", C.c_bool),
                 ("grey", C.c_bool), ("solarise", C.c_bool), ("flip", C.c_bool), ("order", C.c_int * 4), ("factor", C.c_float * 4),
                 ("sigma", C.c_float),
-                ("cells", C.c_int), ("hidden", C.c_uint64 * 4), ("fill", C.c_uint8 * 3)]
+                ("cells", C.c_int), ("hidden", C.c_uint64 * 4), ("fill", C.c_uint8 * 3),
+                ("pairing", C.c_int), ("iou", C.c_float), ("shared", C.c_int * 4)]
 
 
 def draw(recipe, size, view, w, h, seed=0, epoch=0, sample=0):

@@ -16,8 +16,19 @@ def hide(a, d):
     return a
 
 
-def apply_in_pillow(data, d):
-    """The drawn view, by the PyTorch code of the papers: torchvision's functions on a PIL image."""
+def shown_by(d, partner):
+    """Which pixels of the (size, size) view have their centres in the other view's crop."""
+    x, y, w, h = d.crop
+    left, top, width, height = partner.crop
+    columns = x + (np.arange(d.out[0]) + .5) * w / d.out[0]
+    rows = y + (np.arange(d.out[1]) + .5) * h / d.out[1]
+    inside = ((rows >= top) & (rows < top + height))[:, None] & ((columns >= left) & (columns < left + width))
+    return inside[:, ::-1] if d.flip else inside
+
+
+def apply_in_pillow(data, d, partner=None):
+    """The drawn view, by the PyTorch code of the papers: torchvision's functions on a PIL image. partner: the draw of the view
+    whose part is hidden, where it is."""
     i = Image.open(io.BytesIO(data)).convert("RGB")
     x, y, w, h = d.crop
     i = i.crop((x, y, x + w, y + h)).resize(tuple(d.out), Image.BICUBIC if d.bicubic else Image.BILINEAR)
@@ -32,4 +43,7 @@ def apply_in_pillow(data, d):
         i = i.filter(ImageFilter.GaussianBlur(d.sigma))
     if d.solarise:
         i = ImageOps.solarize(i, 128)
-    return hide(np.array(F.hflip(i) if d.flip else i), d)
+    a = hide(np.array(F.hflip(i) if d.flip else i), d)
+    if partner and d.shared[2] * d.shared[3] > 0:
+        a[shown_by(d, partner)] = list(d.fill)
+    return a

@@ -147,6 +147,7 @@ int image_draw(const char *recipe, int size, int64_t seed, int epoch, int sample
 	if (choice_parse(&c, &recipe_table, recipe) < 0)
 		return -1;
 	spec.law = recipe_law(&c, view);
+	spec.paired = true;
 	recipe_fill(recipe_of(&c)->stats[0], spec.fill);
 	*d = recipe_draw(&spec, seed, epoch, sample, view, w, h);
 	return 0;

@@ -1,23 +1,16 @@
 """What is hidden of views: its laws, and the bytes that come of it."""
-import ctypes as C, io, os, shutil, sys
+import os, shutil, sys
 import numpy as np
-from PIL import Image
 from scipy import stats
 
 here = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [os.path.join(here, ".."), os.path.join(here, "..", "unit")]
 from check import check, done
 from draws import draw
-from pillow_view import apply_in_pillow
+from hidden_views import drawn, same_bytes, wrong_bytes
 from sets import Batches, jpeg, root, write
 
 MEANS = {"mocov2": (124, 116, 104), "moco-cifar": (125, 123, 114)}      # 255 times ImageNet's and CIFAR's, to the nearest byte
-
-
-def drawn(d):
-    """All that a draw says but for what is hidden."""
-    return (list(d.crop), list(d.out), list(d.part), d.bicubic, d.jitter, d.grey, d.solarise, d.flip, list(d.order),
-            list(d.factor), d.sigma)
 
 
 def bits(d):
@@ -46,42 +39,13 @@ def grid_laws(n=8000):
     check("views are hidden apart", sum((bits(a) != bits(b)).any() for a, b in zip(draws, other)) > 35)
 
 
-def wrong_bytes(folder, members, recipe, size):
-    b, names, views = Batches(folder, recipe=recipe, size=size, seed=5), sorted(members), []
-    index, hidden = b.make(1, "index")[1], 0
-    for v in range(2):
-        n, pixels = b.make(1, f"view{v}")
-        ours = np.frombuffer(pixels, np.uint8)[:n * size * size * 3].reshape(n, size, size, 3)
-        for row, sample in enumerate(index):
-            data = members[names[sample]]
-            w, h = Image.open(io.BytesIO(data)).size
-            d = draw(recipe, size, v, w, h, seed=5, epoch=0, sample=int(sample))
-            views.append((ours[row] != apply_in_pillow(data, d)).any())
-            hidden += d.cells > 0 and tuple(d.fill) == MEANS[recipe.partition(":")[0]]
-    return sum(views), hidden
-
-
-def same_bytes(folder, words, views):
-    """What changes a byte that should not."""
-    make = lambda b: [b.make(s, f"view{v}") for s in (0, 2) for v in range(views)]
-    base = make(Batches(folder, size=24, views=views, **words))
-    others = {"one thread": dict(threads=1), "five threads": dict(threads=5), "a cache": dict(cache=1 << 30)}
-    wrong = [k for k, o in others.items() if make(Batches(folder, size=24, views=views, **words, **o)) != base]
-    b, each = Batches(folder, size=24, views=views, **words), 24 * 24 * 3
-    for at, (s, v) in enumerate((s, v) for s in (2, 0) for v in reversed(range(views))):
-        parts = [b.make(s, f"view{v}", p, 3) for p in (2, 0, 1)]
-        whole = b"".join(d[:n * each] for n, d in parts[1:] + parts[:1])
-        if whole != b.make(s, f"view{v}")[1][:8 * each] or b.make(s, f"view{v}") not in base:
-            wrong.append(f"parts {s} {v}")
-    return wrong
-
-
 def main():
     grid_laws()
     members = {f"c/{i:02d}.jpg": jpeg(140 - 7 * i, 60 + 5 * i, quality=90) for i in range(16)}
     folder = write("photos", members)
     for recipe, size in (("mocov2:hide=.5", 48), ("mocov2:hide=.3", 37), ("moco-cifar:hide=1", 32), ("mocov2:hide=.5", 3)):
-        wrong, hidden = wrong_bytes(folder, members, recipe, size)
+        wrong, draws = wrong_bytes(folder, members, recipe, size)
+        hidden = sum(d.cells > 0 and tuple(d.fill) == MEANS[recipe.partition(":")[0]] for d in draws)
         check(f"{recipe} of {size} pixels: views are as drawn, with the recipe's mean", wrong == 0 and hidden > 5,
               f"{wrong} {hidden}")
     check("hide: what changes a byte", same_bytes(folder, dict(recipe="mocov2:hide=.5"), 2) == [])

@@ -34,7 +34,8 @@ def words(d):
     marks = " ".join(m for m, on in (("GREY", d.grey), ("SOLAR", d.solarise), ("FLIP", d.flip)) if on)
     lines += [marks] * bool(marks) + [f"BLUR {d.sigma:.2f}"] * (d.sigma > 0)
     lines += [f"HIDE 1/{d.cells}"] * (d.cells > 0)
-    return lines + [""] * (8 - len(lines))
+    lines += [f"IOU {d.iou:.3f}" + " DROP" * (d.shared[2] > 0)] * (d.pairing > 0)
+    return lines + [""] * (9 - len(lines))
 
 
 def main(folder):
@@ -48,7 +49,7 @@ def main(folder):
     sheet(folder, letters, "byol", 96, 3, 4)
     sheet(folder, letters, "mocov2", 128, 2, 4, 3, 24, "mocov2:scale=.05-.14")    # small ones are enlarged, beside larger ones
     sheet(folder, letters, "mocov2", 40, 1, 1, 12, 200, "mocov2:scale=.3")        # crops may be larger; a wide group is alone
-    sheet(folder, letters, "ssl-small:hide=.5", 96, 2, 4, more=1)                 # and there is a line more to say
+    sheet(folder, letters, "ssl-small:hide=.5,drop=.6,iou=.1-.3", 96, 2, 4, more=2)   # and there are two lines more to say
 
 
 def sheet(folder, letters, recipe, size, views, groups, crops=0, small=0, law="", more=0):
