@@ -43,7 +43,7 @@ static int run(const struct choice *c, int64_t rows, int64_t dim)
 	struct tensor inputs[LOSS_INPUTS];
 	double before = peak_mb();
 	int n = make_inputs(c, rows, dim, inputs);
-	struct objective *o = objective_new(c, inputs, n, 0);
+	struct objective *o = objective_new(c, inputs, n, 0, 1281167);
 
 	if (!o)
 		return -1;

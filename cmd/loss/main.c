@@ -70,7 +70,8 @@ static int prepare(struct work *w)
 
 	if (!record_bool(schema, "trained", false))
 		return fail_code(EXIT_USAGE, "the stage in front is not trained: loss needs an 'encode -o DIR' there");
-	w->objective = objective_new(&w->choice, schema->offers, schema->offer_count, record_int(schema, "fact.seed", 0));
+	w->objective = objective_new(&w->choice, schema->offers, schema->offer_count, record_int(schema, "fact.seed", 0),
+				     record_int(schema, "fact.samples", 0));
 	if (!w->objective)
 		return -1;
 	w->first_step = record_int(schema, "first_step", 0);
@@ -153,6 +154,7 @@ static int run_step(struct work *w, int64_t step)
 	if (r <= 0)
 		return r;
 	w->objective->epoch = record_int(batch, "epoch", 0);
+	w->objective->lr = record_real(batch, "lr", 0);
 	r = objective_step(w->objective, step, batch->tensors, batch->tensor_count);
 	if (r == 0) {
 		reply(w, step, record_bool(batch, "save", false));

@@ -17,6 +17,8 @@ static const struct loss losses[] = {
 	  "p0 p1 q0 q1", OF(simsiam) },
 	{ { "byol", "cosine of predictions and the other view's key (Grill et al. 2020)", byol_params },
 	  "p0 p1 k0 k1", OF(byol) },
+	{ { "directpred", "BYOL, its predictor set by the heads' correlation (Tian et al. 2021)", directpred_params },
+	  "q0 q1 k0 k1", OF(directpred), .release = directpred_release },
 	{ { "ce", "cross-entropy with labels: the supervised reference", ce_params }, "q0 label", OF(ce) },
 	{ { "seed", "a teacher's similarities to a queue (SEED, Fang et al. 2021)", seed_params }, "q0 t0",
 	  OF(seed), .choose = seed_choose, .accept = seed_accept, .release = seed_release },
@@ -30,6 +32,12 @@ static const struct loss losses[] = {
 	  OF(bingo), .choose = bingo_choose, .accept = bingo_accept, .release = bingo_release },
 	{ { "simdis", "predictions of averages, teachers, views (SimDis, Gu et al. 2021)", simdis_params },
 	  "psemadv0 psemadv1 ptemadv0 ptemadv1 k0 k1 tk0 tk1", OF(simdis), .choose = simdis_choose, .release = simdis_release },
+	{ { "crd", "a teacher's rows against all others (CRD, Tian et al. 2020)", crd_params }, "q0 t0", OF(crd),
+	  .accept = crd_accept, .release = crd_release },
+	{ { "kd", "a teacher's class probabilities beside labels (Hinton et al. 2015)", kd_params }, "q0 t0 label", OF(kd),
+	  .release = kd_release },
+	{ { "rkd", "a teacher's distances and angles (RKD, Park et al. 2019)", rkd_params }, "q0 t0", OF(rkd),
+	  .choose = rkd_choose, .release = rkd_release },
 };
 const struct table loss_table = TABLE("loss", losses);
 
@@ -126,13 +134,14 @@ static int prepare(struct objective *o, const struct tensor *given, int count)
 	return o->loss->prepare(o);
 }
 
-struct objective *objective_new(const struct choice *c, const struct tensor *given, int count, uint64_t seed)
+struct objective *objective_new(const struct choice *c, const struct tensor *given, int count, uint64_t seed, int64_t images)
 {
 	struct objective *o = xcalloc(1, sizeof(*o));
 
 	o->loss = (const struct loss *)c->entry;
 	o->choice = *c;
 	o->seed = seed;
+	o->images = images;
 	if (prepare(o, given, count) == 0)
 		return o;
 	objective_free(o);

@@ -10,7 +10,7 @@
  *	struct choice c;
  *	struct objective *o;
  *	choice_parse(&c, &loss_table, "moco:t=0.1,k=4096");
- *	o = objective_new(&c, given, count, seed);              given: what upstream offers; NULL after fail()
+ *	o = objective_new(&c, given, count, seed, images);      given: what upstream offers; NULL after fail()
  *	objective_step(o, step, batch, count);                  batch holds q0 and k1, f32[256,128] each
  *	... objective_scalar(o, "loss"), o->inputs[0].gradient ("d:q0"), o->state[0] ("loss.queue")
  *	objective_free(o);
@@ -24,7 +24,7 @@
 #include "lib/base/options.h"
 #include "lib/tensor/tensor.h"
 
-enum { LOSS_INPUTS = 32, LOSS_STATES = 8, LOSS_SCALARS = 16, LOSS_NAME = 16 };
+enum { LOSS_INPUTS = 32, LOSS_STATES = 12, LOSS_SCALARS = 16, LOSS_NAME = 16 };
 
 struct objective;
 
@@ -65,7 +65,9 @@ struct objective {
 	uint64_t seed;
 	int rows;                      /* of a batch */
 	int64_t step;                  /* in hand, for messages */
-	int64_t epoch;                 /* of the step, from 0; the caller's to set */
+	int64_t epoch;                 /* of the step, from 0; the caller's to set before it, */
+	double lr;                     /* as is the learning rate, for losses that have something to train */
+	int64_t images;                /* of the data set; 0: nobody says */
 	struct loss_input inputs[LOSS_INPUTS];
 	int input_count;
 	struct tensor state[LOSS_STATES];
@@ -78,7 +80,7 @@ struct objective {
 
 /* given: names, types and shapes that upstream offers. Fails with EXIT_USAGE when the loss cannot work on them. Threads are those
  * set before. */
-struct objective *objective_new(const struct choice *c, const struct tensor *given, int count, uint64_t seed);
+struct objective *objective_new(const struct choice *c, const struct tensor *given, int count, uint64_t seed, int64_t images);
 void objective_free(struct objective *o);
 
 /*
@@ -124,5 +126,9 @@ LOSS_FUNCTIONS(simreg);
 LOSS_FUNCTIONS(disco);
 LOSS_FUNCTIONS(bingo);
 LOSS_FUNCTIONS(simdis);
+LOSS_FUNCTIONS(directpred);
+LOSS_FUNCTIONS(crd);
+LOSS_FUNCTIONS(kd);
+LOSS_FUNCTIONS(rkd);
 
 #endif

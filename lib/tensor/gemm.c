@@ -24,6 +24,24 @@ void gemm_blas(bool trans_a, bool trans_b, int m, int n, int k, float alpha, con
 		    lda, b, ldb, beta, c, ldc);
 }
 
+/* LAPACK's, which OpenBLAS brings along; its header is another package's. */
+extern void dsyevd_(const char *jobz, const char *uplo, const int *n, double *a, const int *lda, double *w, double *work,
+		    const int *lwork, int *iwork, const int *liwork, int *info);
+
+int gemm_eigen(int n, double *a, double *values)
+{
+	int work = 1 + 6 * n + 2 * n * n, iwork = 3 + 5 * n, info;
+	double *room = malloc(work * sizeof(*room));
+	int *integers = malloc(iwork * sizeof(*integers));
+
+	if (!room || !integers)
+		abort();
+	dsyevd_("V", "U", &n, a, &n, values, room, &work, integers, &iwork, &info);
+	free(room);
+	free(integers);
+	return info;
+}
+
 const char *gemm_blas_name(void)
 {
 	static char name[128];

@@ -15,6 +15,9 @@ void gemm(bool trans_a, bool trans_b, int m, int n, int k, float alpha, const fl
 /* By OpenBLAS: on every platform. */
 void gemm_blas(bool trans_a, bool trans_b, int m, int n, int k, float alpha, const float *a, int lda, const float *b, int ldb,
 	       float beta, float *c, int ldc);
+/* Eigenvalues of a symmetric matrix a (n, n), rising, and its eigenvectors, which are a's rows then. By LAPACK (dsyevd); not 0:
+ * it did not converge. */
+int gemm_eigen(int n, double *a, double *values);
 /* For -V and the checkpoint: "OpenBLAS 0.3.21 Haswell". */
 const char *gemm_blas_name(void);
 

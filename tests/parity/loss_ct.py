@@ -20,6 +20,7 @@ for name, restype, argtypes in (
     function.restype, function.argtypes = restype, argtypes
 lib.shim_tensor_data.restype, lib.shim_tensor_data.argtypes = P, [P]
 lib.shim_tensor_bytes.restype, lib.shim_tensor_bytes.argtypes = ctypes.c_int64, [P]
+lib.shim_tensor_width.restype, lib.shim_tensor_width.argtypes = ctypes.c_int64, [P]
 lib.shim_tensor_name.restype, lib.shim_tensor_name.argtypes = ctypes.c_char_p, [P]
 
 
@@ -27,6 +28,9 @@ def needs_of(spelling):
     """Names of a loss's inputs, in its order."""
     text = ctypes.create_string_buffer(512)
     return text.value.decode().split() if lib.shim_objective_needs(spelling.encode(), text) >= 0 else []
+
+
+LR, IMAGES = 0.05, 5000   # of every step, of the data set: shim_loss.c
 
 
 class Objective:
@@ -64,8 +68,9 @@ class Objective:
         return out
 
     def state_width(self, name):
-        """Of the rows of a tensor of state, which are a teacher's features or as wide as the rest."""
-        return dict(zip(self.needs, self.widths)).get("tfeature0", self.dim) if name == "loss.bank" else self.dim
+        """Of the rows of a tensor of state."""
+        states = [lib.shim_objective_state(self.handle, i) for i in range(lib.shim_objective_states(self.handle))]
+        return next(lib.shim_tensor_width(t) for t in states if lib.shim_tensor_name(t).decode() == name)
 
     def queue(self):
         return np.frombuffer(self.state()["loss.queue"], np.float32).reshape(-1, self.dim).copy()

@@ -7,7 +7,9 @@ first ones are the library's.
 import math
 
 import torch
-from torch.nn.functional import cross_entropy, normalize as unit
+from torch.nn.functional import cross_entropy, kl_div, normalize as unit, smooth_l1_loss
+
+from loss_ct import IMAGES, LR
 
 TRANSCRIPTIONS = {}
 
@@ -146,7 +148,7 @@ def compress(x, p, s):
     state = {"loss.bank": bank, "loss.pointer": at}
     if two:
         state["loss.keys"], state["loss.keys_pointer"] = push(s["loss.keys"], s["loss.keys_pointer"], unit(x["k0"]))
-    return torch.nn.functional.kl_div(z, y, reduction="batchmean"), state
+    return kl_div(z, y, reduction="batchmean"), state
 
 
 @transcription
@@ -198,3 +200,68 @@ def simdis(x, p, s):
 
     loss = sum(4 - 2 * cosine(f"p{c}", *SIMDIS[c]) for c in kinds) / len(kinds)
     return loss + (2 - cosine("tp", "tk", 1) if p.get("online", 0) else 0), s
+
+
+@transcription
+def directpred(x, p, s):
+    q, steps = [x["q0"], x["q1"]], s["loss.steps"]
+    rho, eps = p.get("rho", 0.3), p.get("eps", 0.1)
+    correlation = sum(v.detach().T @ v.detach() for v in q) / sum(map(len, q))
+    f, w = rho * s["loss.f"] + (1 - rho) * correlation, s["loss.w"]
+    if steps % p.get("every", 1) == 0:
+        values, vectors = torch.linalg.eigh(f)
+        values = values.clamp(min=0)
+        root = values.sqrt() + eps * values.max().sqrt() if p.get("eps_of", "root") == "root" else \
+            (values + eps * values.max()).sqrt()
+        w = vectors @ torch.diag(root) @ vectors.T
+    loss = 2 - 2 * crossed({"p0": q[0] @ w, "p1": q[1] @ w, "k0": x["k0"], "k1": x["k1"]}, "p", "k")
+    return loss, {"loss.f": f, "loss.w": w, "loss.steps": steps + 1}
+
+
+@transcription
+def crd(x, p, s):
+    """The layers move within: their gradients are taken of the loss alone, not of its graph to q0."""
+    t, layers, state = p.get("t", 0.07), "loss.student" in s, {}
+    rows = {"student": x["q0"], "teacher": x["t0"].detach()}
+    weights = {who: s[f"loss.{who}"].clone().requires_grad_() for who in rows if layers}
+    unit_of = {who: unit(r @ weights[who][:, :-1].T + weights[who][:, -1] if layers else r) for who, r in rows.items()}
+    queues = {"student": s["loss.teachers"], "teacher": s["loss.queue"]}   # what each is compared with
+    c, z, loss = len(s["loss.queue"]) / IMAGES, list(s["loss.z"].flatten()), 0
+    for i, (who, other) in enumerate((("student", "teacher"), ("teacher", "student"))):
+        negative = (unit_of[who] @ queues[who].T / t).exp()
+        if z[i] == 0:
+            z[i] = negative.detach().mean() * len(queues[who])
+        h = ((unit_of[who] * unit_of[other].detach()).sum(1) / t).exp() / z[i]
+        loss = loss + ((1 + c / h).log() + (1 + negative / z[i] / c).log().sum(1)).mean()
+    for side, who in enumerate(weights):
+        g, = torch.autograd.grad(loss, weights[who], retain_graph=True)
+        state[f"loss.{who}_velocity"] = v = 0.9 * s[f"loss.{who}_velocity"] + g + 1e-4 * s[f"loss.{who}"]
+        state[f"loss.{who}"] = s[f"loss.{who}"] - LR * v
+    state["loss.queue"], state["loss.pointer"] = push(s["loss.queue"], s["loss.pointer"], unit_of["student"])
+    state["loss.teachers"], state["loss.teachers_pointer"] = push(s["loss.teachers"], s["loss.teachers_pointer"],
+                                                                  unit_of["teacher"])
+    return loss, {**state, "loss.z": torch.stack(z)[None]}
+
+
+@transcription
+def kd(x, p, s):
+    t, a = p.get("T", 4), p.get("a", 0.9)
+    kl = kl_div((x["q0"] / t).log_softmax(1), (x["t0"] / t).softmax(1).detach(), reduction="batchmean")
+    return (1 - a) * ce(x, {}, s)[0] + a * t * t * kl, s
+
+
+@transcription
+def rkd(x, p, s):
+    def distances(v):
+        off = v[:, None] - v[None]
+        square = off.square().sum(2)
+        d = torch.where(square > 0, torch.where(square > 0, square, 1).sqrt(), 0)
+        return d / d[d > 0].mean()
+
+    def angles(v):
+        ray = unit(v[None] - v[:, None], dim=2)
+        return ray @ ray.transpose(1, 2)
+
+    loss = p.get("distance", 25) * smooth_l1_loss(distances(x["q0"]), distances(x["t0"].detach()))
+    loss = loss + p.get("angle", 50) * smooth_l1_loss(angles(x["q0"]), angles(x["t0"].detach()))
+    return loss + (ce(x, {}, s)[0] if p.get("ce", 0) else 0), s

@@ -17,6 +17,7 @@ const struct tensor *shim_objective_state(const struct objective *o, int i);
 void *shim_tensor_data(const struct tensor *t);
 int64_t shim_tensor_bytes(const struct tensor *t);
 const char *shim_tensor_name(const struct tensor *t);
+int64_t shim_tensor_width(const struct tensor *t);
 int shim_objective_copy_state(struct objective *to, const struct objective *from);
 int shim_collapse_step(const double *std, int n, int dim);
 
@@ -60,7 +61,7 @@ struct objective *shim_objective_new(const char *spelling, int rows, const int *
 	n = loss_needs(&c, names);
 	for (int i = 0; i < n; i++)
 		given[i] = tensor_borrow(names[i], dims[i] ? F32 : I32, dims[i] > 0 ? 2 : 1, (int64_t[]){ rows, dims[i] }, NULL);
-	return objective_new(&c, given, n, seed);
+	return objective_new(&c, given, n, seed, 5000);
 }
 
 void shim_objective_free(struct objective *o)
@@ -75,6 +76,7 @@ int shim_objective_step(struct objective *o, int64_t step, void **inputs)
 	for (int i = 0; i < o->input_count; i++)
 		batch[i] = tensor_borrow(o->inputs[i].value.name, o->inputs[i].value.dtype, o->inputs[i].value.rank,
 					 o->inputs[i].value.shape, inputs[i]);
+	o->lr = 0.05;
 	return objective_step(o, step, batch, o->input_count);
 }
 
@@ -116,6 +118,11 @@ int64_t shim_tensor_bytes(const struct tensor *t)
 const char *shim_tensor_name(const struct tensor *t)
 {
 	return t->name;
+}
+
+int64_t shim_tensor_width(const struct tensor *t)
+{
+	return t->rank ? t->shape[t->rank - 1] : 1;
 }
 
 int shim_objective_copy_state(struct objective *to, const struct objective *from)

@@ -136,7 +136,7 @@ struct objective *shim_loss(const char *spelling, int rows, int dim, uint64_t se
 
 	if (choice_parse(&c, &loss_table, spelling) < 0)
 		return NULL;
-	o = objective_new(&c, given, ARRAY_SIZE(given), seed);
+	o = objective_new(&c, given, ARRAY_SIZE(given), seed, 0);
 	if (o)
 		memcpy(queue, tensor_f32(&o->state[0]), tensor_bytes(&o->state[0]));
 	return o;

@@ -30,6 +30,10 @@ CASES = [
     ("simreg", 37, 21, {}), ("simreg:view=1", 5, 8, {}),
     ("disco:k=74", 37, 20, {}), ("disco:only=1,w=2", 17, 9, {}),
     ("bingo:k=74", 37, 20, {}), ("bingo:k=34,warm=0,t=0.1", 17, 9, {}), ("bingo:k=34,mix=0,warm=0", 17, 9, {}),
+    ("directpred", 37, 20, {}), ("directpred:every=2,eps_of=s,rho=.9", 37, 11, {}),
+    ("crd:k=74,project=16", 37, 20, {"t": 31}), ("crd:k=34,project=0,t=0.2", 17, 9, {}),
+    ("kd", 37, 7, {}), ("kd:T=2,a=0.3", 9, 11, {}),
+    ("rkd", 11, 20, {"t": 31}), ("rkd:ce=1,distance=2,angle=3", 13, 7, {}),
     ("simdis", 37, 20, {}), ("simdis:kinds=7v", 17, 9, {}), ("simdis:kinds=tsv+sdv,online=1", 5, 8, {"tp": 11, "tk": 11}),
 ]
 STEPS, CLASSES = 3, 5
@@ -43,7 +47,7 @@ def parameters(spelling):
 def torch_state(o):
     """What the library remembers, in float64: tensors (rows, dim), or a number."""
     state = o.state()
-    return {n: int(np.frombuffer(b, np.int64)[0]) if len(b) == 8 else torch.from_numpy(
+    return {n: int(np.frombuffer(b, np.int64)[0]) if n.endswith(("pointer", "steps")) else torch.from_numpy(
         np.frombuffer(b, np.float32).astype(np.float64).reshape(-1, o.state_width(n))) for n, b in state.items()}
 
 
@@ -82,11 +86,17 @@ def test_parity(spelling, rows, dim, widths):
 
 
 def test_differences(spelling, _, dim, widths):
-    """Central differences of the value along random directions, from the same state each time."""
+    """Central differences of the value along random directions, from the same state each time. What a step sets of what it
+    sees (a predictor, a scale) has no gradient, and stays where it is for the next one; nor has a key of one's own."""
+    kept = "every=2" in spelling or spelling.startswith("crd")
+    measured = "student" if spelling.startswith("crd") else "loss"
+    if spelling.startswith("directpred") and not kept:
+        return
     rows, eps, rng, spelling = 4, 2e-2, np.random.default_rng(7), re.sub(r"\b(kp?)=\d+", r"\1=40", spelling)
     o = made(spelling, rows, dim, widths=widths)
     x = inputs(rng, o, classes=min(CLASSES, dim))
-    o.step(x)
+    for _ in range(1 + kept):
+        o.step(x)
     for name, gradient in o.gradients().items():
         at, worst = o.needs.index(name), 0
         if not gradient.any():
@@ -97,8 +107,10 @@ def test_differences(spelling, _, dim, widths):
             value = []
             for sign in (1, -1, 2, -2):
                 moved = made(spelling, rows, dim, widths=widths)
+                if kept:
+                    moved.step(x)
                 moved.step([v + sign * way if j == at else v for j, v in enumerate(x)])
-                value.append(moved["loss"])
+                value.append(moved[measured])
             slope = (8 * (value[0] - value[1]) - (value[2] - value[3])) / 12
             worst = max(worst, abs(slope - float((gradient * way).sum())) / (np.linalg.norm(gradient) * eps))
         check(f"{spelling}: d:{name} agrees with differences", worst < 2e-3, f"off by {worst:.2e}")
@@ -147,6 +159,15 @@ def test_ce():
           and "--dim 10" in why(), why())
 
 
+def test_equal_rows():
+    """A network that collapsed: distances of 0 have no gradient, and no angle."""
+    o, t = made("rkd", 6, 4), np.random.default_rng(1).standard_normal((6, 4)).astype(np.float32)
+    q = np.ones((6, 4), np.float32)
+    check("rkd of equal rows is finite, without a gradient", o.step([q, t]) == 0 and np.isfinite(o["loss"]) and
+          not o.gradient(0).any(), why())
+    check("and of equal teachers", o.step([t, q]) == 0 and np.isfinite(o["loss"]) and np.isfinite(o.gradient(0)).all(), why())
+
+
 if __name__ == "__main__":
     names = {lib.shim_objective_name(i).decode() for i in range(lib.shim_objective_count())}
     check("every loss has its transcription and a case", names == set(TRANSCRIPTIONS) == {c[0].partition(":")[0] for c in CASES},
@@ -157,4 +178,5 @@ if __name__ == "__main__":
         test_state(*c)
     test_able_to_fail()
     test_ce()
+    test_equal_rows()
     sys.exit(done())

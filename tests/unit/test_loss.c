@@ -26,7 +26,7 @@ static struct objective *make(const char *spelling)
 	};
 	struct choice c;
 
-	return choice_parse(&c, &loss_table, spelling) < 0 ? NULL : objective_new(&c, given, 2, 5);
+	return choice_parse(&c, &loss_table, spelling) < 0 ? NULL : objective_new(&c, given, 2, 5, 0);
 }
 
 static int step(struct objective *o, int salt)
