@@ -12,7 +12,7 @@ METHODS = sorted(os.path.basename(p) for p in glob.glob(f"{PIPELINES}/*")
                  if os.access(p, os.X_OK) and '/method"\n' in open(p).read())
 COUNT, BATCH, WIDE = 96, 32, 512
 MORE = {"supervised": {"classes": "3"}, "compress": {"wide": str(WIDE), "queue": "128"}, "simreg": {"wide": str(WIDE)},
-        "simdis": {"dim": "128"}}
+        "simdis": {"dim": "128"}, "kd": {"classes": "128"}}
 
 
 def run(d, name, *arguments, **more):
