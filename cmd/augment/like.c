@@ -40,6 +40,7 @@ static int take_options(struct options *o, const struct tensors *f)
 	const char *recipe = fact(f, "recipe"), *size = fact(f, "size");
 
 	o->maker.crops = o->maker.eval ? "" : fact(f, "crops");
+	o->maker.mix = o->maker.eval ? "" : fact(f, "mix");
 	o->maker.mean = fact(f, "mean");
 	o->maker.std = fact(f, "std");
 	o->maker.exif = strcmp(fact(f, "exif"), "yes") == 0;

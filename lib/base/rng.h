@@ -25,6 +25,7 @@ enum rng_purpose {
 	RNG_PROBE = 9,     /* subsets and initial weights of the probes */
 	RNG_HIDE = 10,     /* what is hidden of a view */
 	RNG_PAIR = 11,     /* what two views of a sample have in common; view = the first */
+	RNG_MIX = 12,      /* the box of a mixed view */
 };
 
 struct rng {

@@ -80,3 +80,22 @@ bool boxes_pair(struct rng *r, const double share[2], const double iou[2], int w
 	}
 	return least == 0;
 }
+
+/* --- mixed views --- */
+
+static int clip(int x, int most)
+{
+	return MIN(MAX(x, 0), most);
+}
+
+/* The middle one of three uniform numbers has the law Beta(2, 2). */
+struct box boxes_cut(struct rng *r, int side)
+{
+	double u = rng_uniform(r), v = rng_uniform(r), w = rng_uniform(r), lam = MAX(MIN(u, v), MIN(MAX(u, v), w));
+	int half = (int)(side * sqrt(1 - lam)) / 2, x = (int)rng_below(r, side), y = (int)rng_below(r, side);
+	struct box b = { clip(x - half, side), clip(y - half, side), clip(x + half, side), clip(y + half, side) };
+
+	b.w -= b.x;
+	b.h -= b.y;
+	return b;
+}

@@ -21,6 +21,10 @@ enum { BOXES_TRIES = 500 };
  * those that hold each other only where all do. */
 bool boxes_pair(struct rng *r, const double share[2], const double iou[2], int w, int h, struct box pair[2]);
 
+/* CutMix's box in a view of side x side (Yun et al. 2019): of side int(side sqrt(1 - lam)) around a uniform pixel, clipped, where
+ * lam ~ Beta(2, 2) as in BINGO (Xu et al. 2022). */
+struct box boxes_cut(struct rng *r, int side);
+
 struct box boxes_shared(struct box a, struct box b);   /* without area where they share nothing */
 double boxes_iou(struct box a, struct box b);
 

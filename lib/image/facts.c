@@ -91,34 +91,55 @@ static void pair_views(struct facts *f, int64_t full)
 		f->view[v].paired = f->view[v + 1].paired = f->view[v].law.frame == FRAME_RANDOM;
 }
 
-/* Views of full size come first, so that they are drawn alike with and without crops. */
+/* Puts the mixed view behind those of full size. */
+static int fill_mixed(struct facts *f, const struct maker_options *o, int64_t full)
+{
+	struct view_spec *spec = &f->view[full];
+	int of[2], end = 0;
+
+	f->mixed = -1;
+	if (!*o->mix)
+		return 0;
+	if (sscanf(o->mix, "%d+%d%n", &of[0], &of[1], &end) != 2 || o->mix[end] || of[0] == of[1] || MIN(of[0], of[1]) < 0 ||
+	    MAX(of[0], of[1]) >= full)
+		return fail_code(EXIT_USAGE,
+				 "--mix '%.40s' does not name two of the %lld views of full size, as 0+1 does: give others, or "
+				 "more --views", o->mix, (long long)full);
+	if (o->eval)
+		return fail_code(EXIT_USAGE, "a mixed view is for training: leave --mix or --eval out");
+	*spec = f->view[of[0]];
+	spec->mixed = true;
+	memcpy(spec->of, of, sizeof(of));
+	f->mixed = (int)full;
+	format(f->mix, sizeof(f->mix), "%d+%d", of[0], of[1]);
+	return 0;
+}
+
+/* Views of full size come first, so that they are drawn alike with and without others. */
 static int fill_views(struct facts *f, const struct maker_options *o)
 {
 	struct choice eval = recipe_eval(&o->recipe);
-	int64_t full = o->views ? o->views : o->eval ? 1 : 2;
+	int64_t full = o->views ? o->views : o->eval ? 1 : 2, whole = full + (*o->mix ? 1 : 0);
 	struct crops crops;
 
-	if (check_pairs(o, full) < 0)
-		return -1;
-	if (crops_parse(&crops, o->crops, &o->recipe) < 0)
+	if (check_pairs(o, full) < 0 || crops_parse(&crops, o->crops, &o->recipe) < 0)
 		return -1;
 	if (crops.count && o->eval)
 		return fail_code(EXIT_USAGE,
 				 "--crops are for training, evaluation is by whole views: leave --crops or --eval out");
-	if (crops.count > MAKER_VIEWS - full)
+	if (crops.count > MAKER_VIEWS - whole)
 		return fail_code(EXIT_USAGE, "unable to make %lld views and %lld crops of each image: %d together are the most",
-				 (long long)full, (long long)crops.count, MAKER_VIEWS);
+				 (long long)whole, (long long)crops.count, MAKER_VIEWS);
 	f->size = o->size ? o->size : recipe_of(&o->recipe)->size;
-	f->views = full + crops.count;
-	for (int v = 0; v < f->views; v++)
-		if (v >= full)
-			f->view[v] = crops.spec;
-		else
-			f->view[v] = (struct view_spec){ .size = (int)f->size,
-							 .law = recipe_law(o->eval && v == 0 ? &eval : &o->recipe, v) };
+	f->views = whole + crops.count;
+	for (int v = 0; v < full; v++)
+		f->view[v] = (struct view_spec){ .size = (int)f->size,
+						 .law = recipe_law(o->eval && v == 0 ? &eval : &o->recipe, v) };
+	for (int64_t v = whole; v < f->views; v++)
+		f->view[v] = crops.spec;
 	pair_views(f, full);
 	format(f->crops, sizeof(f->crops), "%s", crops.spelling);
-	return 0;
+	return fill_mixed(f, o, full);
 }
 
 static void fill_names(struct facts *f, const struct maker_options *o, const struct dataset *d)
@@ -190,7 +211,8 @@ bool facts_offer(const struct facts *f, int i, struct tensor *spec)
 	switch (i - views) {
 	case 0: *spec = tensor_borrow("index", I64, 1, &batch, NULL); return true;
 	case 1: *spec = tensor_borrow("label", I32, 1, &batch, NULL); return true;
-	case 2: *spec = tensor_borrow("split", I32, 1, &batch, NULL); return f->eval;
+	case 2: *spec = f->eval ? tensor_borrow("split", I32, 1, &batch, NULL) : tensor_borrow("mix", F32, 1, &batch, NULL);
+		return f->eval || f->mixed >= 0;
 	case 3: *spec = tensor_borrow("name", U8, 2, (int64_t[]){ batch, MAX((int64_t)f->name_max, 1) }, NULL); return f->eval;
 	}
 	return false;

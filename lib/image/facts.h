@@ -21,6 +21,7 @@ struct maker_options {
 	struct choice recipe;
 	int64_t size;             /* pixels a side; 0: the recipe's own */
 	int64_t views;            /* of that size; 0: two, in evaluation one */
+	const char *mix;          /* "A+B": one view more, view A with a box of view B; "": none */
 	const char *crops;        /* more views: crops.h; "": none */
 	int64_t batch, epochs, seed;
 	bool eval, exif, fast;    /* exif: turn pictures as their EXIF says; fast: decode coarsely (decoder.h) */
@@ -29,16 +30,18 @@ struct maker_options {
 	double max_bad;           /* share of the samples that may be unreadable: dataset_bad_most() */
 	int64_t cache;            /* bytes for decoded pictures; 0: none */
 };
-#define MAKER_OPTIONS_INIT \
-	{ .crops = "", .batch = 256, .epochs = 200, .split = "", .mean = "", .std = "", .max_bad = 0.01, .cache = 1 << 30 }
+#define MAKER_OPTIONS_INIT                                                                                                 \
+	{ .mix = "", .crops = "", .batch = 256, .epochs = 200, .split = "", .mean = "", .std = "", .max_bad = 0.01, \
+	  .cache = 1 << 30 }
 
 /* What is fixed for a whole run; wire.5, RUN FACTS. */
 struct facts {
-	char data[40], holdout[40], labels[40], split[16], recipe[256], crops[256], mean[64], std[64];
+	char data[40], holdout[40], labels[40], split[16], recipe[256], crops[256], mix[16], mean[64], std[64];
 	int64_t samples, size, views, batch, steps_per_epoch, epochs, steps, seed;
 	bool eval, exif, fast;
 	/* no facts of the wire, but what is offered: */
-	struct view_spec view[MAKER_VIEWS];
+	struct view_spec view[MAKER_VIEWS];   /* of full size, the mixed one, crops */
+	int mixed;                /* which view is; -1: none */
 	size_t name_max;          /* bytes of the longest name */
 };
 

@@ -156,7 +156,7 @@ static int close_gaps(struct maker *m, int rows, struct tensor *out, int count)
 }
 
 /* Everything but views comes from the table of samples. */
-static void fill_columns(const struct maker *m, int rows, struct tensor *t)
+static void fill_columns(const struct maker *m, uint32_t epoch, int rows, struct tensor *t)
 {
 	bool label = strcmp(t->name, "label") == 0;
 
@@ -165,6 +165,8 @@ static void fill_columns(const struct maker *m, int rows, struct tensor *t)
 
 		if (strcmp(t->name, "index") == 0)
 			tensor_i64(t)[row] = m->samples[row];
+		else if (t->dtype == F32)
+			tensor_f32(t)[row] = rows_share(&m->rows, m->samples[row], epoch);
 		else if (t->dtype == I32)
 			tensor_i32(t)[row] = label ? s->label : s->split;
 		else if (strcmp(t->name, "name") == 0)
@@ -193,7 +195,7 @@ int maker_make(struct maker *m, int64_t step, int part, int parts, const char *c
 		r = fail("no image of batch %lld is readable", (long long)step);
 	for (int k = 0; k < count; k++) {
 		if (r == 0)
-			fill_columns(m, (int)out[k].shape[0], &out[k]);
+			fill_columns(m, span.epoch, (int)out[k].shape[0], &out[k]);
 		else
 			tensor_release(&out[k]);
 	}

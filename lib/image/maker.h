@@ -2,8 +2,9 @@
  * maker.h - batches of views: from (step, part, names) to tensors, the same bytes whoever makes them and on however many threads
  *
  * What a maker gives: viewI u8 [B,size,size,3], I < views, of the view's own size; index i64 [B] (number of the sample in the
- * sorted data set); label i32 [B] (-1 unknown); in evaluation also split i32 [B] (0 train, 1 test) and name u8 [B,L], padded with
- * NUL. There view0 is the recipe eval's (recipe_eval()), the others are drawn by the recipe of the options for epoch 0.
+ * sorted data set); label i32 [B] (-1 unknown); with a mixed view mix f32 [B], the share of its first view; in evaluation also
+ * split i32 [B] (0 train, 1 test) and name u8 [B,L], padded with NUL. There view0 is the recipe eval's (recipe_eval()), the
+ * others are drawn by the recipe of the options for epoch 0.
  *
  * A sample that cannot be decoded is noted and counted once; in training another one stands in (rows.h), in evaluation its row
  * is left out. When too many are bad (dataset_bad_most()), making fails.

@@ -135,13 +135,27 @@ static void sheet_write(struct sheet *s, int sample, int cell, int line, const c
 
 /* --- what was drawn, in words --- */
 
+static void write_mixed(struct sheet *s, int sample, int cell, const struct view_spec *spec, const struct draw *d)
+{
+	char text[LINE_MOST];
+
+	snprintf(text, sizeof(text), "mix %d+%d %.3f", spec->of[0], spec->of[1], d->share);
+	sheet_write(s, sample, cell, 0, text);
+	snprintf(text, sizeof(text), "%dx%d+%d+%d", d->cut.w, d->cut.h, d->cut.x, d->cut.y);
+	sheet_write(s, sample, cell, 1, text);
+}
+
 /* The jitter's factors stand in the order in which they were applied. */
-static void write_draw(struct sheet *s, int sample, int cell, const struct draw *d)
+static void write_draw(struct sheet *s, int sample, int cell, const struct view_spec *spec, const struct draw *d)
 {
 	static const char *const factors[4] = { "bright", "contrast", "saturate", "hue" };
 	char text[LINE_MOST];
 	int line = 0;
 
+	if (spec->mixed) {
+		write_mixed(s, sample, cell, spec, d);
+		return;
+	}
 	snprintf(text, sizeof(text), "%dx%d+%d+%d", d->crop.w, d->crop.h, d->crop.x, d->crop.y);
 	sheet_write(s, sample, cell, line++, text);
 	for (int i = 0; d->jitter && i < 4; i++) {
@@ -197,7 +211,7 @@ static int put_sample(struct maker *m, struct sheet *s, int i, const char *const
 	}
 	for (int v = 0; v < views && r == 0 && number >= 0; v++) {
 		sheet_put(s, i, v + 1, tensor_u8(&t[v + 1]), maker_facts(m)->view[v].size);
-		write_draw(s, i, v + 1, &draws[v]);
+		write_draw(s, i, v + 1, &maker_facts(m)->view[v], &draws[v]);
 	}
 	for (int k = 0; k <= views; k++)
 		tensor_release(&t[k]);

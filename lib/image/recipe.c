@@ -210,6 +210,12 @@ static void centre_frame(const struct law *law, int size, int w, int h, struct d
 	d->part = (struct box){ (int)nearbyint((d->out_w - size) / 2.0), (int)nearbyint((d->out_h - size) / 2.0), size, size };
 }
 
+static void draw_mixed(struct rng r, int size, struct draw *d)
+{
+	d->cut = boxes_cut(&r, size);
+	d->share = (float)(1 - (double)d->cut.w * d->cut.h / ((double)size * size));
+}
+
 struct draw recipe_draw(const struct view_spec *spec, uint64_t seed, uint32_t epoch, uint32_t sample, int view, int w, int h)
 {
 	const struct law *law = &spec->law;
@@ -217,6 +223,10 @@ struct draw recipe_draw(const struct view_spec *spec, uint64_t seed, uint32_t ep
 	struct draw d = { .bicubic = law->v[LAW_BICUBIC] != 0, .out_w = size, .out_h = size, .part = { 0, 0, size, size } };
 	struct rng r = rng_at(seed, epoch, sample, (uint16_t)view, RNG_AUGMENT);
 
+	if (spec->mixed) {
+		draw_mixed(rng_at(seed, epoch, sample, (uint16_t)view, RNG_MIX), size, &d);
+		return d;
+	}
 	if (law->frame == FRAME_CENTRE) {
 		centre_frame(law, size, w, h, &d);
 		return d;

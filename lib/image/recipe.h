@@ -63,6 +63,8 @@ struct view_spec {
 	struct law law;
 	uint8_t fill[3]; /* what stands for what is hidden: recipe_fill() */
 	bool paired;     /* with view ^ 1, which is of the same size and law */
+	bool mixed;      /* of the two views of: the first with a box of the second */
+	int of[2];
 };
 
 struct recipe {
@@ -110,6 +112,8 @@ struct draw {
 	enum pairing pairing;
 	float iou;                               /* of the crops of the pair */
 	struct box shared;                       /* the part of the view as served that is hidden for being in both */
+	struct box cut;                          /* of a mixed view, of which nothing else is drawn: where the second view is, */
+	float share;                             /* and which share of the pixels is the first one's */
 };
 
 /* Parameters of one view of a w x h picture. */

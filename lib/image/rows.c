@@ -97,6 +97,38 @@ static void count_pairs(struct rows *r, const struct draw *draws)
 	}
 }
 
+/* Copies a view that is there already, or makes it. */
+static void make_again(struct worker *w, const struct picture *p, const struct draw *d, const uint8_t *made, uint8_t *out)
+{
+	if (made)
+		memcpy(out, made, (size_t)d->part.w * d->part.h * 3);
+	else
+		view_apply(&w->studio, p, d, out);
+}
+
+/* The first view with a box of the second one, of which others may have been made for somebody. */
+static void make_mixed(const struct view_spec *spec, struct worker *w, const struct picture *p, const struct draw *draws,
+		       struct box cut, uint8_t *const *made, uint8_t *out)
+{
+	const uint8_t *second = made[spec->of[1]];
+	size_t row = (size_t)spec->size * 3;
+
+	if (!second) {
+		second = worker_room(w, row * spec->size);
+		view_apply(&w->studio, p, &draws[spec->of[1]], w->view.data);
+	}
+	make_again(w, p, &draws[spec->of[0]], made[spec->of[0]], out);
+	for (int y = cut.y; y < cut.y + cut.h; y++)
+		memcpy(out + y * row + (size_t)cut.x * 3, second + y * row + (size_t)cut.x * 3, (size_t)cut.w * 3);
+}
+
+float rows_share(const struct rows *r, int sample, uint32_t epoch)
+{
+	int v = r->facts->mixed;
+
+	return recipe_draw(&r->facts->view[v], r->facts->seed, epoch, sample, v, 0, 0).share;
+}
+
 /* Draws all views, decodes what they need of the picture once, makes those that are asked for. All are drawn and decoded even
  * when one is asked for, so that whether a sample is readable never depends on who asks. */
 static int make_views(struct rows *r, struct worker *w, int sample, uint32_t epoch, uint8_t *const *out)
@@ -104,7 +136,7 @@ static int make_views(struct rows *r, struct worker *w, int sample, uint32_t epo
 	struct picture cached = PICTURE_INIT, *p = &cached;
 	struct draw draws[MAKER_VIEWS];
 	struct box window = { 0, 0, 0, 0 };
-	int width, height;
+	int width, height, mixed = r->facts->mixed;
 
 	profile_start(&w->studio.profile);
 	if (open_sample(r, w, sample, &cached, &width, &height) < 0)
@@ -118,8 +150,10 @@ static int make_views(struct rows *r, struct worker *w, int sample, uint32_t epo
 		p = whole_or_window(r, w, sample, window, width, height);
 	profile_mark(&w->studio.profile, PHASE_DECODE);
 	for (int v = 0; p && v < r->facts->views; v++)
-		if (out[v])
+		if (out[v] && v != mixed)
 			view_apply(&w->studio, p, &draws[v], out[v]);
+	if (p && mixed >= 0 && out[mixed])
+		make_mixed(&r->facts->view[mixed], w, p, draws, draws[mixed].cut, out, out[mixed]);
 	return p ? 0 : -1;
 }
 

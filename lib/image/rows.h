@@ -45,4 +45,7 @@ int rows_make(struct rows *r, struct worker *w, uint32_t epoch, uint32_t positio
 /* What is drawn for all views of a sample of width x height in an epoch. */
 void rows_draw(const struct rows *r, int sample, uint32_t epoch, int width, int height, struct draw *draws);
 
+/* What share of the pixels of a sample's mixed view is its first view's. */
+float rows_share(const struct rows *r, int sample, uint32_t epoch);
+
 #endif

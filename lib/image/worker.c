@@ -11,6 +11,7 @@ void worker_release(struct worker *w)
 {
 	decoder_free(w->decoder);
 	bytes_release(&w->bytes);
+	bytes_release(&w->view);
 	picture_release(&w->picture);
 	studio_release(&w->studio);
 }
@@ -29,6 +30,15 @@ int worker_read(struct worker *w, const struct dataset *d, int sample)
 	if (worker_open(w, d, sample, &width, &height) < 0)
 		return -1;
 	return decoder_read(w->decoder, (struct box){ 0, 0, width, height }, &w->picture);
+}
+
+uint8_t *worker_room(struct worker *w, size_t size)
+{
+	if (w->view.room < size) {
+		w->view.data = xrealloc(w->view.data, size, 1);
+		w->view.room = size;
+	}
+	return w->view.data;
 }
 
 void worker_resize(struct worker *w, int width, int height, enum filter filter, uint8_t *rgb)

@@ -20,6 +20,7 @@ struct worker {
 	struct blob blob;         /* the same, as loaded */
 	struct picture picture;
 	struct studio studio;
+	struct bytes view;        /* one that nobody asked for */
 };
 
 /* exif: turn pictures as their EXIF says; least: decoder_set_fast(), 0: exactly. */
@@ -29,6 +30,8 @@ void worker_release(struct worker *w);
 int worker_open(struct worker *w, const struct dataset *d, int sample, int *width, int *height);
 /* Loads and decodes a whole sample. */
 int worker_read(struct worker *w, const struct dataset *d, int sample);
+/* Room for so many bytes, which is w->view.data. */
+uint8_t *worker_room(struct worker *w, size_t size);
 /* Writes the whole picture resized to (h, w, 3). */
 void worker_resize(struct worker *w, int width, int height, enum filter filter, uint8_t *rgb);
 

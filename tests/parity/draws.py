@@ -10,7 +10,8 @@ class Draw(C.Structure):
                 ("grey", C.c_bool), ("solarise", C.c_bool), ("flip", C.c_bool), ("order", C.c_int * 4), ("factor", C.c_float * 4),
                 ("sigma", C.c_float),
                 ("cells", C.c_int), ("hidden", C.c_uint64 * 4), ("fill", C.c_uint8 * 3),
-                ("pairing", C.c_int), ("iou", C.c_float), ("shared", C.c_int * 4)]
+                ("pairing", C.c_int), ("iou", C.c_float), ("shared", C.c_int * 4), ("cut", C.c_int * 4),
+                ("share", C.c_float)]
 
 
 def draw(recipe, size, view, w, h, seed=0, epoch=0, sample=0):

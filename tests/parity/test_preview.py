@@ -38,6 +38,13 @@ def words(d):
     return lines + [""] * (9 - len(lines))
 
 
+def mixed_words(m, sample, view, mix):
+    draws = (Draw * 16)()
+    lib.maker_draws(m, int(sample), 0, draws, (C.c_int * 2)())
+    x, y, w, h = draws[view].cut
+    return [f"MIX {mix} {draws[view].share:.3f}", f"{w}X{h}+{x}+{y}"] + [""] * 7
+
+
 def main(folder):
     letters = {line(c).tobytes(): c for c in CHARACTERS}
     check("no two letters look alike", len(letters) == len(CHARACTERS), "they do")
@@ -50,23 +57,26 @@ def main(folder):
     sheet(folder, letters, "mocov2", 128, 2, 4, 3, 24, "mocov2:scale=.05-.14")    # small ones are enlarged, beside larger ones
     sheet(folder, letters, "mocov2", 40, 1, 1, 12, 200, "mocov2:scale=.3")        # crops may be larger; a wide group is alone
     sheet(folder, letters, "ssl-small:hide=.5,drop=.6,iou=.1-.3", 96, 2, 4, more=2)   # and there are two lines more to say
+    sheet(folder, letters, "mocov2", 96, 3, 4, 2, 24, "mocov2:scale=.05-.14", mix="2+0")
 
 
-def sheet(folder, letters, recipe, size, views, groups, crops=0, small=0, law="", more=0):
+def sheet(folder, letters, recipe, size, views, groups, crops=0, small=0, law="", more=0, mix=""):
     """groups: how many stand beside each other; law: of the crops, as a recipe; more: lines below a view."""
     high = 9 * (7 + more)
     path, seed = f"{folder}/sheet.png", 5
     text = f"{crops}x{small}:{law.partition(':')[2]}" if crops else ""
-    name = f"{views} views of {size}" + f", {crops} of {small}" * bool(crops)
+    full = views + bool(mix)
+    name = f"{full} views of {size}" + f", {crops} of {small}" * bool(crops)
     r = subprocess.run([f"{BIN}/augment", "-j1", "--recipe", recipe, "--size", str(size), "--views", str(views), "--crops", text,
+                        "--mix", mix,
                         "-s", str(seed), "--preview", path, f"{folder}/data"], capture_output=True, text=True)
     check(f"{name}: the sheet is written", r.returncode == 0 and not r.stderr, r.stderr)
     a = np.asarray(Image.open(path))
     s = C.c_void_p(lib.set_open(f"{folder}/data".encode(), b""))
     names = [lib.dataset_name(s, i).decode() for i in range(6)]
     options = (C.c_int64 * 8)(size, views, 1, seed)
-    m = C.c_void_p(lib.batches_new(s, recipe.encode(), text.encode(), options, b"", C.c_double(0), 1))
-    sizes = [size] * (views + 1) + [small] * crops
+    m = C.c_void_p(lib.batches_new(s, recipe.encode(), text.encode(), mix.encode(), options, b"", C.c_double(0), 1))
+    sizes = [size] * (full + 1) + [small] * crops
     scales = [-(-96 // n) for n in sizes]
     sides = [n * k for n, k in zip(sizes, scales)]
     lefts = [sum(sides[:k]) + 4 * k for k in range(len(sides) + 1)]
@@ -83,10 +93,11 @@ def sheet(folder, letters, recipe, size, views, groups, crops=0, small=0, law=""
         for v, n in enumerate(sizes[1:]):
             view, d = np.zeros((n, n, 3), np.uint8), Draw()
             lib.batches_make(m, C.c_int64(i), 0, 1, f"view{v}".encode(), view.ctypes.data_as(C.c_void_p), C.c_size_t(view.nbytes))
-            lib.image_draw((recipe if v < views else law).encode(), n, C.c_int64(seed), 0, int(index[0]), v, w, h, C.byref(d))
+            lib.image_draw((recipe if v < full else law).encode(), n, C.c_int64(seed), 0, int(index[0]), v, w, h, C.byref(d))
             large = view.repeat(scales[v + 1], 0).repeat(scales[v + 1], 1)
-            if (cell(v + 1) != large).any() or read(below(v + 1), letters) != words(d)[:7 + more]:
-                wrong.append((i, v, read(below(v + 1), letters), words(d)))
+            want = (mixed_words(m, index[0], v, mix) if mix and v == views else words(d))[:7 + more]
+            if (cell(v + 1) != large).any() or read(below(v + 1), letters) != want:
+                wrong.append((i, v, read(below(v + 1), letters), want))
     check(f"{name}: pictures and words are what is served and drawn", not wrong, str(wrong[:2]))
 
 

@@ -55,6 +55,19 @@ def test_hidden(d):
     check("hide=1: views have a grid and are the mean, or have none", 6 < all_hidden.sum() < 16, all_hidden)
 
 
+def test_mixed(d):
+    """The mixed view is the same whether or not those that it is made of come along."""
+    names = ["view0", "view1", "view2", "view3", "mix"]
+    schema, (whole, alone, half) = ask(d, ["--views", "3", "--mix", "0+2"], (1, names), (1, ["mix", "view3"]),
+                                       (1, ["view3", "view2"]))
+    check("a mixed view is offered, and its share", (schema.offers["view3"], schema.offers["mix"], schema.scalars["fact.mix"],
+          schema.scalars["fact.views"]) == (("u8", (8, 32, 32, 3)), ("f32", (8,)), "0+2", 4), schema.offers)
+    inside = (whole["view3"] == whole["view0"]).all(3) | (whole["view3"] == whole["view2"]).all(3)
+    share = (whole["view3"] == whole["view0"]).all(3).mean((1, 2))
+    check("it is made of both", inside.all() and (share >= whole["mix"]).all() and abs(share - whole["mix"]).max() < .1, share)
+    check("whoever asks for what", all(np.array_equal(whole[n], b[n]) for b in (alone, half) for n in b))
+
+
 def test_refused(d):
     line = Line(AUGMENT + CROPS + ["data"], ["cat"], cwd=d, stdout=subprocess.PIPE)
     client = Client(line[-1].stdout.readline().decode(), "test")
@@ -83,6 +96,7 @@ if __name__ == "__main__":
         images(f"{d}/data", 24)
         test_client(d)
         test_hidden(d)
+        test_mixed(d)
         test_refused(d)
         test_alone(d)
     lines.done()

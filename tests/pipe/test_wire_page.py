@@ -170,7 +170,7 @@ def test_names(d):
     model = ["-w", "run/model.safetensors"]
     facts, names, odd = set(), set(), []
     types = {n: t for ns, ts in re.findall(r"^\.It (fact\S.*?) Ta (.+?) Ta", PAGE, re.M) for n, t in paired(ns, ts)}
-    crops = augment + ["--crops", "2x16"]
+    crops = augment + ["--crops", "2x16", "--mix", "0+1"]
     for stages in ([crops], [evaluation], [augment, net + PREDICTORS + ["-o", "fresh"]],
                    [augment, net + PREDICTORS + ["--as", "t", "-o", "along"]],
                    [evaluation, net + ["--eval"] + model], [augment, net + ["--frozen", "--as", "t"] + model]):

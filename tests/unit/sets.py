@@ -62,12 +62,12 @@ class Set:
 
 
 class Batches:
-    def __init__(self, *paths, holdout="", labels="", listed=None, recipe="moco-cifar", crops="", size=0, views=0, batch=8,
-                 seed=1, eval=False, exif=False, fast=False, cache=0, split="", max_bad=1.0, threads=2):
+    def __init__(self, *paths, holdout="", labels="", listed=None, recipe="moco-cifar", crops="", mix="", size=0, views=0,
+                 batch=8, seed=1, eval=False, exif=False, fast=False, cache=0, split="", max_bad=1.0, threads=2):
         s = Set(*paths, holdout=holdout, labels=labels, listed=listed)
         o = (C.c_int64 * 8)(size, views, batch, seed, int(eval), cache, int(exif), int(fast))
-        self.p = s.p and lib.batches_new(C.c_void_p(s.p), recipe.encode(), crops.encode(), o, split.encode(), C.c_double(max_bad),
-                                         threads)
+        self.p = s.p and lib.batches_new(C.c_void_p(s.p), recipe.encode(), crops.encode(), mix.encode(), o, split.encode(),
+                                         C.c_double(max_bad), threads)
         self.why = None if self.p else lib.why().decode()
         self.batch = batch
 
@@ -78,7 +78,7 @@ class Batches:
         return lib.batches_text(C.c_void_p(self.p), name.encode()).decode()
 
     def make(self, step, name, part=0, parts=1):
-        kind, each = {"index": ("<i8", 1), "label": ("<i4", 1), "split": ("<i4", 1)}.get(name, ("u1", 1 << 16))
+        kind, each = {"index": ("<i8", 1), "label": ("<i4", 1), "split": ("<i4", 1), "mix": ("<f4", 1)}.get(name, ("u1", 1 << 16))
         out = np.zeros((self.batch * each,), kind)
         n = lib.batches_make(C.c_void_p(self.p), C.c_int64(step), part, parts, name.encode(), out.ctypes.data_as(C.c_void_p),
                              C.c_size_t(out.nbytes))
