@@ -14,7 +14,7 @@ struct options {
 	struct option_list predictors;          /* predictor: all of them, a blank between; NULL: not given */
 	const char *head, *predictor, *ema, *weights, *as, *out, *backend, *precision;
 	struct option_list freeze;
-	bool ema_buffers, small, frozen, eval, calibrate, fresh, profile;
+	bool ema_buffers, small, frozen, train_bn, eval, calibrate, fresh, profile;
 	int64_t dim, bn_splits, microbatch, save_every, until;
 	double bn_momentum, clip, dropout, drop_path;
 };
@@ -35,12 +35,16 @@ void copy_origin(struct record *to, const struct record *from);
 struct frozen {
 	struct net *net;
 	float *params, *buffers;
+	bool by_batch;              /* batch norm goes by the statistics of the batch */
 	char names[OUTPUTS][TENSOR_NAME];   /* what its outputs are called, before a view's number; empty: it has none to give */
 };
 
 /* With the weights of -w, or at random initialisation, which is said. 0 or -1 after fail(); to be released either way. */
 int frozen_load(struct frozen *w, const struct options *o, const struct record *schema);
 void frozen_release(struct frozen *w);
+/* Views through the network, at most so many at a time, to outputs that are not NULL, (rows, width) each. Rows do not depend on
+ * each other; by batch they do on those that go with them, and are cut evenly. */
+void frozen_run(const struct frozen *w, struct pass *pass, const struct tensor *views, int most, float *const outputs[OUTPUTS]);
 /* Takes the running statistics from the training images of an evaluation, as many at a time as a batch has rows, each group
  * weighing the same (a last short one would weigh too much): what a network at random initialisation, or one that was trained for
  * a short time, needs before its features mean anything. pass: of batch rows. */

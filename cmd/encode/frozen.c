@@ -1,6 +1,7 @@
 /* frozen.c - a network that is not trained: its weights, and whether it has a head to serve */
 #include "cmd/encode/encode.h"
 
+#include "lib/nn/train/parts.h"
 #include "lib/nn/weights/adopt.h"
 
 static void call(struct frozen *w, const struct options *o)
@@ -43,6 +44,9 @@ static int make(struct frozen *w, const struct options *o, const struct record *
 	w->net = net_new(&c);
 	if (!w->net)
 		return -1;
+	w->by_batch = o->train_bn;
+	if (w->by_batch && net_buffers(w->net) == 0)
+		return fail_code(EXIT_USAGE, "'%s' has no batch norm: leave --train-bn out", c.arch->entry.name);
 	call(w, o);
 	w->params = xaligned(net_params(w->net) * sizeof(float));
 	w->buffers = xaligned(net_buffers(w->net) * sizeof(float));
@@ -70,4 +74,34 @@ void frozen_release(struct frozen *w)
 	free(w->params);
 	free(w->buffers);
 	net_free(w->net);
+}
+
+/* Rows that go through the network together, from row on. */
+static int slice_of(const struct frozen *w, int row, int rows, int most)
+{
+	int parts = (rows + most - 1) / most, part = 0;
+
+	if (!w->by_batch)
+		return MIN(most, rows - row);
+	while (part_start(rows, part, parts) < row)
+		part++;
+	return part_rows(rows, part, parts);
+}
+
+void frozen_run(const struct frozen *w, struct pass *pass, const struct tensor *views, int most, float *const outputs[OUTPUTS])
+{
+	int rows = (int)views->shape[0];
+	size_t row_bytes = tensor_bytes(views) / rows;
+
+	for (int row = 0, n; row < rows; row += n) {
+		n = slice_of(w, row, rows, most);
+		pass_forward(pass, w->params, w->by_batch ? NULL : w->buffers, tensor_u8(views) + row * row_bytes, n,
+			     w->by_batch ? PASS_KEY : PASS_EVAL);
+		for (enum output i = 0; i < OUTPUTS; i++) {
+			int64_t width = net_width(w->net, i);
+
+			if (outputs[i])
+				memcpy(outputs[i] + row * width, pass_output(pass, i), n * width * sizeof(float));
+		}
+	}
 }

@@ -14,6 +14,7 @@ static const struct option_row rows[] = {
 	{ 0, "dim", OPT_INT, AT(dim), 0, DIM_MOST, "N", "width of the head's output; 0: that of -w, or 128", NULL },
 	{ 'w', "weights", OPT_TEXT, AT(weights), 0, 0, "FILE", "start from (or serve) these weights", NULL },
 	{ 0, "frozen", OPT_FLAG, AT(frozen), 0, 0, NULL, "serve, do not train: a teacher", NULL },
+	{ 0, "train-bn", OPT_FLAG, AT(train_bn), 0, 0, NULL, "with --frozen: normalise by the batch, as DisCo", NULL },
 	{ 0, "eval", OPT_FLAG, AT(eval), 0, 0, NULL, "serve an evaluation stream", NULL },
 	{ 0, "calibrate", OPT_FLAG, AT(calibrate), 0, 0, NULL,
 	  "BN statistics from one pass over the training images first", NULL },
@@ -69,6 +70,21 @@ static int join_predictors(struct options *o)
 	return 0;
 }
 
+/* Options that are about another life of encode. */
+static int check_life(const struct options *o)
+{
+	bool serves = o->eval || o->frozen;
+
+	if (serves && (o->profile || o->freeze.count > 0))
+		return fail_code(EXIT_USAGE, "%s is about training: leave it out with --eval and --frozen",
+				 o->profile ? "--profile" : "--freeze");
+	if (o->train_bn && (!o->frozen || o->eval || o->calibrate))
+		return fail_code(EXIT_USAGE, "--train-bn is about teachers: give it with --frozen, no --eval, no --calibrate");
+	if (o->train_bn && (o->dropout > 0 || o->drop_path > 0))
+		return fail_code(EXIT_USAGE, "--train-bn is about batch norm alone: leave --dropout and --drop-path out");
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	struct options o = {
@@ -86,11 +102,7 @@ int main(int argc, char **argv)
 	first = options_parse(&manual, &o, argc, argv);
 	if (first >= 0 && first < argc)
 		first = fail_code(EXIT_USAGE, "unexpected operand '%s': try 'encode --help'", argv[first]);
-	if (first >= 0 && o.profile && (o.eval || o.frozen))
-		first = fail_code(EXIT_USAGE, "--profile is about training: leave it out with --eval and --frozen");
-	if (first >= 0 && o.freeze.count > 0 && (o.eval || o.frozen))
-		first = fail_code(EXIT_USAGE, "--freeze is about training: leave it out with --eval and --frozen");
-	if (first < 0 || join_predictors(&o) < 0 || isa_init() < 0)
+	if (first < 0 || check_life(&o) < 0 || join_predictors(&o) < 0 || isa_init() < 0)
 		return stage_refuse(manual.name, true);
 
 	/* train or serve */

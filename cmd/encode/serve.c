@@ -233,11 +233,9 @@ static float *add_output(const char *prefix, int view, int64_t rows, int64_t wid
 	return t.data;
 }
 
-/* With running statistics a row's output does not depend on the others: any number at a time will do. */
 static void encode_view(struct server *v, const struct tensor *x, int view, const struct record *wanted, struct record *answer)
 {
-	int64_t rows = x->shape[0], row_bytes = tensor_bytes(x) / rows;
-	int64_t slice = v->o->microbatch > 0 ? MIN(v->o->microbatch, rows) : rows;
+	int rows = (int)x->shape[0], most = v->o->microbatch > 0 ? (int)MIN(v->o->microbatch, rows) : rows;
 	struct served *size = find_size(v, (int)x->shape[1], (int)x->shape[2]);
 	float *outputs[OUTPUTS];
 	bool any = false;
@@ -248,18 +246,9 @@ static void encode_view(struct server *v, const struct tensor *x, int view, cons
 		outputs[i] = *name ? add_output(name, view, rows, net_width(v->w.net, i), wanted, answer) : NULL;
 		any |= outputs[i] != NULL;
 	}
-	make_room(size, (int)slice);
-	for (int64_t row = 0; any && row < rows; row += slice) {
-		int64_t n = MIN(slice, rows - row);
-
-		pass_forward(size->pass, v->w.params, v->w.buffers, tensor_u8(x) + row * row_bytes, (int)n, PASS_EVAL);
-		for (enum output i = 0; i < OUTPUTS; i++) {
-			int64_t width = net_width(v->w.net, i);
-
-			if (outputs[i])
-				memcpy(outputs[i] + row * width, pass_output(size->pass, i), n * width * sizeof(float));
-		}
-	}
+	make_room(size, most);
+	if (any)
+		frozen_run(&v->w, size->pass, x, most, outputs);
 }
 
 /* Adds what was asked for upstream to an answer's sources. */

@@ -1,6 +1,8 @@
 """test_weights - encode -w: files of every architecture under torchvision's names in every type, our own in f16 and bf16,
-checkpoints; what does not fit is refused by the names and shapes of tensors"""
+checkpoints; teachers, and one in training mode; what does not fit is refused by the names and shapes of tensors"""
+import glob
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -10,6 +12,7 @@ import numpy as np
 from lines import Line, images
 from peer import Client
 
+from net_torch import backbone, normalised
 from sprat_ct import check, done, relative, safetensors_read, safetensors_write
 from test_model import FULL, TESTED, TYPES, WHOLE, as_file, published, theirs
 
@@ -110,6 +113,59 @@ def test_starting(d):
         check(f"a run starts from a {name}", same, f"{line.codes} {line.stderr}")
 
 
+def teacher(d, *options, step=0, stream=("--eval", "twice")):
+    """A step of a teacher's: {name: array}, and how the line ended."""
+    line = Line(AUGMENT + [str(SIZE), *stream], ["encode", "-q", "-j2", "--frozen", "--as", "t", "-w", "teacher.safetensors",
+                                                 "-a", "resnet18", *options], cwd=d, stdout=subprocess.PIPE)
+    ticket, got = line[1].stdout.readline().decode(), None
+    if ticket.startswith("sprat1 encode"):
+        client = Client(ticket, "encode")
+        client.open()
+        client.want(step, ["view0", "tfeature0"])
+        got = client.take().tensors
+        client.close()
+    line.wait(20)
+    return got, line
+
+
+def train_mode(state, views, parts, dtype):
+    """PyTorch's network in training mode, part by part of the rows."""
+    model = backbone("resnet18", False)
+    model.load_state_dict({n: t for n, t in state.items() if n in model.state_dict()})
+    with torch.no_grad():
+        x = normalised(views, dtype)
+        return torch.cat([model.train().to(dtype)(p) for p in x.chunk(parts)]).double().numpy()
+
+
+def test_teacher(d):
+    """In evaluation mode equal rows are equal bytes, whatever stands beside them; with --train-bn, as in PyTorch's training mode,
+    they are those of their batch."""
+    held = as_file(f"{d}/teacher.safetensors", torchvisions("resnet18"), torch.float32)
+    same = shutil.copytree(f"{d}/data", f"{d}/twice")
+    for i, path in enumerate(sorted(glob.glob(f"{same}/*/*.png"))):
+        if i % BATCH < 3:       # three equal pictures in each of two batches, the others are other ones
+            shutil.copy(sorted(glob.glob(f"{d}/data/*/*.png"))[0], path)
+    for options, parts in (((), 0), (("--backend", "blas"), 0), (("--train-bn",), 1), (("--train-bn", "--microbatch", "4"), 2)):
+        (first, line), (second, _) = (teacher(d, *options, step=step) for step in (0, 1))
+        label = " ".join(options) or "no option"
+        if not check(f"a teacher serves with {label}", first is not None and second is not None, line.stderr):
+            continue
+        equal = np.array_equal(first["view0"][1], second["view0"][1])
+        alike = first["tfeature0"][1].tobytes() == second["tfeature0"][1].tobytes()
+        check(f"{label}: equal rows of two batches are {'other' if parts else 'the same'} bytes", equal and alike == (parts == 0),
+              "pictures differ" if not equal else "")
+        views = first["view0"].copy()
+        reference, single = (train_mode(held, views, parts, t) if parts else theirs("resnet18", False, held, views, t)
+                             for t in (torch.float64, torch.float32))
+        error, allowed = relative(first["tfeature0"], reference), max(1e-4, 2 * relative(single, reference))
+        check(f"{label}: PyTorch's features in {'training' if parts else 'evaluation'} mode", error < allowed, f"{error:.1e}")
+    for options, word in ((("--train-bn", "--dropout", ".1"), "leave --dropout"), (("--train-bn", "--eval"), "about teachers"),
+                          (("--train-bn", "-a", "deit_tiny"), "no batch norm")):
+        got, line = teacher(d, *options)
+        said = got is None and line.code == 2 and word in line.stderr
+        check(f"{' '.join(options)} is refused", said, f"{line.codes} {line.stderr}")
+
+
 def main():
     with tempfile.TemporaryDirectory() as d:
         images(f"{d}/data", 2 * BATCH, size=SIZE)
@@ -119,6 +175,7 @@ def main():
                 test_misfits(d, arch)
         test_ours(d)
         test_starting(d)
+        test_teacher(d)
     return done()
 
 
