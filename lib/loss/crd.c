@@ -19,7 +19,7 @@
 #include <math.h>
 
 const struct param crd_params[] = {
-	{ "t", 0.07, 1e-3, 100, "temperature", NULL },
+	{ "t", 0.07, 0.02, 100, "temperature", NULL },
 	{ "k", 16384, 1, 1 << 26, "size of a queue, a multiple of the batch", NULL },
 	{ "project", 128, 0, 65536, "width of the loss's own layers; 0: there are none", NULL },
 	{ NULL, 0, 0, 0, NULL, NULL },

@@ -5,7 +5,7 @@
  *	W = U diag(sqrt(s+) + eps max sqrt(s+)) U^T,     s+ = max(s, 0)
  *	L = mean over both directions and the rows of 2 - 2 <u(W q0), u(k1)>
  *
- * The first F is (1 - rho) C. The gradient goes to q through W, not into F. eps_of=s: W's eigenvalues are sqrt(s+ + eps max s+).
+ * The first F is (1 - rho) C. The gradient goes to q through W, not into F. eps_of=s: W's eigenvalues are sqrt(s+) + eps max s+.
  * W is made anew every so many steps, and kept between them.
  */
 #include "lib/loss/cosines.h"
@@ -16,9 +16,9 @@
 
 const struct param directpred_params[] = {
 	{ "rho", 0.3, 0, 1, "share of F that stays", NULL },
-	{ "eps", 0.1, 0, 10, "what the eigenvalues are raised by, in shares of the greatest", NULL },
+	{ "eps", 0.1, 0, 10, "what W's eigenvalues are raised by, as a share of the greatest", NULL },
 	{ "every", 1, 1, 1e6, "steps between two predictors", NULL },
-	{ "eps_of", 0, 0, 0, "what eps raises: root, or s before it", "root" },
+	{ "eps_of", 0, 0, 0, "the greatest of what: root, of the roots of F's eigenvalues; s, of these", "root" },
 	{ NULL, 0, 0, 0, NULL, NULL },
 };
 
@@ -110,7 +110,7 @@ static int set_predictor(struct objective *o)
 	for (int i = 0; i < dim; i++)
 		most = MAX(most, x->s[i]);
 	for (int i = 0; i < dim; i++) {
-		double s = MAX(x->s[i], 0), root = x->of_root ? sqrt(s) + eps * sqrt(most) : sqrt(s + eps * most);
+		double s = MAX(x->s[i], 0), root = sqrt(s) + eps * (x->of_root ? sqrt(most) : most);
 
 		for (int c = 0; c < dim; c++) /* rows by the root of what they are to have in U diag U^T */
 			x->scaled[(size_t)i * dim + c] = (float)(sqrt(root) * x->u[(size_t)i * dim + c]);

@@ -211,8 +211,8 @@ def directpred(x, p, s):
     if steps % p.get("every", 1) == 0:
         values, vectors = torch.linalg.eigh(f)
         values = values.clamp(min=0)
-        root = values.sqrt() + eps * values.max().sqrt() if p.get("eps_of", "root") == "root" else \
-            (values + eps * values.max()).sqrt()
+        greatest = values.max().sqrt() if p.get("eps_of", "root") == "root" else values.max()
+        root = values.sqrt() + eps * greatest
         w = vectors @ torch.diag(root) @ vectors.T
     loss = 2 - 2 * crossed({"p0": q[0] @ w, "p1": q[1] @ w, "k0": x["k0"], "k1": x["k1"]}, "p", "k")
     return loss, {"loss.f": f, "loss.w": w, "loss.steps": steps + 1}
@@ -250,18 +250,17 @@ def kd(x, p, s):
     return (1 - a) * ce(x, {}, s)[0] + a * t * t * kl, s
 
 
+def relations(x):
+    """Distances over the mean of those that are not 0, and the cosines of the angle at every triplet. Equal rows have no angle,
+    and no slope at their distance of 0."""
+    ways = x[None] - x[:, None]
+    square = ways.square().sum(-1)
+    d = torch.where(square > 0, torch.where(square > 0, square, 1).sqrt(), 0)
+    ways = torch.where(d[:, :, None] > 0, ways / torch.where(d > 0, d, 1)[:, :, None], 0)
+    return d / (d[d > 0].mean() if (d > 0).any() else 1), ways @ ways.transpose(1, 2)
+
+
 @transcription
 def rkd(x, p, s):
-    def distances(v):
-        off = v[:, None] - v[None]
-        square = off.square().sum(2)
-        d = torch.where(square > 0, torch.where(square > 0, square, 1).sqrt(), 0)
-        return d / d[d > 0].mean()
-
-    def angles(v):
-        ray = unit(v[None] - v[:, None], dim=2)
-        return ray @ ray.transpose(1, 2)
-
-    loss = p.get("distance", 25) * smooth_l1_loss(distances(x["q0"]), distances(x["t0"].detach()))
-    loss = loss + p.get("angle", 50) * smooth_l1_loss(angles(x["q0"]), angles(x["t0"].detach()))
-    return loss + (ce(x, {}, s)[0] if p.get("ce", 0) else 0), s
+    d, angle = (smooth_l1_loss(a, b.detach()) for a, b in zip(relations(x["q0"]), relations(x["t0"])))
+    return p.get("distance", 25) * d + p.get("angle", 50) * angle + (ce(x, {}, s)[0] if p.get("ce", 0) else 0), s

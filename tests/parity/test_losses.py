@@ -33,7 +33,8 @@ CASES = [
     ("directpred", 37, 20, {}), ("directpred:every=2,eps_of=s,rho=.9", 37, 11, {}),
     ("crd:k=74,project=16", 37, 20, {"t": 31}), ("crd:k=34,project=0,t=0.2", 17, 9, {}),
     ("kd", 37, 7, {}), ("kd:T=2,a=0.3", 9, 11, {}),
-    ("rkd", 11, 20, {"t": 31}), ("rkd:ce=1,distance=2,angle=3", 13, 7, {}),
+    ("rkd", 37, 20, {"t": 31}), ("rkd:ce=1,distance=2,angle=3", 13, 7, {}), ("rkd", 1, 3, {}),
+    ("directpred:eps_of=s,eps=0.5", 37, 11, {}),
     ("simdis", 37, 20, {}), ("simdis:kinds=7v", 17, 9, {}), ("simdis:kinds=tsv+sdv,online=1", 5, 8, {"tp": 11, "tk": 11}),
 ]
 STEPS, CLASSES = 3, 5
@@ -160,12 +161,41 @@ def test_ce():
 
 
 def test_equal_rows():
-    """A network that collapsed: distances of 0 have no gradient, and no angle."""
-    o, t = made("rkd", 6, 4), np.random.default_rng(1).standard_normal((6, 4)).astype(np.float32)
-    q = np.ones((6, 4), np.float32)
-    check("rkd of equal rows is finite, without a gradient", o.step([q, t]) == 0 and np.isfinite(o["loss"]) and
-          not o.gradient(0).any(), why())
-    check("and of equal teachers", o.step([t, q]) == 0 and np.isfinite(o["loss"]) and np.isfinite(o.gradient(0)).all(), why())
+    """Rows that fell together: distances of 0 have no gradient, and no angle."""
+    rng = np.random.default_rng(1)
+    for title, equal in (("of the student", ((1, 4), ())), ("of the teacher", ((), (0, 3))), ("of both", ((1, 4), (1, 4))),
+                         ("of a student that collapsed", (range(6), ())), ("of everybody", (range(6), range(6)))):
+        q, t = (rng.standard_normal((6, 4)).astype(np.float32) for _ in range(2))
+        for rows, which in zip((q, t), equal):
+            rows[list(which)] = 1
+        o, x = made("rkd", 6, 4), torch.from_numpy(q.astype(np.float64)).requires_grad_()
+        o.step([q, t])
+        loss, _ = TRANSCRIPTIONS["rkd"]({"q0": x, "t0": torch.from_numpy(t.astype(np.float64))}, {}, {})
+        loss.backward()
+        theirs = x.grad.numpy()
+        off = relative(o.gradient(0), theirs) if theirs.any() else np.abs(o.gradient(0)).max()
+        check(f"rkd with equal rows {title} is as PyTorch's", abs(o["loss"] - loss.item()) <= BOUND * loss.item() and off < BOUND,
+              f"{o['loss']} for {loss.item()}, {off:.2e}")
+
+
+def test_kd():
+    rng, none = np.random.default_rng(3), np.full(6, -1, np.int32)
+    q, t = (rng.standard_normal((6, 4)).astype(np.float32) for _ in range(2))
+    lone, labels = made("kd:a=1", 6, 4), made("kd:a=0", 6, 4)
+    lone.step([q, t, none])
+    labels.step([q, t, none])
+    check("kd without a label or a share of the teacher: value 0, gradient 0", labels["loss"] == 0
+          and not labels.gradient(0).any(), labels["loss"])
+    check("kd of the teacher alone needs no label", lone["loss"] > 0 and lone.gradient(0).any(), lone["loss"])
+
+
+def test_crd():
+    """At the least temperature, against a queue of the rows themselves, nothing overflows."""
+    x = np.eye(8, 20, dtype=np.float32)
+    o = made("crd:k=16,project=0,t=0.02", 8, 20)
+    answers = [o.step([x, x], step) for step in range(3)]
+    check("crd of rows that are in the queue is finite at its least temperature", answers == [0] * 3
+          and np.isfinite(o.gradient(0)).all(), why())
 
 
 if __name__ == "__main__":
@@ -179,4 +209,6 @@ if __name__ == "__main__":
     test_able_to_fail()
     test_ce()
     test_equal_rows()
+    test_kd()
+    test_crd()
     sys.exit(done())
