@@ -65,6 +65,22 @@ def test_end(case):
     check(f"{case}: and keeps nothing for what is below", sizes["backbone"] < 0.5 * sizes["none"], f"{sizes} bytes")
 
 
+def test_gradients(case):
+    """Where there is no batch norm, what is frozen changes no other gradient; of what comes before all that is trained there is
+    none."""
+    weights, views, d = situation(replace(case, freeze="none"))
+    found = {}
+    for freeze in ("none", case.freeze):
+        net = replace(case, freeze=freeze).net("blas")
+        params, buffers = net.load(weights)
+        found[freeze] = net.export(net.step(params, buffers, views, d)["grads"])
+    whole, rest = found.values()
+    others = [n for n in whole if not is_frozen(n, case.freeze)]
+    check(f"{case}: all other gradients are the same bytes", all(whole[n].tobytes() == rest[n].tobytes() for n in others))
+    first = [n for n in whole if n.startswith("patch_embed.")]
+    check(f"{case}: and the first layer has none", all(whole[n].any() and not rest[n].any() for n in first))
+
+
 def test_words():
     for freeze, word in (("layer1", "'layer1.'"), ("layer1.0.conv3.weight", "'layer1.0.conv2.weight'"), ("backbones", "near are"),
                          ("predictor", "has none"), ("bn1.running_mean", "weight and the bias"), ("none,head", "'none'"),
@@ -83,7 +99,7 @@ def main():
     for case in (whole, moco_case(replace(SMALL, freeze=PIECES))):
         test_f32(case)
         test_bytes(case)
-    test_f32(moco_case(Case("deit_tiny", True, 16, freeze="patch_embed.,blocks.3.")))
+    test_gradients(Case("deit_tiny", True, 16, batch=5, freeze="patch_embed.,blocks.3."))
     print_table()
     return done()
 
