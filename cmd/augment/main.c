@@ -13,6 +13,7 @@ static const struct option_row rows[] = {
 	{ 'r', "recipe", OPT_CHOICE, AT(maker.recipe), 0, 0, "RECIPE", "how views are made", &recipe_table },
 	{ 0, "size", OPT_INT, AT(maker.size), 0, VIEW_SIZE_MOST, "N", "pixels a side of a view; 0: the recipe's", NULL },
 	{ 0, "views", OPT_INT, AT(maker.views), 0, MAKER_VIEWS, "N", "views of that size; 0: two, with --eval one", NULL },
+	{ 0, "bags", OPT_TEXT, AT(maker.bags), 0, 0, "FILE", "the last half of the views is of like images", NULL },
 	{ 0, "mix", OPT_TEXT, AT(maker.mix), 0, 0, "A+B", "one more view: view A with a box of view B", NULL },
 	{ 0, "crops", OPT_TEXT, AT(maker.crops), 0, 0, "NxSIZE", "N more views of SIZE pixels; NxSIZE:key=value,...", NULL },
 	{ 'b', "batch", OPT_INT, AT(maker.batch), 1, 1 << 20, "N", "images a batch", NULL },
@@ -91,6 +92,8 @@ static void add_facts(struct record *r, const struct facts *f)
 	record_set_text(r, "fact.recipe", f->recipe);
 	if (*f->crops) /* runs without know nothing of it */
 		record_set_text(r, "fact.crops", f->crops);
+	if (*f->bags)
+		record_set_text(r, "fact.bags", f->bags);
 	if (*f->mix)
 		record_set_text(r, "fact.mix", f->mix);
 	record_set_int(r, "fact.size", f->size);

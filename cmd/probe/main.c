@@ -127,6 +127,8 @@ static int prepare(struct work *w, const char *on)
 	if (x->rank < 2 || x->shape[0] < 1)
 		return fail("'%s' has no samples or no features", first);
 	features_init(&w->features, on, tensor_count(x) / x->shape[0], views, w->export && name ? (int)name->shape[1] : 0);
+	format(w->features.data, sizeof(w->features.data), "%s", record_text(schema, "fact.data", ""));
+	format(w->features.holdout, sizeof(w->features.holdout), "%s", record_text(schema, "fact.holdout", ""));
 	w->steps = record_int(schema, "fact.steps", 0);
 	w->samples = record_int(schema, "fact.samples", 0);
 	return features_fit(&w->features, w->samples);

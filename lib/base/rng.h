@@ -26,6 +26,7 @@ enum rng_purpose {
 	RNG_HIDE = 10,     /* what is hidden of a view */
 	RNG_PAIR = 11,     /* what two views of a sample have in common; view = the first */
 	RNG_MIX = 12,      /* the box of a mixed view */
+	RNG_BAG = 13,      /* the member of a sample's bag */
 };
 
 struct rng {

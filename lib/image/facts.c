@@ -115,6 +115,38 @@ static int fill_mixed(struct facts *f, const struct maker_options *o, int64_t fu
 	return 0;
 }
 
+/* The last half of the views of full size, one of three, is of members of bags. */
+static int fill_bags(struct facts *f, const struct maker_options *o, int64_t full)
+{
+	f->full = f->from = (int)full;
+	if (!*o->bags)
+		return 0;
+	if (o->eval)
+		return fail_code(EXIT_USAGE, "bags are for training: leave --bags or --eval out");
+	if (full < 2)
+		return fail_code(EXIT_USAGE, "the last half of the views is of members of bags: give --views 2 or more");
+	f->from = (int)(full + 1) / 2;
+	if (f->from % 2 == 1 && recipe_pairs(&f->view[0].law))
+		return fail_code(EXIT_USAGE,
+				 "iou and drop of a recipe are of two views of one image, and view %d is of a member of its bag: "
+				 "give --views 4, or leave them out", f->from);
+	return 0;
+}
+
+/* Reads the bags, which only training samples have. */
+static int open_bags(struct facts *f, const struct maker_options *o, const struct dataset *d, const int *served)
+{
+	if (!*o->bags)
+		return 0;
+	for (int64_t i = 0; i < f->samples; i++)
+		if (d->samples[served[i]].split != SPLIT_TRAIN)
+			return fail_code(EXIT_USAGE, "only training images have bags: leave --bags or --split %s out", f->split);
+	if (bags_open(&f->members, o->bags, d) < 0)
+		return -1;
+	format(f->bags, sizeof(f->bags), "%s", f->members.fingerprint);
+	return 0;
+}
+
 /* Views of full size come first, so that they are drawn alike with and without others. */
 static int fill_views(struct facts *f, const struct maker_options *o)
 {
@@ -139,7 +171,7 @@ static int fill_views(struct facts *f, const struct maker_options *o)
 		f->view[v] = crops.spec;
 	pair_views(f, full);
 	format(f->crops, sizeof(f->crops), "%s", crops.spelling);
-	return fill_mixed(f, o, full);
+	return fill_mixed(f, o, full) < 0 ? -1 : fill_bags(f, o, full);
 }
 
 static void fill_names(struct facts *f, const struct maker_options *o, const struct dataset *d)
@@ -162,7 +194,7 @@ int *facts_fill(struct facts *f, const struct maker_options *o, const struct dat
 		return NULL;
 	fill_names(f, o, d);
 	served = fill_stats(f, o) < 0 ? NULL : choose_samples(f, o, d);
-	if (served && fill_length(f, o) < 0) {
+	if (served && (fill_length(f, o) < 0 || open_bags(f, o, d, served) < 0)) {
 		free(served);
 		return NULL;
 	}

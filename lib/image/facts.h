@@ -12,6 +12,7 @@
 #ifndef IMAGE_FACTS_H
 #define IMAGE_FACTS_H
 
+#include "lib/image/bags.h"
 #include "lib/image/crops.h"
 #include "lib/image/dataset.h"
 #include "lib/tensor/tensor.h"
@@ -21,6 +22,7 @@ struct maker_options {
 	struct choice recipe;
 	int64_t size;             /* pixels a side; 0: the recipe's own */
 	int64_t views;            /* of that size; 0: two, in evaluation one */
+	const char *bags;         /* a file: the last half of the views of that size is of members of bags; "": none is */
 	const char *mix;          /* "A+B": one view more, view A with a box of view B; "": none */
 	const char *crops;        /* more views: crops.h; "": none */
 	int64_t batch, epochs, seed;
@@ -31,17 +33,19 @@ struct maker_options {
 	int64_t cache;            /* bytes for decoded pictures; 0: none */
 };
 #define MAKER_OPTIONS_INIT                                                                                                 \
-	{ .mix = "", .crops = "", .batch = 256, .epochs = 200, .split = "", .mean = "", .std = "", .max_bad = 0.01, \
+	{ .bags = "", .mix = "", .crops = "", .batch = 256, .epochs = 200, .split = "", .mean = "", .std = "", .max_bad = 0.01, \
 	  .cache = 1 << 30 }
 
 /* What is fixed for a whole run; wire.5, RUN FACTS. */
 struct facts {
-	char data[40], holdout[40], labels[40], split[16], recipe[256], crops[256], mix[16], mean[64], std[64];
+	char data[40], holdout[40], labels[40], split[16], recipe[256], crops[256], mix[16], bags[40], mean[64], std[64];
 	int64_t samples, size, views, batch, steps_per_epoch, epochs, steps, seed;
 	bool eval, exif, fast;
 	/* no facts of the wire, but what is offered: */
 	struct view_spec view[MAKER_VIEWS];   /* of full size, the mixed one, crops */
 	int mixed;                /* which view is; -1: none */
+	int from, full;           /* views from .. full - 1 are of members of bags; full: how many are of full size */
+	struct bags members;      /* the maker's to release */
 	size_t name_max;          /* bytes of the longest name */
 };
 
@@ -58,6 +62,12 @@ struct span facts_span(const struct facts *f, int64_t step, int part, int parts)
 /* Which of the samples served stands at a position of an epoch; attempt > 0: the stand-in that is taken when the ones before are
  * unreadable. */
 uint32_t facts_pick(const struct facts *f, uint32_t epoch, uint32_t position, int attempt);
+
+/* Whether a view is of a member of a bag. */
+static inline bool facts_of_member(const struct facts *f, int view)
+{
+	return view >= f->from && view < f->full;
+}
 
 /* Name, type and shape of the i-th thing that can be asked for, without data; false behind the last. */
 bool facts_offer(const struct facts *f, int i, struct tensor *spec);

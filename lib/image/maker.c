@@ -38,6 +38,14 @@ static bool is_cold(struct maker *m)
 	return m->cold_steps > 0 && m->cold_steps-- > 0;
 }
 
+static void expect(struct maker *m, int sample)
+{
+	struct picture p;
+
+	if (!m->rows.cache || !cache_find(m->rows.cache, sample, &p))
+		dataset_expect(m->d, sample);
+}
+
 /* Steps come at even distances, as many apart as there are makers of one line, and parts in a row. While the rows of one are
  * made, the disk can read those that will probably be asked for next. */
 static void expect_next(struct maker *m, int64_t step, int part, int parts)
@@ -52,10 +60,10 @@ static void expect_next(struct maker *m, int64_t step, int part, int parts)
 	span = facts_span(&m->facts, next, (part + 1) % parts, parts);
 	for (uint32_t position = span.begin; position < span.end; position++) {
 		int sample = rows_sample(&m->rows, span.epoch, position, 0);
-		struct picture p;
 
-		if (!m->rows.cache || !cache_find(m->rows.cache, sample, &p))
-			dataset_expect(m->d, sample);
+		expect(m, sample);
+		if (m->facts.members.k)
+			expect(m, bags_member(&m->facts.members, sample, m->facts.seed, span.epoch, 0));
 	}
 }
 
@@ -235,6 +243,7 @@ void maker_free(struct maker *m)
 		for (int k = 0; k < POOL_BUFFERS; k++)
 			buffer_unref(m->pools[i].held[k]);
 	rows_release(&m->rows);
+	bags_release(&m->facts.members);
 	dataset_free(m->d);
 	free(m->workers);
 	free(m->served);
@@ -285,9 +294,17 @@ void maker_say_missed(const struct maker *m)
 
 int maker_draws(struct maker *m, int sample, uint32_t epoch, struct draw *draws, int wh[2])
 {
+	int member, size[2];
+
 	if (worker_open(&m->workers[0], m->d, sample, &wh[0], &wh[1]) < 0)
 		return -1;
-	rows_draw(&m->rows, sample, epoch, wh[0], wh[1], draws);
+	rows_draw(&m->rows, sample, epoch, -1, wh[0], wh[1], draws);
+	if (m->facts.from == m->facts.full)
+		return 0;
+	member = rows_member(&m->rows, sample, epoch);
+	if (worker_open(&m->workers[0], m->d, member, &size[0], &size[1]) < 0)
+		return -1;
+	rows_draw(&m->rows, sample, epoch, member, size[0], size[1], draws);
 	return 0;
 }
 

@@ -6,6 +6,8 @@
  * split i32 [B] (0 train, 1 test) and name u8 [B,L], padded with NUL. There view0 is the recipe eval's (recipe_eval()), the
  * others are drawn by the recipe of the options for epoch 0.
  *
+ * With bags the last half of the views of full size is of a member of the sample's bag (bags.h); index and label stay its own.
+ *
  * A sample that cannot be decoded is noted and counted once; in training another one stands in (rows.h), in evaluation its row
  * is left out. When too many are bad (dataset_bad_most()), making fails.
  *

@@ -60,7 +60,7 @@ void preview_text(uint8_t *rgb, int w, int h, int x, int y, const char *text)
 
 /* --- the sheet --- */
 
-enum { GAP = 4, GROUP_GAP = 16, SIDE_MIN = 96, GROUPS_A_LINE = 4, WIDTH_MOST = 4096, LINES = 7, LINES_MORE = 2, LINE_MOST = 64 };
+enum { GAP = 4, GROUP_GAP = 16, SIDE_MIN = 96, GROUPS_A_LINE = 4, WIDTH_MOST = 4096, LINES = 7, LINES_MORE = 3, LINE_MOST = 64 };
 
 /* A white sheet of groups; group g holds the original and the views of sample g, each in a cell of its own size with room for
  * lines of text below: LINES, or LINES_MORE of them where anything is hidden. */
@@ -85,7 +85,8 @@ static void sheet_init(struct sheet *s, const struct facts *f, int samples)
 
 	s->lines = LINES;
 	for (int v = 0; v < f->views; v++)
-		if (f->view[v].law.v[LAW_HIDE] > 0 || (f->view[v].paired && recipe_pairs(&f->view[v].law)))
+		if (f->view[v].law.v[LAW_HIDE] > 0 || facts_of_member(f, v) ||
+		    (f->view[v].paired && recipe_pairs(&f->view[v].law)))
 			s->lines = LINES + LINES_MORE;
 	for (int k = 0; k <= f->views; k++) {
 		s->cell[k].x = x;
@@ -177,15 +178,20 @@ static void write_draw(struct sheet *s, int sample, int cell, const struct view_
 }
 
 /* The end of the name is what tells samples apart. */
+static void write_name(struct sheet *s, int sample, int cell, int line, const char *name)
+{
+	size_t most = (size_t)(s->cell[cell].side / TEXT_W);
+
+	sheet_write(s, sample, cell, line, strlen(name) > most ? name + strlen(name) - most : name);
+}
+
 static void write_original(struct sheet *s, struct maker *m, int sample, int number, int w, int h)
 {
 	const struct dataset *d = maker_dataset(m);
-	const char *name = dataset_bare_name(d, number);
-	size_t most = (size_t)(s->cell[0].side / TEXT_W);
 	int label = d->samples[number].label;
 	char text[LINE_MOST];
 
-	sheet_write(s, sample, 0, 0, strlen(name) > most ? name + strlen(name) - most : name);
+	write_name(s, sample, 0, 0, dataset_bare_name(d, number));
 	snprintf(text, sizeof(text), "%dx%d", w, h);
 	sheet_write(s, sample, 0, 1, text);
 	if (label >= 0)
@@ -212,6 +218,8 @@ static int put_sample(struct maker *m, struct sheet *s, int i, const char *const
 	for (int v = 0; v < views && r == 0 && number >= 0; v++) {
 		sheet_put(s, i, v + 1, tensor_u8(&t[v + 1]), maker_facts(m)->view[v].size);
 		write_draw(s, i, v + 1, &maker_facts(m)->view[v], &draws[v]);
+		if (draws[v].member >= 0)
+			write_name(s, i, v + 1, LINES + LINES_MORE - 1, dataset_bare_name(maker_dataset(m), draws[v].member));
 	}
 	for (int k = 0; k <= views; k++)
 		tensor_release(&t[k]);

@@ -220,7 +220,8 @@ struct draw recipe_draw(const struct view_spec *spec, uint64_t seed, uint32_t ep
 {
 	const struct law *law = &spec->law;
 	int size = spec->size;
-	struct draw d = { .bicubic = law->v[LAW_BICUBIC] != 0, .out_w = size, .out_h = size, .part = { 0, 0, size, size } };
+	struct draw d = { .bicubic = law->v[LAW_BICUBIC] != 0, .out_w = size, .out_h = size, .part = { 0, 0, size, size },
+			  .member = -1 };
 	struct rng r = rng_at(seed, epoch, sample, (uint16_t)view, RNG_AUGMENT);
 
 	if (spec->mixed) {

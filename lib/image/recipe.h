@@ -114,6 +114,7 @@ struct draw {
 	struct box shared;                       /* the part of the view as served that is hidden for being in both */
 	struct box cut;                          /* of a mixed view, of which nothing else is drawn: where the second view is, */
 	float share;                             /* and which share of the pixels is the first one's */
+	int member;                              /* the sample that it is of, where that is one of a bag; -1 */
 };
 
 /* Parameters of one view of a w x h picture. */

@@ -58,10 +58,30 @@ int rows_least_side(const struct rows *r)
 
 /* --- a row --- */
 
-void rows_draw(const struct rows *r, int sample, uint32_t epoch, int width, int height, struct draw *draws)
+void rows_draw(const struct rows *r, int sample, uint32_t epoch, int member, int width, int height, struct draw *draws)
 {
-	for (int v = 0; v < r->facts->views; v++)
+	for (int v = 0; v < r->facts->views; v++) {
+		if (facts_of_member(r->facts, v) != (member >= 0))
+			continue;
 		draws[v] = recipe_draw(&r->facts->view[v], r->facts->seed, epoch, sample, v, width, height);
+		draws[v].member = member;
+	}
+}
+
+/* The first at or behind an attempt that is not known to be unreadable; the sample itself is taken in any case. */
+static int find_member(const struct rows *r, int sample, uint32_t epoch, int attempt)
+{
+	int member;
+
+	do
+		member = bags_member(&r->facts->members, sample, r->facts->seed, epoch, attempt++);
+	while (member != sample && atomic_load(&r->bad[member]));
+	return member;
+}
+
+int rows_member(const struct rows *r, int sample, uint32_t epoch)
+{
+	return find_member(r, sample, epoch, 0);
 }
 
 static struct picture *whole_or_window(struct rows *r, struct worker *w, int sample, struct box window, int width, int height)
@@ -87,9 +107,11 @@ static int open_sample(struct rows *r, struct worker *w, int sample, struct pict
 }
 
 /* Pairs are counted as often as any of their views is made. */
-static void count_pairs(struct rows *r, const struct draw *draws)
+static void count_pairs(struct rows *r, bool member, const struct draw *draws)
 {
 	for (int v = 0; v < r->facts->views; v += 2) {
+		if (facts_of_member(r->facts, v) != member)
+			continue;
 		if (draws[v].pairing == PAIR_BOUNDED)
 			atomic_fetch_add(&r->bounded, 1);
 		if (draws[v].pairing == PAIR_MISSED)
@@ -97,29 +119,34 @@ static void count_pairs(struct rows *r, const struct draw *draws)
 	}
 }
 
-/* Copies a view that is there already, or makes it. */
-static void make_again(struct worker *w, const struct picture *p, const struct draw *d, const uint8_t *made, uint8_t *out)
+/* Of the two views of a mixed one those that are of the picture in hand: the first goes where the mixed view will be, the second,
+ * unless somebody asked for it, where the worker keeps it. */
+static void keep_mixed(const struct rows *r, struct worker *w, const struct picture *p, bool member, const struct draw *draws,
+		       uint8_t *const *out)
 {
-	if (made)
-		memcpy(out, made, (size_t)d->part.w * d->part.h * 3);
-	else
-		view_apply(&w->studio, p, d, out);
+	const struct view_spec *spec = &r->facts->view[r->facts->mixed];
+	size_t size = (size_t)spec->size * spec->size * 3;
+	int first = spec->of[0], second = spec->of[1];
+
+	if (facts_of_member(r->facts, first) == member && out[first])
+		memcpy(out[r->facts->mixed], out[first], size);
+	else if (facts_of_member(r->facts, first) == member)
+		view_apply(&w->studio, p, &draws[first], out[r->facts->mixed]);
+	if (facts_of_member(r->facts, second) == member && !out[second])
+		view_apply(&w->studio, p, &draws[second], worker_room(w, size));
 }
 
-/* The first view with a box of the second one, of which others may have been made for somebody. */
-static void make_mixed(const struct view_spec *spec, struct worker *w, const struct picture *p, const struct draw *draws,
-		       struct box cut, uint8_t *const *made, uint8_t *out)
+/* Puts the box of the second view into the first one. */
+static void finish_mixed(const struct rows *r, struct worker *w, const struct draw *draws, uint8_t *const *out)
 {
-	const uint8_t *second = made[spec->of[1]];
+	int mixed = r->facts->mixed;
+	const struct view_spec *spec = &r->facts->view[mixed];
+	const uint8_t *second = out[spec->of[1]] ? out[spec->of[1]] : w->view.data;
+	struct box cut = draws[mixed].cut;
 	size_t row = (size_t)spec->size * 3;
 
-	if (!second) {
-		second = worker_room(w, row * spec->size);
-		view_apply(&w->studio, p, &draws[spec->of[1]], w->view.data);
-	}
-	make_again(w, p, &draws[spec->of[0]], made[spec->of[0]], out);
 	for (int y = cut.y; y < cut.y + cut.h; y++)
-		memcpy(out + y * row + (size_t)cut.x * 3, second + y * row + (size_t)cut.x * 3, (size_t)cut.w * 3);
+		memcpy(out[mixed] + y * row + (size_t)cut.x * 3, second + y * row + (size_t)cut.x * 3, (size_t)cut.w * 3);
 }
 
 float rows_share(const struct rows *r, int sample, uint32_t epoch)
@@ -129,31 +156,33 @@ float rows_share(const struct rows *r, int sample, uint32_t epoch)
 	return recipe_draw(&r->facts->view[v], r->facts->seed, epoch, sample, v, 0, 0).share;
 }
 
-/* Draws all views, decodes what they need of the picture once, makes those that are asked for. All are drawn and decoded even
- * when one is asked for, so that whether a sample is readable never depends on who asks. */
-static int make_views(struct rows *r, struct worker *w, int sample, uint32_t epoch, uint8_t *const *out)
+/* Draws all views of one picture, which are a sample's own (member -1) or those of a member of its bag, decodes what they need of
+ * it once, makes those that are asked for. All are drawn and decoded even when one is asked for, so that whether a picture is
+ * readable never depends on who asks. */
+static int make_views(struct rows *r, struct worker *w, int sample, int member, uint32_t epoch, struct draw *draws,
+		      uint8_t *const *out)
 {
 	struct picture cached = PICTURE_INIT, *p = &cached;
-	struct draw draws[MAKER_VIEWS];
 	struct box window = { 0, 0, 0, 0 };
-	int width, height, mixed = r->facts->mixed;
+	int width, height, mixed = r->facts->mixed, shown = member < 0 ? sample : member;
 
 	profile_start(&w->studio.profile);
-	if (open_sample(r, w, sample, &cached, &width, &height) < 0)
+	if (open_sample(r, w, shown, &cached, &width, &height) < 0)
 		return -1;
 	profile_mark(&w->studio.profile, PHASE_READ);
-	rows_draw(r, sample, epoch, width, height, draws);
-	count_pairs(r, draws);
+	rows_draw(r, sample, epoch, member, width, height, draws);
+	count_pairs(r, member >= 0, draws);
 	for (int v = 0; v < r->facts->views; v++)
-		window = box_union(window, draws[v].crop);
+		if (facts_of_member(r->facts, v) == (member >= 0))
+			window = box_union(window, draws[v].crop);
 	if (!cached.rgb)
-		p = whole_or_window(r, w, sample, window, width, height);
+		p = whole_or_window(r, w, shown, window, width, height);
 	profile_mark(&w->studio.profile, PHASE_DECODE);
 	for (int v = 0; p && v < r->facts->views; v++)
-		if (out[v] && v != mixed)
+		if (out[v] && v != mixed && facts_of_member(r->facts, v) == (member >= 0))
 			view_apply(&w->studio, p, &draws[v], out[v]);
 	if (p && mixed >= 0 && out[mixed])
-		make_mixed(&r->facts->view[mixed], w, p, draws, draws[mixed].cut, out, out[mixed]);
+		keep_mixed(r, w, p, member >= 0, draws, out);
 	return p ? 0 : -1;
 }
 
@@ -172,6 +201,33 @@ static int note_bad(struct rows *r, int sample)
 	return 0;
 }
 
+/* Whether what is asked for takes a picture of a member of a bag. */
+static bool needs_member(const struct facts *f, uint8_t *const *out)
+{
+	for (int v = f->from; v < f->full; v++)
+		if (out[v] || (f->mixed >= 0 && out[f->mixed] && (f->view[f->mixed].of[0] == v || f->view[f->mixed].of[1] == v)))
+			return true;
+	return false;
+}
+
+/* Views of a member that can be read, of the sample itself where none can. 0, or -2 after fail(). */
+static int make_member(struct rows *r, struct worker *w, int sample, uint32_t epoch, struct draw *draws, uint8_t *const *out)
+{
+	for (int attempt = 0; needs_member(r->facts, out); attempt++) {
+		int member = find_member(r, sample, epoch, attempt);
+
+		if (make_views(r, w, sample, member, epoch, draws, out) == 0)
+			return 0;
+		if (note_bad(r, member) < 0)
+			return -2;
+		if (member == sample) {
+			fail("unable to read '%s' again, which stands for its bag", dataset_name(r->d, sample));
+			return -2;
+		}
+	}
+	return 0;
+}
+
 int rows_sample(const struct rows *r, uint32_t epoch, uint32_t position, int attempt)
 {
 	return r->served[facts_pick(r->facts, epoch, position, attempt)];
@@ -181,11 +237,17 @@ int rows_make(struct rows *r, struct worker *w, uint32_t epoch, uint32_t positio
 {
 	for (int attempt = 0; attempt < (r->facts->eval ? 1 : ATTEMPTS); attempt++) {
 		int sample = rows_sample(r, epoch, position, attempt);
+		struct draw draws[MAKER_VIEWS];
 
 		if (atomic_load(&r->bad[sample]))
 			continue;
-		if (make_views(r, w, sample, epoch, out) == 0)
+		if (make_views(r, w, sample, -1, epoch, draws, out) == 0) {
+			if (make_member(r, w, sample, epoch, draws, out) < 0)
+				return -2;
+			if (r->facts->mixed >= 0 && out[r->facts->mixed])
+				finish_mixed(r, w, draws, out);
 			return sample;
+		}
 		if (note_bad(r, sample) < 0)
 			return -2;
 	}

@@ -42,8 +42,11 @@ int rows_sample(const struct rows *r, uint32_t epoch, uint32_t position, int att
 /* Makes the row at a position: its views into out, NULL for those nobody asked for. Returns the sample's number, -1 when it is
  * left out, -2 after fail(). */
 int rows_make(struct rows *r, struct worker *w, uint32_t epoch, uint32_t position, uint8_t *const *out);
-/* What is drawn for all views of a sample of width x height in an epoch. */
-void rows_draw(const struct rows *r, int sample, uint32_t epoch, int width, int height, struct draw *draws);
+/* What is drawn for the views of a sample in an epoch: for its own (member -1), it being of width x height, or for those of a
+ * member of its bag, which is. */
+void rows_draw(const struct rows *r, int sample, uint32_t epoch, int member, int width, int height, struct draw *draws);
+/* The member of a sample's bag in an epoch, as far as is known of those that are unreadable. */
+int rows_member(const struct rows *r, int sample, uint32_t epoch);
 
 /* What share of the pixels of a sample's mixed view is its first view's. */
 float rows_share(const struct rows *r, int sample, uint32_t epoch);

@@ -30,6 +30,7 @@ struct features {
 	char on[32];                   /* what they are: "feature", "q", "view" */
 	int64_t dim;
 	int views, name_size;          /* name_size 0: no names kept */
+	char data[40], holdout[40];    /* fingerprints of the data set, "count:hash", and of what it holds out; "": unknown */
 	struct samples set[SPLITS];
 };
 

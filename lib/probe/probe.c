@@ -1,8 +1,10 @@
 #include "lib/probe/probe.h"
+#include "lib/probe/bagging.h"
 #include "lib/probe/export.h"
 #include "lib/probe/knn.h"
 #include "lib/probe/linear.h"
 #include "lib/probe/metrics.h"
+#include "lib/tensor/safetensors.h"
 
 #include <math.h>
 #include <unistd.h>
@@ -173,29 +175,117 @@ static const struct param export_params[] = {
 	PARAMS_END
 };
 
-static int check_export(const struct choice *c)
+static int check_folder(const char *path)
 {
-	const char *path = choice_text(c, "file"), *slash = strrchr(path, '/');
+	const char *slash = strrchr(path, '/');
 	int length = slash ? (int)(slash + 1 - path) : 1;
 	char folder[4096];
 
-	if (features_format(path) < 0)
-		return -1;
 	if (format(folder, sizeof(folder), "%.*s", length, slash ? path : ".") < 0 || access(folder, W_OK) < 0)
 		return fail_code(EXIT_USAGE, "unable to write into '%s':", folder);
 	return 0;
+}
+
+static int check_export(const struct choice *c)
+{
+	const char *path = choice_text(c, "file");
+
+	return features_format(path) < 0 ? -1 : check_folder(path);
+}
+
+static void print_file(FILE *out, const char *path)
+{
+	fputs(", \"file\": \"", out);
+	for (const char *s = path; *s; s++)
+		fprintf(out, (unsigned char)*s < ' ' || *s == '"' || *s == '\\' ? "\\u%04x" : "%c", (unsigned char)*s);
+	fputc('"', out);
 }
 
 static int run_export(const struct choice *c, const struct features *f, FILE *out)
 {
 	const char *path = choice_text(c, "file");
 
-	fprintf(out, ", \"train\": %lld, \"test\": %lld, \"dim\": %lld, \"views\": %d, \"file\": \"",
-		(long long)f->set[TRAIN].count, (long long)f->set[TEST].count, (long long)f->dim, f->views);
-	for (const char *s = path; *s; s++)
-		fprintf(out, (unsigned char)*s < ' ' || *s == '"' || *s == '\\' ? "\\u%04x" : "%c", (unsigned char)*s);
-	fputc('"', out);
+	fprintf(out, ", \"train\": %lld, \"test\": %lld, \"dim\": %lld, \"views\": %d", (long long)f->set[TRAIN].count,
+		(long long)f->set[TEST].count, (long long)f->dim, f->views);
+	print_file(out, path);
 	return features_export(f, path);
+}
+
+/* --- bags --- */
+
+static const struct param bags_params[] = {
+	{ "k", 5, 1, 1000, "images in a bag, beside its own", NULL },
+	{ "file", 0, 0, 0, "where to", "bags.safetensors" },
+	PARAMS_END
+};
+
+static int check_bags(const struct choice *c)
+{
+	if (choice_value(c, "k") != (int)choice_value(c, "k"))
+		return fail_code(EXIT_USAGE, "parameter 'k=%g' of probe 'bags' is no whole number", choice_value(c, "k"));
+	return check_folder(choice_text(c, "file"));
+}
+
+/* Bags by the numbers of the samples in the data set of count; -1 for those that are in no training split. */
+static int write_bags(const struct features *f, const struct choice *c, const int32_t *bag, int64_t count)
+{
+	const struct samples *set = &f->set[TRAIN];
+	int64_t k = (int64_t)choice_value(c, "k");
+	struct metadata meta[] = {
+		{ "fact.data", (char *)f->data }, { "fact.holdout", (char *)f->holdout }, { "on", (char *)f->on }
+	};
+	struct tensor t = tensor_new("bags", I32, 2, (int64_t[]){ count, k });
+	int r;
+
+	for (int64_t i = 0; i < count * k; i++)
+		tensor_i32(&t)[i] = -1;
+	for (int64_t i = 0; i < set->count; i++)
+		for (int64_t j = 0; j < k; j++)
+			tensor_i32(&t)[set->index[i] * k + j] = (int32_t)set->index[bag[i * k + j]];
+	r = safetensors_write(choice_text(c, "file"), &t, 1, meta, ARRAY_SIZE(meta));
+	tensor_release(&t);
+	return r;
+}
+
+/* Per cent of the members that are of the class of the bag's image, in *same, where all have one. */
+static bool same_class(const struct samples *set, const int32_t *bag, int k, double *same)
+{
+	int64_t n = 0;
+
+	for (int64_t i = 0; i < set->count; i++) {
+		if (set->label[i] < 0)
+			return false;
+		for (int j = 0; j < k; j++)
+			n += set->label[bag[i * k + j]] == set->label[i];
+	}
+	*same = 100.0 * n / ((double)set->count * k);
+	return true;
+}
+
+static int run_bags(const struct choice *c, const struct features *f, FILE *out)
+{
+	const struct samples *set = &f->set[TRAIN];
+	int64_t count = strtoll(f->data, NULL, 10);
+	int k = (int)choice_value(c, "k"), r;
+	int32_t *bag;
+	double same;
+
+	if (set->count <= k)
+		return fail_code(EXIT_USAGE, "bags of %d need more than %d training samples and there are %lld: give a smaller k",
+				 k, k, (long long)set->count);
+	for (int64_t i = 0; i < set->count; i++)
+		if (set->index[i] < 0 || set->index[i] >= count)
+			return fail("bags: the fingerprint of the data, '%s', leaves no room for image %lld", f->data,
+				    (long long)set->index[i]);
+	bag = xcalloc(set->count * k, sizeof(*bag));
+	bagging_run(set->x[0], set->count, f->dim, k, bag);
+	fprintf(out, ", \"train\": %lld, \"k\": %d", (long long)set->count, k);
+	if (same_class(set, bag, k, &same))
+		fprintf(out, ", \"same_class\": %.4f", same);
+	print_file(out, choice_text(c, "file"));
+	r = write_bags(f, c, bag, count);
+	free(bag);
+	return r;
 }
 
 /* --- the table --- */
@@ -207,6 +297,7 @@ static const struct probe probes[] = {
 	{ { "metrics", "alignment, uniformity, instance discrimination", metrics_params }, FEATURE_VIEWS, false, run_metrics,
 	  check_metrics },
 	{ { "export", "features, labels and names into a file", export_params }, FEATURE_VIEWS, true, run_export, check_export },
+	{ { "bags", "the nearest training images of each, for augment --bags", bags_params }, 1, false, run_bags, check_bags },
 };
 const struct table probe_table = TABLE("probe", probes);
 

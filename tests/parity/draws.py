@@ -11,7 +11,7 @@ class Draw(C.Structure):
                 ("sigma", C.c_float),
                 ("cells", C.c_int), ("hidden", C.c_uint64 * 4), ("fill", C.c_uint8 * 3),
                 ("pairing", C.c_int), ("iou", C.c_float), ("shared", C.c_int * 4), ("cut", C.c_int * 4),
-                ("share", C.c_float)]
+                ("share", C.c_float), ("member", C.c_int)]
 
 
 def draw(recipe, size, view, w, h, seed=0, epoch=0, sample=0):

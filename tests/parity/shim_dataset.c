@@ -12,8 +12,8 @@ const char *set_text(const struct dataset *d, int which);
 int set_passed(const struct dataset *d);
 int set_sample(const struct dataset *d, int i, int out[3]);
 int set_pixels(const struct dataset *d, int i, int wh[2], uint8_t *rgb);
-struct maker *batches_new(struct dataset *d, const char *recipe, const char *crops, const char *mix, const int64_t o[8],
-			  const char *split, double max_bad, int threads);
+struct maker *batches_new(struct dataset *d, const char *recipe, const char *crops, const char *mix, const char *bags,
+			  const int64_t o[8], const char *split, double max_bad, int threads);
 const char *batches_text(const struct maker *m, const char *name);
 int64_t batches_fact(const struct maker *m, const char *name);
 int64_t batches_make(struct maker *m, int64_t step, int part, int parts, const char *name, void *out, size_t room);
@@ -95,8 +95,8 @@ int set_pixels(const struct dataset *d, int i, int wh[2], uint8_t *rgb)
 }
 
 /* o: size, views, batch, seed, eval, cache, exif, fast. */
-struct maker *batches_new(struct dataset *d, const char *recipe, const char *crops, const char *mix, const int64_t o[8],
-			  const char *split, double max_bad, int threads)
+struct maker *batches_new(struct dataset *d, const char *recipe, const char *crops, const char *mix, const char *bags,
+			  const int64_t o[8], const char *split, double max_bad, int threads)
 {
 	struct maker_options options = MAKER_OPTIONS_INIT;
 
@@ -105,6 +105,7 @@ struct maker *batches_new(struct dataset *d, const char *recipe, const char *cro
 		return NULL;
 	options.crops = crops;
 	options.mix = mix;
+	options.bags = bags;
 	options.size = o[0];
 	options.views = o[1];
 	options.batch = o[2];
@@ -130,7 +131,8 @@ const char *batches_text(const struct maker *m, const char *name)
 {
 	const struct facts *f = maker_facts(m);
 
-	return strcmp(name, "crops") == 0 ? f->crops : strcmp(name, "mix") == 0 ? f->mix : f->recipe;
+	return strcmp(name, "crops") == 0 ? f->crops : strcmp(name, "mix") == 0 ? f->mix :
+	       strcmp(name, "bags") == 0 ? f->bags : f->recipe;
 }
 
 /* Copies one tensor of a batch; returns its rows, or -1. */

@@ -35,7 +35,7 @@ def words(d):
     lines += [marks] * bool(marks) + [f"BLUR {d.sigma:.2f}"] * (d.sigma > 0)
     lines += [f"HIDE 1/{d.cells}"] * (d.cells > 0)
     lines += [f"IOU {d.iou:.3f}" + " DROP" * (d.shared[2] > 0)] * (d.pairing > 0)
-    return lines + [""] * (9 - len(lines))
+    return lines + [""] * (10 - len(lines))
 
 
 def mixed_words(m, sample, view, mix):
@@ -56,7 +56,7 @@ def main(folder):
     sheet(folder, letters, "byol", 96, 3, 4)
     sheet(folder, letters, "mocov2", 128, 2, 4, 3, 24, "mocov2:scale=.05-.14")    # small ones are enlarged, beside larger ones
     sheet(folder, letters, "mocov2", 40, 1, 1, 12, 200, "mocov2:scale=.3")        # crops may be larger; a wide group is alone
-    sheet(folder, letters, "ssl-small:hide=.5,drop=.6,iou=.1-.3", 96, 2, 4, more=2)   # and there are two lines more to say
+    sheet(folder, letters, "ssl-small:hide=.5,drop=.6,iou=.1-.3", 96, 2, 4, more=3)   # and there is more to say
     sheet(folder, letters, "mocov2", 96, 3, 4, 2, 24, "mocov2:scale=.05-.14", mix="2+0")
 
 
@@ -75,7 +75,7 @@ def sheet(folder, letters, recipe, size, views, groups, crops=0, small=0, law=""
     s = C.c_void_p(lib.set_open(f"{folder}/data".encode(), b""))
     names = [lib.dataset_name(s, i).decode() for i in range(6)]
     options = (C.c_int64 * 8)(size, views, 1, seed)
-    m = C.c_void_p(lib.batches_new(s, recipe.encode(), text.encode(), mix.encode(), options, b"", C.c_double(0), 1))
+    m = C.c_void_p(lib.batches_new(s, recipe.encode(), text.encode(), mix.encode(), b"", options, b"", C.c_double(0), 1))
     sizes = [size] * (full + 1) + [small] * crops
     scales = [-(-96 // n) for n in sizes]
     sides = [n * k for n, k in zip(sizes, scales)]

@@ -170,7 +170,8 @@ def test_names(d):
     model = ["-w", "run/model.safetensors"]
     facts, names, odd = set(), set(), []
     types = {n: t for ns, ts in re.findall(r"^\.It (fact\S.*?) Ta (.+?) Ta", PAGE, re.M) for n, t in paired(ns, ts)}
-    crops = augment + ["--crops", "2x16", "--mix", "0+1"]
+    Line(["augment", "-q", "--eval", "--size", "8", "data"], ["probe", "-q", "--on", "view", "bags:k=2"], cwd=d).wait()
+    crops = augment + ["--crops", "2x16", "--mix", "0+1", "--bags", "bags.safetensors"]
     for stages in ([crops], [evaluation], [augment, net + PREDICTORS + ["-o", "fresh"]],
                    [augment, net + PREDICTORS + ["--as", "t", "-o", "along"]],
                    [evaluation, net + ["--eval"] + model], [augment, net + ["--frozen", "--as", "t"] + model]):

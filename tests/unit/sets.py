@@ -62,12 +62,12 @@ class Set:
 
 
 class Batches:
-    def __init__(self, *paths, holdout="", labels="", listed=None, recipe="moco-cifar", crops="", mix="", size=0, views=0,
-                 batch=8, seed=1, eval=False, exif=False, fast=False, cache=0, split="", max_bad=1.0, threads=2):
+    def __init__(self, *paths, holdout="", labels="", listed=None, recipe="moco-cifar", crops="", mix="", bags="", size=0,
+                 views=0, batch=8, seed=1, eval=False, exif=False, fast=False, cache=0, split="", max_bad=1.0, threads=2):
         s = Set(*paths, holdout=holdout, labels=labels, listed=listed)
         o = (C.c_int64 * 8)(size, views, batch, seed, int(eval), cache, int(exif), int(fast))
-        self.p = s.p and lib.batches_new(C.c_void_p(s.p), recipe.encode(), crops.encode(), mix.encode(), o, split.encode(),
-                                         C.c_double(max_bad), threads)
+        self.p = s.p and lib.batches_new(C.c_void_p(s.p), recipe.encode(), crops.encode(), mix.encode(), str(bags).encode(), o,
+                                         split.encode(), C.c_double(max_bad), threads)
         self.why = None if self.p else lib.why().decode()
         self.batch = batch
 
