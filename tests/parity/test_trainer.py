@@ -104,7 +104,7 @@ def main():
     normed_head = moco_case(Case(small.arch, True, 32, head="48,bn,relu,32"))
     test_f32(replace(normed_head, batch=32))    # of few rows its variances say nothing
     for arch in ARCHS:      # families of which a step is cheap: test_net judges a step of all; mobilenet_v3_small was above
-        if FULL or arch in ("efficientnet_b0", "shufflenet_v2_x1_0", "deit_tiny"):
+        if FULL or arch in ("shufflenet_v2_x1_0", "deit_tiny"):
             test_f32(moco_case(Case(arch, *((True, 32) if FULL else steps.sizes(arch)[0]))))
     two_sizes = moco_case(Case("deit_tiny", True, 16, crop=12), sides=CROPS)
     test_comparison_sizes(two_sizes)

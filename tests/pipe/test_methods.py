@@ -9,7 +9,7 @@ from lines import BIN, ROOT, Line, check, done, environment, folder, images, jso
 
 PIPELINES = f"{ROOT}/pipelines"
 METHODS = sorted(os.path.basename(p) for p in glob.glob(f"{PIPELINES}/*")
-                 if os.access(p, os.X_OK) and '/method"\n' in open(p).read())
+                 if os.access(p, os.X_OK) and '/method"\n' in open(p).read() and "/ablate-" not in p)
 COUNT, BATCH, WIDE = 96, 32, 512
 MORE = {"supervised": {"classes": "3"}, "compress": {"wide": str(WIDE), "queue": "128"}, "simreg": {"wide": str(WIDE)},
         "simdis": {"dim": "128"}, "kd": {"classes": "128"}}

@@ -1,0 +1,50 @@
+"""test_sweeps - every ablation at its quick size, as a user starts it: a student a value, measured and drawn; the same line again
+trains nothing"""
+import glob
+import os
+import sys
+
+from PIL import Image
+from lines import check, done, folder, images, safetensors
+from test_methods import COUNT, PIPELINES, run, teacher
+
+SWEEPS = sorted(os.path.basename(p) for p in glob.glob(f"{PIPELINES}/ablate-*"))
+VALUES = {"ablate-temperature": ".1 .5", "ablate-head": "linear wide"}   # of those that have no quick values of their own
+
+
+def test_sweep(d, name, weights):
+    taught = "TEACHER" in run(d, name).stderr
+    more = {"holdout": "24", "each": "4"}
+    if name in VALUES:
+        more["values"] = VALUES[name]
+    arguments = ["--quick", "data", name] + [weights] * taught
+    first = run(d, name, *arguments, **more)
+    table = [line.split("\t") for line in open(f"{d}/{name}/table.tsv").read().splitlines()] if first.returncode == 0 else []
+    check(f"{name}: a row a value, with numbers", len(table) >= 2 and all(len(r) == 5 and all(float(x) or True for x in r[1:])
+                                                                          for r in table), f"{table} {first.stderr}")
+    check(f"{name}: says first what it costs", "each alone about 0.00" in first.stderr, first.stderr)
+    if not table:
+        return
+    picture = Image.open(f"{d}/{name}/{name}.png")
+    check(f"{name}: a picture that is not empty", picture.size[0] > 800 and len(picture.convert("RGB").getcolors(1 << 20)) > 20)
+    models = [f"{d}/{name}/{row[0]}/model.safetensors" for row in table]
+    bytes = [{n: a.tobytes() for n, a in safetensors(m)[0].items()} for m in models]
+    check(f"{name}: the students differ", all(a != b for a, b in zip(bytes, bytes[1:])))
+    times = [os.path.getmtime(m) for m in models]
+    again = run(d, name, *arguments, **more)
+    check(f"{name}: the same line again trains nothing", again.returncode == 0 and times == [os.path.getmtime(m) for m in models],
+          again.stderr)
+
+
+def main():
+    with folder() as d:
+        images(f"{d}/data", COUNT + 24)
+        weights = teacher(d)
+        check("there are sweeps", len(SWEEPS) >= 6, SWEEPS)
+        for name in SWEEPS:
+            test_sweep(d, name, weights)
+    done()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
