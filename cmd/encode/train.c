@@ -144,6 +144,8 @@ static int make_trainer(struct training *r)
 	free(frozen);
 	if (result == 0 && r->o->weights)
 		result = load_weights(r, &file);
+	else if (result == 0 && r->t.still)
+		note("no -w: batch norm that --freeze keeps is at its start, means 0 and variances 1");
 	tensors_close(&file);
 	return result;
 }

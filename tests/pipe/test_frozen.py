@@ -35,6 +35,8 @@ def test_run(d):
     key = model(d, "whole", "checkpoint")[0]
     check("the key encoder has the same backbone", all(np.array_equal(key["key." + n], a) for n, a in start.items()
                                                        if not counted(n) and not n.startswith("head.")))
+    line = run(d, "drawn", "--freeze", "features.0.", net=[NET[0], *NET[2:]])
+    check("without weights it is said what frozen norms go by", "means 0 and variances 1" in line.stderr, line.stderr)
     for out, options in (("parts", ["--microbatch", "4"]), ("again", ["--bn-splits", "2", "--until", "1"])):
         line = run(d, out, *FREEZE, *options)
         check(f"{out}: a run freezes", line.codes == [0] * 3, line.stderr)
