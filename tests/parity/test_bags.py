@@ -25,8 +25,8 @@ def photo(i):
     return f.getvalue()
 
 
-def probe(data, path, tasks=f"bags:k={K}", *words):
-    line = f"{BIN}/augment -q -j1 --eval --size 8 {' '.join(words)} {data} | {BIN}/probe -q -j1 --on view {tasks}"
+def probe(data, path, tasks=f"bags:k={K}", *words, jobs=1):
+    line = f"{BIN}/augment -q -j1 --eval --size 8 {' '.join(words)} {data} | {BIN}/probe -q -j{jobs} --on view {tasks}"
     return subprocess.run(["sh", "-c", line.replace("bags:", f"bags:file={path},")], capture_output=True, text=True)
 
 
@@ -65,6 +65,33 @@ def found(folder, path):
         check(f"{task}: refused by a sentence", r.returncode and said in r.stderr and not os.path.exists(f"{root}/no"),
               r.stderr)
     return bags
+
+
+def many(n=1700):
+    """More images and values than the probe multiplies at a time, nearly alike, some of them twice: the same by any threads."""
+    rng = np.random.RandomState(4)
+    base = rng.randint(60, 180, 3072) + rng.randint(-9, 10, (40, 3072))[rng.randint(0, 40, n)]
+    pixels = (base + rng.randint(-6, 7, (n, 3072))).astype(np.uint8)
+    pixels[900:920] = pixels[100]
+    folder = write("cifar", {"data_batch_1.bin": np.concatenate([np.zeros((n, 1), np.uint8), pixels], 1).tobytes(),
+                             "batches.meta.txt": b"airplane\n"})
+    r = [probe(folder, f"{root}/many{j}", f"bags:k=7{' export:file=' + root + '/many.npy' if j == 2 else ''}", "--size 32", jobs=j)
+         for j in (1, 2)]
+    bags = read(f"{root}/many1")[1]
+    a = np.load(f"{root}/many.npy")
+    x = np.zeros((n, 3072))
+    x[a["index"]] = a["view0"]
+    unit = x / np.linalg.norm(x, axis=1, keepdims=True)
+    cosine = unit @ unit.T
+    np.fill_diagonal(cosine, -2)
+    best = -np.sort(-cosine, 1)[:, :7]
+    got = np.take_along_axis(cosine, bags.astype(int), 1)
+    check("many images: the bags are as near as NumPy's", all(x.returncode == 0 for x in r) and np.abs(got - best).max() < 1e-7
+          and all(len(set(b)) == 7 for b in bags), np.abs(got - best).max())
+    alike = np.where((x == x[np.where((np.diff(np.sort(best), axis=1) == 0).all(1))[0][0]]).all(1))[0]
+    check("among equal ones the first is nearest, itself left out", len(alike) == 21 and
+          all(list(bags[i]) == [j for j in alike if j != i][:7] for i in alike), f"{len(alike)}")
+    check("whatever the number of threads", (bags == read(f"{root}/many2")[1]).all())
 
 
 def drawn(b, sample, epoch):
@@ -157,6 +184,7 @@ def main():
     folder, path = write("photos", data), os.path.join(root, "bags.safetensors")
     bags = found(folder, path)
     new = lambda **o: Batches(folder, **{**dict(recipe="mocov2", size=SIZE, bags=path, holdout=HELD, seed=5), **o})
+    many()
     members(bags, new)
     pixels(data, new)
     words = dict(recipe="mocov2:drop=.5", bags=path, holdout=HELD, mix="1+2")
