@@ -75,8 +75,7 @@ def many(n=1700):
     pixels[900:920] = pixels[100]
     folder = write("cifar", {"data_batch_1.bin": np.concatenate([np.zeros((n, 1), np.uint8), pixels], 1).tobytes(),
                              "batches.meta.txt": b"airplane\n"})
-    r = [probe(folder, f"{root}/many{j}", f"bags:k=7{' export:file=' + root + '/many.npy' if j == 2 else ''}", "--size 32", jobs=j)
-         for j in (1, 2)]
+    r = [probe(folder, f"{root}/many{j}", f"bags:k=7 export:file={root}/many.npy", "--size 32", jobs=j) for j in (1, 2)]
     bags = read(f"{root}/many1")[1]
     a = np.load(f"{root}/many.npy")
     x = np.zeros((n, 3072))
