@@ -42,6 +42,26 @@ def test_method(d, name, weights):
     check(f"{name}: the model says by which line", meta["lineage"].count("\n") == stages, meta["lineage"])
 
 
+def test_pretrain(d, weights):
+    """What an engineer wants: it looks at the data, says what it chose, trains and reports; with a teacher it distils."""
+    chosen = [f"data: {COUNT * 9 // 10 + 1} images to train on, 0 unreadable, 3 classes, {COUNT // 10} held out", "method ssl-small",
+              "views of 32 pixels, batch 16, queue 16, ema .99", "1 epochs of 5 steps = 5 steps"]
+    for name, more, lines in (("pretrain", {"each": "3"}, chosen),
+                              ("pretrain-taught", {"teacher": weights, "each": "3"}, ["method seed, teacher teacher/"])):
+        first = run(d, "pretrain", "--quick", "data", name, **more)
+        check(f"{name}: says what it chose", first.returncode == 0 and all(line in first.stdout for line in lines),
+              f"{first.returncode} {first.stdout} {first.stderr}")
+        report = json_lines(open(f"{d}/{name}/report.jsonl").read())
+        check(f"{name}: reports kNN and what the features are like", {r["probe"] for r in report} == {"knn", "linear", "metrics"}
+              and "knn top1" in first.stdout and "uniformity" in first.stdout, first.stdout)
+    os.makedirs(f"{d}/flat")
+    for i, path in enumerate(sorted(glob.glob(f"{d}/data/*/*.png"))):
+        os.symlink(path, f"{d}/flat/{i}.png")
+    flat = run(d, "pretrain", "--quick", "flat", "pretrain-flat")
+    check("pretrain: photos without classes", flat.returncode == 0 and "0 classes\n" in flat.stdout and "knn" not in flat.stdout
+          and "uniformity" in flat.stdout, f"{flat.stdout} {flat.stderr}")
+
+
 def main():
     with folder() as d:
         images(f"{d}/data", COUNT)
@@ -49,6 +69,7 @@ def main():
         check("there are methods", len(METHODS) >= 9, METHODS)
         for name in METHODS:
             test_method(d, name, weights)
+        test_pretrain(d, weights)
         lost = run(d, "simclr", "--quick", "nowhere", "lost")
         check("a fault is said once, with its code", lost.returncode != 0 and lost.stderr.count("nowhere") == 1, lost.stderr)
     done()
