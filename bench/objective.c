@@ -29,11 +29,11 @@ static int make_inputs(const struct choice *c, int64_t rows, int64_t dim, struct
 	for (int i = 0; i < n; i++) {
 		struct rng r = rng_at(0, 0, (uint32_t)i, 0, RNG_INIT);
 
-		bool labels = strcmp(names[i], "label") == 0;
+		bool labels = strcmp(names[i], "label") == 0, shares = strcmp(names[i], "mix") == 0;
 
-		inputs[i] = tensor_new(names[i], labels ? I32 : F32, labels ? 1 : 2, (int64_t[]){ rows, dim });
-		for (int64_t j = 0; j < rows * dim && !labels; j++)
-			tensor_f32(&inputs[i])[j] = (float)rng_normal(&r);
+		inputs[i] = tensor_new(names[i], labels ? I32 : F32, labels || shares ? 1 : 2, (int64_t[]){ rows, dim });
+		for (int64_t j = 0; j < tensor_count(&inputs[i]) && !labels; j++)
+			tensor_f32(&inputs[i])[j] = (float)(shares ? rng_uniform(&r) : rng_normal(&r));
 	}
 	return n;
 }
