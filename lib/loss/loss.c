@@ -19,6 +19,8 @@ static const struct loss losses[] = {
 	  "p0 p1 k0 k1", OF(byol) },
 	{ { "directpred", "BYOL, its predictor set by the heads' correlation (Tian et al. 2021)", directpred_params },
 	  "q0 q1 k0 k1", OF(directpred), .release = directpred_release },
+	{ { "barlow", "dimensions that agree between views and not with others (Zbontar et al. 2021)", barlow_params },
+	  "q0 q1", OF(barlow), .release = barlow_release },
 	{ { "ce", "cross-entropy with labels: the supervised reference", ce_params }, "q0 label", OF(ce) },
 	{ { "seed", "a teacher's similarities to a queue (SEED, Fang et al. 2021)", seed_params }, "q0 t0",
 	  OF(seed), .choose = seed_choose, .accept = seed_accept, .release = seed_release },

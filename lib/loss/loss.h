@@ -130,5 +130,6 @@ LOSS_FUNCTIONS(directpred);
 LOSS_FUNCTIONS(crd);
 LOSS_FUNCTIONS(kd);
 LOSS_FUNCTIONS(rkd);
+LOSS_FUNCTIONS(barlow);
 
 #endif

@@ -219,6 +219,14 @@ def directpred(x, p, s):
 
 
 @transcription
+def barlow(x, p, s):
+    a, b = (torch.nn.functional.batch_norm(x[n], None, None, training=True) for n in ("q0", "q1"))
+    c = a.T @ b / len(a)
+    on = (c.diagonal() - 1).square().sum()
+    return on + p.get("lambda", 0.005) * (c.square().sum() - c.diagonal().square().sum()), s
+
+
+@transcription
 def crd(x, p, s):
     """The layers move within: their gradients are taken of the loss alone, not of its graph to q0."""
     t, layers, state = p.get("t", 0.07), "loss.student" in s, {}

@@ -30,6 +30,7 @@ CASES = [
     ("simreg", 37, 21, {}), ("simreg:view=1", 5, 8, {}),
     ("disco:k=74", 37, 20, {}), ("disco:only=1,w=2", 17, 9, {}),
     ("bingo:k=74", 37, 20, {}), ("bingo:k=34,warm=0,t=0.1", 17, 9, {}), ("bingo:k=34,mix=0,warm=0", 17, 9, {}),
+    ("barlow", 37, 20, {}), ("barlow:lambda=0.3", 130, 9, {}),
     ("directpred", 37, 20, {}), ("directpred:every=2,eps_of=s,rho=.9", 37, 11, {}),
     ("crd:k=74,project=16", 37, 20, {"t": 31}), ("crd:k=34,project=0,t=0.2", 17, 9, {}),
     ("kd", 37, 7, {}), ("kd:T=2,a=0.3", 9, 11, {}),
