@@ -124,7 +124,7 @@ def test_asked(whole, parts):
 
 
 def main():
-    weights, views, (_, d_head, _) = situation(CASE)
+    weights, views, (_, d_head, *_) = situation(CASE)
     draw = np.random.default_rng(8)
     columns = {"view0": views, "view1": pictures(draw, CASE), "label": draw.integers(0, 9, CASE.batch).astype(np.int32),
                "index": np.arange(CASE.batch) * 7}
