@@ -20,7 +20,6 @@ enum { Q, T, K };
 
 struct compress {
 	struct distil *match;
-	struct softmax *entropy;   /* of the teachers, by their own bank's rows, where match's are the student's */
 	float *k, *norm;           /* unit rows of the student's keys */
 };
 
@@ -43,7 +42,7 @@ int compress_prepare(struct objective *o)
 		return -1;
 	queue_add(o, "loss.bank", "loss.pointer", k, wide, 0);
 	x->match = distil_new(o->rows, (int)k, (int)dim, (int)wide);
-	x->entropy = softmax_new(o->rows, (int)k, (int)wide, (int)wide);
+	x->match->teacher->cosines = true;
 	if (!has_two(o))
 		return 0;
 	queue_add(o, "loss.keys", "loss.keys_pointer", k, dim, 1);
@@ -57,7 +56,6 @@ void compress_release(struct objective *o)
 	struct compress *x = o->room;
 
 	distil_free(x->match);
-	softmax_free(x->entropy);
 	free(x->k);
 	free(x->norm);
 	free(x);
@@ -78,22 +76,13 @@ double compress_expected(const struct objective *o)
 }
 
 /* Mean over the rows of sum_j y_j log y_j. */
-static double negative_entropy(const struct objective *o, double t)
+static double negative_entropy(const struct softmax *teacher, double t)
 {
-	struct compress *x = o->room;
-	const float *bank = tensor_f32(&o->state[BANK]);
 	double sum = 0;
 
-	softmax_run(x->entropy, x->match->t, NULL, bank, bank, t);
-	for (int i = 0; i < o->rows; i++) {
-		size_t at = (size_t)i * x->match->wide;
-		double similarity = 0;
-
-		for (int c = 0; c < x->match->wide; c++)
-			similarity += (double)x->match->t[at + c] * x->entropy->mean[at + c];
-		sum += similarity / t - x->entropy->lse[i];
-	}
-	return sum / o->rows;
+	for (int i = 0; i < teacher->n; i++)
+		sum += teacher->cosine[i] / t - teacher->lse[i];
+	return sum / teacher->n;
 }
 
 int compress_evaluate(struct objective *o)
@@ -104,7 +93,8 @@ int compress_evaluate(struct objective *o)
 
 	distil_read(x->match, 0, &o->inputs[Q].value, &o->inputs[T].value);
 	distil_targets(x->match, tensor_f32(bank), tensor_f32(keys), NULL, t);
-	loss = distil_match(x->match, tensor_f32(keys), NULL, t, tensor_f32(&o->inputs[Q].gradient)) + negative_entropy(o, t);
+	loss = distil_match(x->match, tensor_f32(keys), NULL, t, tensor_f32(&o->inputs[Q].gradient)) +
+	       negative_entropy(x->match->teacher, t);
 	queue_push(&o->state[BANK], &o->state[POINTER], x->match->t, o->rows);
 	if (has_two(o)) {
 		unit_rows(tensor_f32(&o->inputs[K].value), o->rows, x->match->dim, x->k, x->norm);

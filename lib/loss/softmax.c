@@ -52,11 +52,17 @@ static inline __attribute__((always_inline)) float scan_body(const float *x, int
 	return peak;
 }
 
-/* x := exp((x - peak) * scale); returns the sum. */
-static inline __attribute__((always_inline)) float weigh_body(float *x, int n, float peak, float scale)
+/* x := exp((x - peak) * scale); returns the sum. below: NULL, or grows by the sum of what x was below the peak, weighed so. */
+static inline __attribute__((always_inline)) float weigh_body(float *x, int n, float peak, float scale, double *below)
 {
-	float sum = 0;
+	float sum = 0, along = 0;
 
+	if (below) {
+#pragma omp simd reduction(+ : along)
+		for (int j = 0; j < n; j++)
+			along += (x[j] - peak) * exp_negative((x[j] - peak) * scale);
+		*below += along;
+	}
 #pragma omp simd reduction(+ : sum)
 	for (int j = 0; j < n; j++) {
 		x[j] = exp_negative((x[j] - peak) * scale);
@@ -82,9 +88,9 @@ static inline __attribute__((always_inline)) void share_body(float *x, int n, fl
 	{                                                                                             \
 		return scan_body(x, n, start, own, above);                                            \
 	}                                                                                             \
-	target static float weigh_##suffix(float *x, int n, float peak, float scale)                  \
+	target static float weigh_##suffix(float *x, int n, float peak, float scale, double *below)   \
 	{                                                                                             \
-		return weigh_body(x, n, peak, scale);                                                 \
+		return weigh_body(x, n, peak, scale, below);                                          \
 	}                                                                                             \
 	target static void share_##suffix(float *x, int n, float scale, float row, const float *key,  \
 					  float a, const float *b)                                    \
@@ -97,7 +103,7 @@ WIDTH(avx512, WIDE_AVX512)
 
 static const struct kernel {
 	float (*scan)(const float *x, int n, float start, float own, int *above);
-	float (*weigh)(float *x, int n, float peak, float scale);
+	float (*weigh)(float *x, int n, float peak, float scale, double *below);
 	void (*share)(float *x, int n, float scale, float row, const float *key, float a, const float *b);
 } kernels[] = {
 	[ISA_PLAIN] = { scan_plain, weigh_plain, share_plain },
@@ -120,10 +126,12 @@ struct softmax *softmax_new(int n, int k, int dim, int value_dim)
 	s->lse = xaligned(n * sizeof(*s->lse));
 	s->mean = xaligned((size_t)n * value_dim * sizeof(float));
 	s->above = xaligned(n * sizeof(*s->above));
+	s->cosine = xaligned(n * sizeof(*s->cosine));
 	s->logits = xaligned((size_t)s->threads * ROWS * BLOCK * sizeof(float));
 	s->partial = xaligned(parts * value_dim * sizeof(float));
 	s->peak = xaligned(parts * sizeof(*s->peak));
 	s->sum = xaligned(parts * sizeof(*s->sum));
+	s->below = xaligned(parts * sizeof(*s->below));
 	s->count = xaligned(parts * sizeof(*s->count));
 	return s;
 }
@@ -139,6 +147,8 @@ void softmax_free(struct softmax *s)
 	free(s->partial);
 	free(s->peak);
 	free(s->sum);
+	free(s->below);
+	free(s->cosine);
 	free(s->count);
 	free(s);
 }
@@ -151,6 +161,9 @@ static void move_peak(struct softmax *s, size_t part, float peak, double t)
 	double factor = exp(((double)s->peak[part] - peak) / t);
 	float *mean = s->partial + part * s->value_dim, by = (float)factor;
 
+	s->below[part] = factor * (s->below[part] + (s->peak[part] - (double)peak) * s->sum[part]);
+	if (s->sum[part] == 0)
+		s->below[part] = 0; /* the first peak is minus infinity */
 	s->peak[part] = peak;
 	s->sum[part] *= factor;
 	for (int d = 0; d < s->value_dim; d++)
@@ -175,6 +188,7 @@ static void run_tile(struct softmax *s, int segment, int from, int rows, const f
 
 	memset(s->partial + part * s->value_dim, 0, (size_t)rows * s->value_dim * sizeof(float));
 	memset(s->sum + part, 0, rows * sizeof(*s->sum));
+	memset(s->below + part, 0, rows * sizeof(*s->below));
 	memset(s->count + part, 0, rows * sizeof(*s->count));
 	for (int i = 0; i < rows; i++)
 		s->peak[part + i] = own_of(own, from + i);
@@ -193,7 +207,8 @@ static void run_tile(struct softmax *s, int segment, int from, int rows, const f
 
 			if (peak > s->peak[part + i])
 				move_peak(s, part + i, peak, t);
-			s->sum[part + i] += kernel->weigh(row, width, peak, (float)(1 / t));
+			s->sum[part + i] += kernel->weigh(row, width, peak, (float)(1 / t),
+							  s->cosines ? &s->below[part + i] : NULL);
 		}
 		if (s->value_dim > 0)
 			gemm(false, false, rows, s->value_dim, width, 1, x, BLOCK, values + (size_t)j * s->value_dim,
@@ -206,7 +221,7 @@ static void merge_row(struct softmax *s, int i, float own, double t)
 {
 	float *mean = s->mean + (size_t)i * s->value_dim;
 	float peak = own;
-	double sum;
+	double sum, below = 0;
 
 	for (int g = 0; g < s->segments; g++)
 		peak = MAX(peak, s->peak[(size_t)g * s->n + i]);
@@ -216,9 +231,12 @@ static void merge_row(struct softmax *s, int i, float own, double t)
 		size_t part = (size_t)g * s->n + i;
 
 		sum += s->sum[part] * exp(((double)s->peak[part] - peak) / t);
+		below += (s->below[part] + s->sum[part] * ((double)s->peak[part] - peak)) *
+			 exp(((double)s->peak[part] - peak) / t);
 		s->above[i] += s->count[part];
 	}
 	s->lse[i] = log(sum) + peak / t;
+	s->cosine[i] = peak + below / sum;
 	memset(mean, 0, s->value_dim * sizeof(float));
 	for (int g = 0; g < s->segments; g++) {
 		size_t part = (size_t)g * s->n + i;

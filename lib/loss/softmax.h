@@ -35,15 +35,18 @@ struct softmax {
 	int n, k, dim, value_dim;
 	bool others;      /* the keys are the queries: none meets itself */
 	const float *rank;   /* (n): what above is counted by where it is not own; NULL: it is */
+	bool cosines;     /* cosine is wanted */
 	double *lse;      /* (n) */
 	float *mean;      /* (n, value_dim) */
 	int *above;       /* (n) */
+	double *cosine;   /* (n): sum_j p_ij q_i . key_j, where nothing competes with the bank or is left out */
 	/* inner */
 	int segments, threads;
 	float *logits;    /* (threads, tile) */
 	float *partial;   /* (segments, n, value_dim), not yet divided by the sum */
 	float *peak;      /* (segments, n): largest q . key */
 	double *sum;      /* (segments, n): of exp((q . key - peak) / t) */
+	double *below;    /* (segments, n): of q . key - peak, weighed by that */
 	int *count;       /* (segments, n) */
 };
 
