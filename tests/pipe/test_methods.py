@@ -14,6 +14,8 @@ COUNT, BATCH, WIDE = 96, 32, 512
 MORE = {"supervised": {"classes": "3"}, "compress": {"wide": str(WIDE), "queue": "128"}, "simreg": {"wide": str(WIDE)},
         "simdis": {"dim": "128"}, "kd": {"classes": "128"}}
 
+AGAIN = ("moco-v2", "seed", "bingo", "simdis-online")   # without a teacher, with one, with a file made before, two networks
+
 
 def run(d, name, *arguments, **more):
     env = environment(PATH=f"{BIN}:{os.environ['PATH']}", **MORE.get(name, {}), **more)
@@ -35,8 +37,10 @@ def test_method(d, name, weights):
     check(f"{name}: trains", first.returncode == 0 and len(rows) == 1 + COUNT // BATCH, f"{first.returncode} {first.stderr}")
     check(f"{name}: says first what it costs", f"{name}: about 0.00" in first.stderr
           and f"{COUNT // BATCH} steps" in first.stderr, first.stderr)
-    again = run(d, name, *arguments)
-    check(f"{name}: the same line again has nothing to do", again.returncode == 0 and "finished" in again.stderr, again.stderr)
+    if name in AGAIN:
+        again = run(d, name, *arguments)
+        check(f"{name}: the same line again has nothing to do", again.returncode == 0 and "finished" in again.stderr,
+              again.stderr)
     meta = safetensors(f"{d}/{name}/model.safetensors")[1]
     stages = 3 + (taught or "online" in name)
     check(f"{name}: the model says by which line", meta["lineage"].count("\n") == stages, meta["lineage"])
