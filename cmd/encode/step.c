@@ -229,16 +229,18 @@ static int apply(struct training *r, const struct record *grad, int64_t step)
 /* The loss's next want. 1, 0 when the loss has ended, -1. */
 static int take_want(struct training *r, struct request *want)
 {
-	int result = stage_next(r->s, want);
-	int64_t step = result > 0 ? record_int(want->record, "step", -1) : 0;
+	int result = 1;
 
+	if (r->want.record)
+		*want = r->want;
+	else
+		result = stage_next(r->s, want);
+	r->want.record = NULL;
 	meter_spent(r->t.meter, METER_LOSS);
 	if (result <= 0)
 		return result;
-	if (r->led && step >= r->end && r->run.step >= r->end)
+	if (r->led && r->run.step >= r->end && record_int(want->record, "step", -1) >= r->end)
 		return 0;
-	if (r->led && r->run.step == r->first && step >= 0 && step < r->first && train_step_back(r, step) < 0)
-		return -1;
 	if (check_want(r, want->record, r->run.step) < 0)
 		return -1;
 	if (!r->demand.wanted && demand_init(r, want->record) < 0)

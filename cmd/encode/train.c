@@ -204,7 +204,8 @@ static int open_run(struct training *r, int64_t limit)
 	return result;
 }
 
-int train_step_back(struct training *r, int64_t step)
+/* Takes the run back to an earlier step that it has kept: where the stage behind was killed before it saved, too. */
+static int step_back(struct training *r, int64_t step)
 {
 	trainer_release(&r->t);
 	rundir_close(&r->run);
@@ -298,6 +299,20 @@ static int greet(struct training *r)
 	return rundir_check(&r->run, r->open) < 0 || stage_answer(r->s, &q, r->schema) < 0 ? -1 : 1;
 }
 
+/* The first want of a stage that is trained, too, says from which step all go on. 1, 0 when it has ended, -1. */
+static int agree(struct training *r)
+{
+	int result = stage_next(r->s, &r->want);
+	int64_t step;
+
+	if (result <= 0) {
+		r->want.record = NULL;
+		return result;
+	}
+	step = record_int(r->want.record, "step", -1);
+	return step >= 0 && step < r->run.step && step_back(r, step) < 0 ? -1 : 1;
+}
+
 /* Where the stage behind is trained, too, it may have been killed before it saved what is finished here. */
 static int run_steps(struct training *r)
 {
@@ -340,6 +355,8 @@ static int run_line(struct training *r)
 		return -1;
 	r->first = r->run.step;
 	result = greet(r);
+	if (result > 0 && r->led)
+		result = agree(r);
 	if (result >= 0)
 		result = run_steps(r);
 	if (result == 0) {

@@ -69,6 +69,7 @@ struct training {
 	bool led;                               /* the stage behind is trained, too: it says when to save, and when to end */
 	bool leads;                             /* the one in front is */
 	struct record *open;                    /* what the stage behind said of itself */
+	struct request want;                    /* its first one, taken already; record NULL: none is */
 	int64_t incarnation;
 	int stop;                               /* number of the signal that this step is the last one for, 0 */
 	struct demand demand;
@@ -81,10 +82,6 @@ struct training {
 
 /* One step as the loss sees it, from its want to the checkpoint. 1, 0 when the loss has ended, -1. */
 int train_step(struct training *r);
-/* --- train.c --- */
-
-/* Takes the run back to an earlier step that it has kept: where the stage behind was killed before it saved, too. */
-int train_step_back(struct training *r, int64_t step);
 void step_release(struct training *r);
 
 /* --- gradients.c --- */
