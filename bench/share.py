@@ -2,8 +2,8 @@
 
     share.py [LOSS...]
 
-Loss and step in turns, three times; medians. A JSON line a loss: ms, its share of the step in per cent, and 15, which it may not
-exceed. Spellings are the losses' own defaults where they have no queue that is no multiple of 256.
+Loss and step in turns, three times; medians. A JSON line a loss, at its own defaults and in other forms: ms, its share of the
+step in per cent, and 15, which it may not exceed.
 """
 import json
 import statistics

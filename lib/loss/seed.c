@@ -3,7 +3,6 @@
  *
  *	y = softmax([1, u(t).queue] / tt),   z = softmax([<u(q),u(t)>, u(q).queue] / t),   L = mean of -sum_j y_j log z_j
  *
- *	y = softmax([1, u(t).queue] / tt),   z = softmax([<u(q),u(t)>, u(q).queue] / t),   L = mean of -sum_j y_j log z_j
  * n small views, as rows of one batch against a queue of their own, of which the first one's teachers are pushed; L is the sum.
  */
 #include "lib/loss/distil.h"

@@ -1,4 +1,5 @@
 #include "lib/tensor/gemm.h"
+#include "lib/base/base.h"
 #include "lib/tensor/onednn.h"
 
 #include <cblas.h>
@@ -31,11 +32,9 @@ extern void dsyevd_(const char *jobz, const char *uplo, const int *n, double *a,
 int gemm_eigen(int n, double *a, double *values)
 {
 	int work = 1 + 6 * n + 2 * n * n, iwork = 3 + 5 * n, info;
-	double *room = malloc(work * sizeof(*room));
-	int *integers = malloc(iwork * sizeof(*integers));
+	double *room = xmalloc(work * sizeof(*room));
+	int *integers = xmalloc(iwork * sizeof(*integers));
 
-	if (!room || !integers)
-		abort();
 	dsyevd_("V", "U", &n, a, &n, values, room, &work, integers, &iwork, &info);
 	free(room);
 	free(integers);

@@ -1,6 +1,7 @@
 """test_sweeps - every ablation at its quick size, as a user starts it: a student a value, measured and drawn; the same line again
 trains nothing"""
 import glob
+import math
 import os
 import sys
 
@@ -20,8 +21,9 @@ def test_sweep(d, name, weights):
     arguments = ["--quick", "data", name] + [weights] * taught
     first = run(d, name, *arguments, **more)
     table = [line.split("\t") for line in open(f"{d}/{name}/table.tsv").read().splitlines()] if first.returncode == 0 else []
-    check(f"{name}: a row a value, with numbers", len(table) >= 2 and all(len(r) == 5 and all(float(x) or True for x in r[1:])
-                                                                          for r in table), f"{table} {first.stderr}")
+    numbers = [float(x) for row in table for x in row[1:]]
+    check(f"{name}: a row a value, with numbers", len(table) >= 2 and len(numbers) == 4 * len(table)
+          and all(map(math.isfinite, numbers)), f"{table} {first.stderr}")
     check(f"{name}: says first what it costs", "each alone about 0.00" in first.stderr, first.stderr)
     if not table:
         return
@@ -36,6 +38,21 @@ def test_sweep(d, name, weights):
           again.stderr)
 
 
+def test_study(d):
+    """Rows that build on others: a teacher, and a student of it; measured, and not done again."""
+    names = sorted(os.path.relpath(p, f"{d}/data") for p in glob.glob(f"{d}/data/*/*.png"))
+    with open(f"{d}/holdout", "w") as f:
+        f.write("".join(f"{n}\n" for n in names[::5]))
+    rows, more = ["teacher-0", "compress-0"], {"epochs": "1", "batch": "32", "queue": "64"}
+    first = run(d, "study", "data", "holdout", "study", *rows, **more)
+    table = open(f"{d}/study/table.tsv").read()
+    check("study: a row a method, with numbers", first.returncode == 0 and [r.split("\t")[0] for r in table.splitlines()] == rows
+          and len([float(x) for r in table.splitlines() for x in r.split("\t")[1:]]) == 10, f"{table} {first.stderr}")
+    again = run(d, "study", "data", "holdout", "study", *rows, **more)
+    check("study: the same line again does nothing", again.returncode == 0 and not again.stderr
+          and open(f"{d}/study/table.tsv").read() == table, again.stderr)
+
+
 def main():
     with folder() as d:
         images(f"{d}/data", COUNT + 24)
@@ -43,6 +60,7 @@ def main():
         check("there are sweeps", len(SWEEPS) >= 6, SWEEPS)
         for name in SWEEPS:
             test_sweep(d, name, weights)
+        test_study(d)
     done()
 
 
