@@ -153,6 +153,16 @@ def until(condition, seconds=60):
     return True
 
 
+def handles(pid, sig):
+    """Whether a process has got as far as to catch a signal, or is gone: sent before, the signal itself ends it."""
+    try:
+        with open(f"/proc/{pid}/status") as f:
+            caught = next(line.split()[1] for line in f if line.startswith("SigCgt:"))
+    except (FileNotFoundError, ProcessLookupError, StopIteration):
+        return True
+    return bool(int(caught, 16) >> (sig - 1) & 1)
+
+
 # --- data ---
 
 

@@ -5,7 +5,7 @@ import time
 
 import lines
 import numpy as np
-from lines import Line, check, folder, until
+from lines import Line, check, folder, handles, until
 from peer import Record
 from ranks import SAVES, Ranks, follow, printed, rows, run, same
 
@@ -157,7 +157,8 @@ def test_tickets(d):
     check("part 1 has no ticket, and the pipe stays open", held[-1].returncode == 3 and len(held.words) == 1
           and "part=1/2" in held.stderr, f"{held[-1].returncode} {held.stderr}")
     held = Line(["sh", "-c", f"echo '{alone.tickets[0]}'; exec sleep 20"], loss[:-2] + ["600", loss[-1]], cwd=d)
-    time.sleep(1)
+    until(lambda: handles(held[-1].pid, signal.SIGTERM))
+    time.sleep(0.5)
     held.kill(-1, sig=signal.SIGTERM)
     served(held)
     check("a signal ends who waits for a part", until(lambda: held[-1].poll() is not None, 10) and held[-1].returncode == 143,

@@ -19,7 +19,7 @@ AGAIN = ("moco-v2", "seed", "bingo", "simdis-online")   # without a teacher, wit
 
 def run(d, name, *arguments, **more):
     env = environment(PATH=f"{BIN}:{os.environ['PATH']}", **MORE.get(name, {}), **more)
-    return subprocess.run([f"{PIPELINES}/{name}", *arguments], cwd=d, env=env, capture_output=True, text=True, timeout=120)
+    return subprocess.run([f"{PIPELINES}/{name}", *arguments], cwd=d, env=env, capture_output=True, text=True, timeout=400)
 
 
 def teacher(d):

@@ -12,7 +12,7 @@ import augment_peer
 import lines
 import msgpack
 import numpy as np
-from lines import Line, check, folder, images, until
+from lines import Line, check, folder, handles, images, until
 from peer import Client, Record, Server, pack, receive
 from test_faults import (AUGMENT, ENCODE, LOSS, Script, augment_schema, batch, ending, fault_of, raw_client, refused_by_encode,
                          schema, start)
@@ -281,6 +281,7 @@ def test_full_facts(d):
 
 
 def signalled(name, line, part, number=signal.SIGTERM, after=0.5, seconds=15, words=1):
+    until(lambda: handles(line[-1].pid, number))
     time.sleep(after)
     line.kill(-1, sig=number)
     began = time.monotonic()
