@@ -204,7 +204,7 @@ int check_schema(const struct record *schema)
 	return check_size(schema);
 }
 
-/* A file with a head has its width; another one asked for would be passed over. */
+/* A file with a head has its width; what is served has no other. */
 static int choose_dim(struct net_config *c, const struct options *o, const struct tensors *file)
 {
 	const char *made = file ? tensors_meta(file, "dim") : NULL;
@@ -222,10 +222,10 @@ static int choose_dim(struct net_config *c, const struct options *o, const struc
 	}
 	if (made && (parse_int(made, &dim) < 0 || dim < 1 || dim > DIM_MOST))
 		return fail("'%s' says that its head is '%s' wide", o->weights, made);
-	if (o->dim && dim != o->dim && strcmp(c->head, "none") != 0)
+	if (o->dim && dim != o->dim && strcmp(c->head, "none") != 0 && (o->frozen || o->eval))
 		return fail_code(EXIT_USAGE, "'%s' has a head of width %s, not %lld: leave --dim out", o->weights, made,
 				 (long long)o->dim);
-	c->dim = (int)dim;
+	c->dim = (int)(o->dim ? o->dim : dim);
 	return 0;
 }
 

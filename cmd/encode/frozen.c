@@ -16,7 +16,7 @@ static void call(struct frozen *w, const struct options *o)
 /* A head that the file lacks is not made up: without it there is only the feature to serve. */
 static int load_weights(struct frozen *w, const struct options *o, const struct tensors *file)
 {
-	int read = adopt(w->net, file, o->weights, w->params, w->buffers);
+	int read = adopt(w->net, file, o->weights, 0, w->params, w->buffers);
 
 	if (o->eval && !o->calibrate && unsettled(file) > UNSETTLED)
 		note("'%s' was trained for a short time: its running statistics are still %.0f %% those of the start; add "

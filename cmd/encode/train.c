@@ -82,16 +82,28 @@ static int choose_parts(struct training *r)
 	return 0;
 }
 
+/* Layers that an option spells, which may be others than the file's: behind another head predictors are, too. */
+static int spelled_layers(const struct options *o)
+{
+	if (o->head || o->dim)
+		return LAYERS_ALL & ~LAYERS_OF(OUTPUT_FEATURE);
+	return o->predictor ? LAYERS_ALL & ~LAYERS_KEY : 0;
+}
+
 static int load_weights(struct training *r, const struct tensors *file)
 {
-	int read = adopt(r->t.net, file, r->o->weights, r->t.params, r->t.buffers);
+	int read = adopt(r->t.net, file, r->o->weights, spelled_layers(r->o), r->t.params, r->t.buffers);
 
 	r->t.unsettled = unsettled(file);
-	for (enum output i = OUTPUT_HEAD; read >= 0 && i < OUTPUTS; i++)
+	for (enum output i = OUTPUT_HEAD; read >= 0 && i < OUTPUTS; i++) {
+		const char *kind = i == OUTPUT_HEAD ? "head" : "predictor", *word = i == OUTPUT_HEAD ? "" : net_word(r->t.net, i);
+		const char *has = tensors_meta(file, kind);
+
 		if (net_width(r->t.net, i) > 0 && !(read & LAYERS_OF(i)))
-			note("'%s' has no %s%s%s: it starts at random", r->o->weights, i == OUTPUT_HEAD ? "head" : "predictor",
-			     i == OUTPUT_HEAD || !*net_word(r->t.net, i) ? "" : " ",
-			     i == OUTPUT_HEAD ? "" : net_word(r->t.net, i));
+			note("'%s' has %s %s%s%s: %s starts at random", r->o->weights,
+			     has && strcmp(has, "none") != 0 ? "another" : "no", kind, *word ? " " : "", word,
+			     has && strcmp(has, "none") != 0 ? "the one asked for" : "it");
+	}
 	return read < 0 ? -1 : 0;
 }
 

@@ -45,7 +45,7 @@ int shim_adopt(const struct net *net, const char *path, float *params, float *bu
 
 	if (tensors_open(&f, path) < 0)
 		return -1;
-	r = adopt(net, &f, path, params, buffers);
+	r = adopt(net, &f, path, 0, params, buffers);
 	tensors_close(&f);
 	return with_head(r);
 }

@@ -69,10 +69,22 @@ def test_further(d):
     play(line, ["p0", "q0"], nothing)
     check("one that the file has not starts at random, which is said", line.codes == [0, 0] and
           "has no predictor: it starts at random" in line.stderr, f"{line.codes} {line.stderr}")
-    for words in (["--predictor", "20,bn,relu,16"], ["--predictor", "linear"]):
-        refused(d, f"another predictor, {words[1]}", 2, ["'predictor.0.weight'", "24,16", "leave --predictor out"], *still,
-                *words, net=QUIET)
-    refused(d, "another head", 2, ["'head.0.weight'", "32,1024", "leave --head"], *still, "--head", "20,bn,relu,16", net=QUIET)
+    asked = (("another predictor", ["--predictor", "20,bn,relu,16"], ("predictor",)), ("a linear one", ["--predictor", "linear"],
+             ("predictor",)), ("another head", ["--head", "20,bn,relu,16"], ("head", "predictor")),
+             ("a narrower head", ["--head", "linear", "--dim", "10", "--predictor", "none"], ("head",)))
+    for name, words, kinds in asked:
+        line = start(d, "-o", name, *still, *words, net=net)
+        play(line, ["q0"], nothing)
+        new = checkpoint(d, name, "model")[0]
+        kept = [n for n in fixed if n.split(".")[0] not in kinds and n.split(".")[0] != "predictor" or n[:4] == "feat"]
+        check(f"{name} than the file's starts at random, which is said", line.codes == [0, 0] and
+              all(f"has another {k}: the one asked for starts at random" in line.stderr for k in kinds) and
+              line.stderr.count("at random") == len(kinds), f"{line.codes} {line.stderr}")
+        check(f"{name}: the rest is the file's", len(kept) > 90 and all(np.array_equal(new[n], old[n]) for n in kept), len(kept))
+        first = f"{kinds[0]}.0.weight"
+        check(f"{name}: its layer is another", new[first].shape != old[first].shape and np.abs(new[first]).max() > 0)
+    for words in (["--head", "20,bn,relu,16"], ["--dim", "10"]):
+        refused(d, f"a teacher has no other head, {words[1]}", 2, ["leave --"], "--frozen", "-w", MODEL, *words, net=QUIET)
 
 
 def test_teachers(d):

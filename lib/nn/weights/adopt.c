@@ -157,14 +157,17 @@ static void tell(const struct net *net, const struct tensors *f, const char *pat
 		note("'%s': left aside, with how many tensors: %s", path, aside);
 }
 
-int adopt(const struct net *net, const struct tensors *f, const char *path, float *params, float *buffers)
+int adopt(const struct net *net, const struct tensors *f, const char *path, int fresh, float *params, float *buffers)
 {
 	bool *used = xcalloc(f->count, sizeof(*used));
 	struct model_place place;
-	int r = find_place(net, f, path, &place);
+	int r = find_place(net, f, path, &place), layers = LAYERS_ALL;
 
+	for (enum output o = OUTPUT_HEAD; r == 0 && o < OUTPUTS; o++)
+		if (fresh & LAYERS_OF(o) && (!(layers & LAYERS_OF(OUTPUT_HEAD)) || !model_fits(net, f, place.prefix, o)))
+			layers &= ~LAYERS_OF(o);
 	if (r == 0)
-		r = model_load(net, f, path, &place, LAYERS_OF(OUTPUT_FEATURE), LAYERS_ALL, params, buffers, used);
+		r = model_load(net, f, path, &place, LAYERS_OF(OUTPUT_FEATURE), layers, params, buffers, used);
 	if (r >= 0)
 		tell(net, f, path, &place, used);
 	free(used);

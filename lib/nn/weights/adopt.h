@@ -6,7 +6,7 @@
  * its moving average (a prefix with ema, momentum, encoder_k, teacher, target, key, average or swa in it); two more of a kind
  * are refused. A note names the prefix, and what is left aside with its number of tensors.
  *
- *	read = adopt(net, &file, path, params, buffers);    -1 after fail()
+ *	read = adopt(net, &file, path, 0, params, buffers);    -1 after fail()
  *	if (!(read & LAYERS_OF(OUTPUT_HEAD))) ...            the file has no head: the network's is as it was
  */
 #ifndef NN_ADOPT_H
@@ -14,6 +14,8 @@
 
 #include "lib/nn/weights/model.h"
 
-int adopt(const struct net *net, const struct tensors *f, const char *path, float *params, float *buffers);
+/* fresh: layers (LAYERS_OF) of which the file may have others: those, and predictors behind another head, are left aside as if it
+ * had none. Returns the layers read. */
+int adopt(const struct net *net, const struct tensors *f, const char *path, int fresh, float *params, float *buffers);
 
 #endif

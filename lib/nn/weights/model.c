@@ -166,6 +166,30 @@ static bool has_layers(const struct net *net, const struct tensors *f, const cha
 	return any && (!more || tensors_meta(f, "head"));
 }
 
+bool model_fits(const struct net *net, const struct tensors *f, const char *prefix, enum output output)
+{
+	const struct net_tensor *list;
+	int n = net_tensors(net, &list);
+
+	for (int i = 0; i < n; i++) {
+		char name[2 * TENSOR_NAME];
+		const struct tensor *found;
+		struct tensor wanted = tensor_borrow(list[i].name, F32, list[i].rank, list[i].shape, NULL), shape;
+
+		if (list[i].output != output)
+			continue;
+		snprintf(name, sizeof(name), "%s%s", prefix, list[i].name);
+		found = tensors_find(f, name);
+		if (!found)
+			return false;
+		shape = *found;
+		shape.dtype = F32;
+		if (!tensor_same_spec(&wanted, &shape))
+			return false;
+	}
+	return has_layers(net, f, prefix, output);
+}
+
 /* Side of the square grid of a file's position embedding where it is another than the network's; 0: it is none. */
 static int other_grid(const struct net_tensor *t, const struct tensor *found)
 {

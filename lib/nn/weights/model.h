@@ -39,6 +39,9 @@ struct model_place {
 int model_load(const struct net *net, const struct tensors *f, const char *path, const struct model_place *place, int required,
 	       int layers, float *params, float *buffers, bool *used);
 
+/* Whether the file has these layers under its own names, all of them in the network's shapes. */
+bool model_fits(const struct net *net, const struct tensors *f, const char *prefix, enum output output);
+
 /* Whether a name behind the prefix is of a head, a classifier or a projector, not of the backbone; and BN's counters of
  * batches. */
 bool model_is_head(const char *name);
