@@ -29,7 +29,5 @@ extern const struct codec codec_jpeg, codec_png, codec_webp;
 /* Encodes (h, w, 3) pixels into memory that the caller frees; JPEG with 4:2:0 and a quality of 1 to 100. */
 int png_encode(const uint8_t *rgb, int w, int h, void **data, size_t *size);
 int jpeg_encode(const uint8_t *rgb, int w, int h, int quality, void **data, size_t *size);
-/* Writes (h, w, 3) pixels as a PNG, whole or not at all. */
-int png_write(const char *path, const uint8_t *rgb, int w, int h);
 
 #endif

@@ -4,8 +4,6 @@
 #include <setjmp.h>
 #include <png.h>
 
-#include "lib/base/files.h"
-
 struct reader {
 	png_structp png;
 	png_infop info;
@@ -219,22 +217,4 @@ int png_encode(const uint8_t *rgb, int w, int h, void **data, size_t *size)
 	*data = s.data;
 	*size = s.used;
 	return 0;
-}
-
-static int emit(int fd, void *sheet)
-{
-	const struct sheet *s = sheet;
-
-	return write_all(fd, s->data, s->used) < 0 ? fail("unable to write the PNG:") : 0;
-}
-
-int png_write(const char *path, const uint8_t *rgb, int w, int h)
-{
-	struct sheet s = { NULL, 0, 0 };
-	int r = encode(&s, rgb, w, h);
-
-	if (r == 0)
-		r = write_whole(path, emit, &s);
-	free(s.data);
-	return r;
 }

@@ -1,62 +1,5 @@
 #include "lib/image/preview.h"
-
-#include <ctype.h>
-
-#include "lib/image/codec.h"
-
-/* --- letters --- */
-
-enum { ROWS = 7, COLUMNS = 5, TEXT_W = 6, TEXT_H = 9 }; /* of a letter; of the cell that it stands in */
-
-/* Each letter's rows from the top; the highest of 5 bits is its left pixel. The last one stands for all that are not here. */
-static const struct glyph {
-	char letter;
-	uint8_t rows[ROWS];
-} glyphs[] = {
-	{ 'A', { 0x0e, 0x11, 0x11, 0x1f, 0x11, 0x11, 0x11 } }, { 'B', { 0x1e, 0x11, 0x11, 0x1e, 0x11, 0x11, 0x1e } },
-	{ 'C', { 0x0e, 0x11, 0x10, 0x10, 0x10, 0x11, 0x0e } }, { 'D', { 0x1e, 0x11, 0x11, 0x11, 0x11, 0x11, 0x1e } },
-	{ 'E', { 0x1f, 0x10, 0x10, 0x1e, 0x10, 0x10, 0x1f } }, { 'F', { 0x1f, 0x10, 0x10, 0x1e, 0x10, 0x10, 0x10 } },
-	{ 'G', { 0x0e, 0x11, 0x10, 0x17, 0x11, 0x11, 0x0f } }, { 'H', { 0x11, 0x11, 0x11, 0x1f, 0x11, 0x11, 0x11 } },
-	{ 'I', { 0x0e, 0x04, 0x04, 0x04, 0x04, 0x04, 0x0e } }, { 'J', { 0x01, 0x01, 0x01, 0x01, 0x11, 0x11, 0x0e } },
-	{ 'K', { 0x11, 0x12, 0x14, 0x18, 0x14, 0x12, 0x11 } }, { 'L', { 0x10, 0x10, 0x10, 0x10, 0x10, 0x10, 0x1f } },
-	{ 'M', { 0x11, 0x1b, 0x15, 0x15, 0x11, 0x11, 0x11 } }, { 'N', { 0x11, 0x19, 0x15, 0x13, 0x11, 0x11, 0x11 } },
-	{ 'O', { 0x0e, 0x11, 0x11, 0x11, 0x11, 0x11, 0x0e } }, { 'P', { 0x1e, 0x11, 0x11, 0x1e, 0x10, 0x10, 0x10 } },
-	{ 'Q', { 0x0e, 0x11, 0x11, 0x11, 0x15, 0x12, 0x0d } }, { 'R', { 0x1e, 0x11, 0x11, 0x1e, 0x14, 0x12, 0x11 } },
-	{ 'S', { 0x0f, 0x10, 0x10, 0x0e, 0x01, 0x01, 0x1e } }, { 'T', { 0x1f, 0x04, 0x04, 0x04, 0x04, 0x04, 0x04 } },
-	{ 'U', { 0x11, 0x11, 0x11, 0x11, 0x11, 0x11, 0x0e } }, { 'V', { 0x11, 0x11, 0x11, 0x11, 0x0a, 0x0a, 0x04 } },
-	{ 'W', { 0x11, 0x11, 0x11, 0x15, 0x15, 0x1b, 0x11 } }, { 'X', { 0x11, 0x11, 0x0a, 0x04, 0x0a, 0x11, 0x11 } },
-	{ 'Y', { 0x11, 0x11, 0x0a, 0x04, 0x04, 0x04, 0x04 } }, { 'Z', { 0x1f, 0x01, 0x02, 0x04, 0x08, 0x10, 0x1f } },
-	{ '0', { 0x0e, 0x11, 0x13, 0x15, 0x19, 0x11, 0x0e } }, { '1', { 0x04, 0x0c, 0x04, 0x04, 0x04, 0x04, 0x0e } },
-	{ '2', { 0x0e, 0x11, 0x01, 0x06, 0x08, 0x10, 0x1f } }, { '3', { 0x1f, 0x02, 0x04, 0x02, 0x01, 0x11, 0x0e } },
-	{ '4', { 0x02, 0x06, 0x0a, 0x12, 0x1f, 0x02, 0x02 } }, { '5', { 0x1f, 0x10, 0x1e, 0x01, 0x01, 0x11, 0x0e } },
-	{ '6', { 0x06, 0x08, 0x10, 0x1e, 0x11, 0x11, 0x0e } }, { '7', { 0x1f, 0x01, 0x02, 0x04, 0x08, 0x08, 0x08 } },
-	{ '8', { 0x0e, 0x11, 0x11, 0x0e, 0x11, 0x11, 0x0e } }, { '9', { 0x0e, 0x11, 0x11, 0x0f, 0x01, 0x02, 0x0c } },
-	{ '.', { 0x00, 0x00, 0x00, 0x00, 0x00, 0x0c, 0x0c } }, { ',', { 0x00, 0x00, 0x00, 0x00, 0x0c, 0x04, 0x08 } },
-	{ '-', { 0x00, 0x00, 0x00, 0x0e, 0x00, 0x00, 0x00 } }, { '+', { 0x00, 0x04, 0x04, 0x1f, 0x04, 0x04, 0x00 } },
-	{ '/', { 0x01, 0x01, 0x02, 0x04, 0x08, 0x10, 0x10 } }, { '_', { 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x1f } },
-	{ ':', { 0x00, 0x0c, 0x0c, 0x00, 0x0c, 0x0c, 0x00 } }, { '=', { 0x00, 0x00, 0x1f, 0x00, 0x1f, 0x00, 0x00 } },
-	{ ' ', { 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00 } }, { '?', { 0x0e, 0x11, 0x01, 0x02, 0x04, 0x00, 0x04 } },
-};
-
-static const uint8_t *rows_of(char letter)
-{
-	size_t i = 0;
-
-	while (i + 1 < ARRAY_SIZE(glyphs) && glyphs[i].letter != toupper((unsigned char)letter))
-		i++;
-	return glyphs[i].rows;
-}
-
-void preview_text(uint8_t *rgb, int w, int h, int x, int y, const char *text)
-{
-	for (; *text && x + COLUMNS <= w && y + ROWS <= h; text++, x += TEXT_W) {
-		const uint8_t *rows = rows_of(*text);
-
-		for (int i = 0; i < ROWS * COLUMNS; i++)
-			if (rows[i / COLUMNS] >> (COLUMNS - 1 - i % COLUMNS) & 1)
-				memset(rgb + ((size_t)(y + i / COLUMNS) * w + x + i % COLUMNS) * 3, 0, 3);
-	}
-}
+#include "lib/base/canvas.h"
 
 /* --- the sheet --- */
 
@@ -68,9 +11,9 @@ struct sheet {
 	struct {
 		int x, side;                    /* pixels from the group's left edge; of a side, after enlarging */
 	} cell[MAKER_VIEWS + 1];
-	int group_w, group_h, groups, w, h;     /* with the gap behind; groups a line */
+	int group_w, group_h, groups;           /* with the gap behind; groups a line */
 	int lines;
-	uint8_t *rgb;
+	struct canvas canvas;
 };
 
 /* Pixels a side of the cell of a view: small ones are enlarged by a whole factor. */
@@ -95,12 +38,10 @@ static void sheet_init(struct sheet *s, const struct facts *f, int samples)
 		highest = MAX(highest, s->cell[k].side);
 	}
 	s->group_w = x - GAP + GROUP_GAP;
-	s->group_h = highest + GAP + s->lines * TEXT_H + GROUP_GAP;
+	s->group_h = highest + GAP + s->lines * CANVAS_TEXT_H + GROUP_GAP;
 	s->groups = MAX(1, MIN(MIN(GROUPS_A_LINE, samples), WIDTH_MOST / s->group_w));
-	s->w = s->groups * s->group_w + GROUP_GAP;
-	s->h = (samples + s->groups - 1) / s->groups * s->group_h + GROUP_GAP;
-	s->rgb = xmalloc((size_t)s->w * s->h * 3);
-	memset(s->rgb, 255, (size_t)s->w * s->h * 3);
+	canvas_init(&s->canvas, s->groups * s->group_w + GROUP_GAP,
+		    (samples + s->groups - 1) / s->groups * s->group_h + GROUP_GAP);
 }
 
 static int cell_x(const struct sheet *s, int sample, int cell)
@@ -116,22 +57,17 @@ static int cell_y(const struct sheet *s, int sample)
 /* Puts (size, size, 3) pixels into a cell, each pixel as often as makes its side full. */
 static void sheet_put(struct sheet *s, int sample, int cell, const uint8_t *rgb, int size)
 {
-	int x0 = cell_x(s, sample, cell), y0 = cell_y(s, sample), side = s->cell[cell].side, scale = side / size;
-
-	for (int y = 0; y < side; y++)
-		for (int x = 0; x < side; x++)
-			memcpy(s->rgb + ((size_t)(y0 + y) * s->w + x0 + x) * 3,
-			       rgb + ((size_t)(y / scale) * size + x / scale) * 3, 3);
+	canvas_put(&s->canvas, cell_x(s, sample, cell), cell_y(s, sample), rgb, size, size, s->cell[cell].side / size);
 }
 
 /* A line of text below a cell, cut at its right edge. */
 static void sheet_write(struct sheet *s, int sample, int cell, int line, const char *text)
 {
-	int side = s->cell[cell].side, y = cell_y(s, sample) + side + GAP + line * TEXT_H;
+	int side = s->cell[cell].side, y = cell_y(s, sample) + side + GAP + line * CANVAS_TEXT_H;
 	char cut[LINE_MOST];
 
-	format(cut, sizeof(cut), "%.*s", (side + GAP) / TEXT_W, text);
-	preview_text(s->rgb, s->w, s->h, cell_x(s, sample, cell), y, cut);
+	format(cut, sizeof(cut), "%.*s", (side + GAP) / CANVAS_TEXT_W, text);
+	canvas_text(&s->canvas, cell_x(s, sample, cell), y, 1, cut);
 }
 
 /* --- what was drawn, in words --- */
@@ -180,7 +116,7 @@ static void write_draw(struct sheet *s, int sample, int cell, const struct view_
 /* The end of the name is what tells samples apart. */
 static void write_name(struct sheet *s, int sample, int cell, int line, const char *name)
 {
-	size_t most = (size_t)(s->cell[cell].side / TEXT_W);
+	size_t most = (size_t)(s->cell[cell].side / CANVAS_TEXT_W);
 
 	sheet_write(s, sample, cell, line, strlen(name) > most ? name + strlen(name) - most : name);
 }
@@ -246,8 +182,8 @@ int preview_write(struct maker *m, const char *path, int samples)
 	for (int i = 0; r == 0 && i < samples; i++)
 		r = put_sample(m, &s, i, names, original);
 	if (r == 0)
-		r = png_write(path, s.rgb, s.w, s.h);
+		r = canvas_write(&s.canvas, path);
 	free(original);
-	free(s.rgb);
+	canvas_release(&s.canvas);
 	return r;
 }

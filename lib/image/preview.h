@@ -15,8 +15,4 @@
  * number of images will do. */
 int preview_write(struct maker *m, const char *path, int samples);
 
-/* Draws a line of small capitals, 5 x 7 pixels in cells of 6 x 9, black on what is there, into rgb (h, w, 3) with its top left
- * corner at (x, y). What there is no letter for is '?'; what would not fit is cut off. */
-void preview_text(uint8_t *rgb, int w, int h, int x, int y, const char *text);
-
 #endif

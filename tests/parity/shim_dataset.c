@@ -1,9 +1,9 @@
 /* shim_dataset.c - data sets and batches through plain arguments, for tests in Python */
 #include <omp.h>
 
+#include "lib/base/canvas.h"
 #include "lib/image/decoder.h"
 #include "lib/image/maker.h"
-#include "lib/image/preview.h"
 
 struct dataset *set_open(const char *paths, const char *holdout);
 struct dataset *set_choose(const char *paths, bool from_list, const char *labels, const char *holdout);
@@ -159,5 +159,5 @@ void positions(int64_t seed, int epoch, int n, uint32_t *out)
 
 void text_line(uint8_t *rgb, int w, int h, const char *text)
 {
-	preview_text(rgb, w, h, 0, 0, text);
+	canvas_text(&(struct canvas){ w, h, rgb }, 0, 0, 1, text);
 }
