@@ -36,6 +36,7 @@ struct work {
 	struct features features;
 	struct record *names;
 	bool export;                   /* a task wants names, and features as they came */
+	const char *pictures;          /* the task that wants small pictures; NULL: none does */
 	int64_t steps, samples;
 };
 
@@ -71,6 +72,8 @@ static int count_views(struct work *w, const char *on)
 
 		useful = MAX(useful, p->views);
 		w->export = w->export || p->names;
+		if (probe_pictures(&w->tasks[i]))
+			w->pictures = p->entry.name;
 	}
 	while (views < useful) {
 		snprintf(name, sizeof(name), "%s%d", on, views);
@@ -100,11 +103,29 @@ static int refuse_on(const struct record *schema, const char *on)
 			 name_remedy(first), n ? names : "there is none");
 }
 
+/* Pictures to look at are view0, which may be what is probed as well. */
+static int prepare_pictures(struct work *w, const char *on)
+{
+	const struct tensor *view = record_offered(stage_schema(w->stage), "view0");
+
+	if (!view)
+		return fail_code(EXIT_USAGE,
+				 "nobody gives 'view0', the pictures that %s is to show: augment does; put it in front, or leave "
+				 "them out",
+				 w->pictures);
+	if (view->dtype != U8 || view->rank != 4 || view->shape[3] != 3 || view->shape[1] < 1 || view->shape[2] < 1)
+		return fail("'view0' holds no pictures of three channels");
+	if (strcmp(on, "view") != 0)
+		record_name(w->names, "view0");
+	features_keep_small(&w->features, view->shape[1], view->shape[2]);
+	return 0;
+}
+
 /* From the schema: what to ask for, and room for it. */
 static int prepare(struct work *w, const char *on)
 {
 	const struct record *schema = stage_schema(w->stage);
-	const struct tensor *x, *name = record_offered(schema, "name");
+	const struct tensor *x, *name = record_offered(schema, "name"), *classes = record_find(schema, "classes");
 	static const char *const columns[] = { "label", "split", "index" };
 	char first[40];
 	int views = count_views(w, on);
@@ -129,6 +150,10 @@ static int prepare(struct work *w, const char *on)
 	features_init(&w->features, on, tensor_count(x) / x->shape[0], views, w->export && name ? (int)name->shape[1] : 0);
 	format(w->features.data, sizeof(w->features.data), "%s", record_text(schema, "fact.data", ""));
 	format(w->features.holdout, sizeof(w->features.holdout), "%s", record_text(schema, "fact.holdout", ""));
+	if (classes && classes->dtype == U8)
+		features_keep_classes(&w->features, classes->data, tensor_bytes(classes));
+	if (w->pictures && prepare_pictures(w, on) < 0)
+		return -1;
 	w->steps = record_int(schema, "fact.steps", 0);
 	w->samples = record_int(schema, "fact.samples", 0);
 	return features_fit(&w->features, w->samples);

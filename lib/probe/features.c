@@ -1,4 +1,5 @@
 #include "lib/probe/features.h"
+#include "lib/probe/thumbnail.h"
 
 #include <math.h>
 #include <unistd.h>
@@ -23,13 +24,29 @@ void features_release(struct features *f)
 		free(set->label);
 		free(set->index);
 		free(set->name);
+		free(set->small);
 	}
+	free(f->classes);
 	*f = (struct features){ .dim = 0 };
+}
+
+void features_keep_small(struct features *f, int64_t h, int64_t w)
+{
+	f->factor = thumbnail_factor(h, w);
+	f->view_h = h;
+	f->view_w = w;
+	f->small_h = (int)h / f->factor;
+	f->small_w = (int)w / f->factor;
+}
+
+static size_t small_size(const struct features *f)
+{
+	return (size_t)f->small_h * f->small_w * 3;
 }
 
 int features_fit(const struct features *f, int64_t samples)
 {
-	double need = (double)samples * f->dim * f->views * sizeof(float);
+	double need = (double)samples * (f->dim * f->views * sizeof(float) + small_size(f));
 	double have = (double)sysconf(_SC_PHYS_PAGES) * sysconf(_SC_PAGESIZE);
 
 	if (need < 0.75 * have)
@@ -51,16 +68,18 @@ static void grow(const struct features *f, struct samples *set, int64_t count)
 	set->index = xrealloc(set->index, set->room, sizeof(*set->index));
 	if (f->name_size)
 		set->name = xrealloc(set->name, set->room, f->name_size);
+	if (f->view_h)
+		set->small = xrealloc(set->small, set->room, small_size(f));
 }
 
 /* --- one batch --- */
 
-enum { LABEL, SPLIT, INDEX, NAME, COLUMNS };
+enum { LABEL, SPLIT, INDEX, NAME, PICTURE, COLUMNS };
 static const struct {
 	const char *name;
 	enum dtype dtype;
 	int rank;
-} columns[COLUMNS] = { { "label", I32, 1 }, { "split", I32, 1 }, { "index", I64, 1 }, { "name", U8, 2 } };
+} columns[COLUMNS] = { { "label", I32, 1 }, { "split", I32, 1 }, { "index", I64, 1 }, { "name", U8, 2 }, { "view0", U8, 4 } };
 
 static int find(const struct tensor *batch, int count, const char *name, const struct tensor **found)
 {
@@ -88,16 +107,21 @@ static int find_views(const struct features *f, const struct tensor *batch, int 
 	return 0;
 }
 
+static bool is_picture(const struct features *f, const struct tensor *t)
+{
+	return t->shape[1] == f->view_h && t->shape[2] == f->view_w && t->shape[3] == 3;
+}
+
 static int find_columns(const struct features *f, const struct tensor *batch, int count, int64_t rows,
 			const struct tensor **column)
 {
 	for (int c = 0; c < COLUMNS; c++) {
-		if (c == NAME && !f->name_size)
+		if ((c == NAME && !f->name_size) || (c == PICTURE && !f->view_h))
 			continue;
 		if (find(batch, count, columns[c].name, &column[c]) < 0)
 			return -1;
 		if (column[c]->dtype != columns[c].dtype || column[c]->rank != columns[c].rank || column[c]->shape[0] != rows ||
-		    (c == NAME && column[c]->shape[1] != f->name_size))
+		    (c == NAME && column[c]->shape[1] != f->name_size) || (c == PICTURE && !is_picture(f, column[c])))
 			return fail("'%s' is of a wrong type or shape", columns[c].name);
 	}
 	return 0;
@@ -159,9 +183,58 @@ int features_add(struct features *f, const struct tensor *batch, int count)
 		set->index[set->count] = tensor_i64(column[INDEX])[i];
 		if (f->name_size)
 			memcpy(set->name + set->count * f->name_size, tensor_u8(column[NAME]) + i * f->name_size, f->name_size);
+		if (f->view_h)
+			thumbnail_make(tensor_u8(column[PICTURE]) + i * f->view_h * f->view_w * 3, f->view_h, f->view_w,
+				       f->factor, set->small + set->count * small_size(f));
 		set->count++;
 	}
 	return 0;
+}
+
+/* --- words --- */
+
+void features_keep_classes(struct features *f, const char *classes, size_t size)
+{
+	free(f->classes);
+	f->classes = xcalloc(size + 1, 1);
+	memcpy(f->classes, classes, size);
+}
+
+/* At most n bytes of text that end before a NUL, on one line and without tabs. */
+static const char *one_line(const char *text, size_t n, char *dst, size_t size)
+{
+	size_t i = 0;
+
+	for (; i < MIN(n, size - 1) && text[i]; i++)
+		dst[i] = (unsigned char)text[i] < ' ' || text[i] == 0x7f ? '?' : text[i];
+	dst[i] = '\0';
+	return dst;
+}
+
+const char *features_name(const struct features *f, int split, int64_t row, char *dst, size_t size)
+{
+	const struct samples *set = &f->set[split];
+
+	if (f->name_size && set->name[row * f->name_size])
+		return one_line(set->name + row * f->name_size, f->name_size, dst, size);
+	format(dst, size, "%lld", (long long)set->index[row]);
+	return dst;
+}
+
+const char *features_class(const struct features *f, int32_t label, char *dst, size_t size)
+{
+	const char *line = f->classes;
+
+	for (int32_t i = 0; line && i < label; i++) {
+		line = strchr(line, '\n');
+		line = line ? line + 1 : NULL;
+	}
+	if (label >= 0 && line && *line && *line != '\n')
+		return one_line(line, strcspn(line, "\n"), dst, size);
+	if (label < 0)
+		return one_line("?", 1, dst, size);
+	format(dst, size, "%d", label);
+	return dst;
 }
 
 /* --- equal columns --- */

@@ -24,6 +24,7 @@ struct samples {
 	int32_t *label;                /* -1: unknown */
 	int64_t *index;
 	char *name;                    /* (count, name_size), zero-padded */
+	uint8_t *small;                /* (count, small_h, small_w, 3): pictures to look at; NULL: none are kept */
 };
 
 struct features {
@@ -31,16 +32,28 @@ struct features {
 	int64_t dim;
 	int views, name_size;          /* name_size 0: no names kept */
 	char data[40], holdout[40];    /* fingerprints of the data set, "count:hash", and of what it holds out; "": unknown */
+	char *classes;                 /* their names, a line each; NULL: unknown */
+	int64_t view_h, view_w;        /* of view0, where small pictures of it are kept, else 0 */
+	int small_h, small_w, factor;
 	struct samples set[SPLITS];
 };
 
 void features_init(struct features *f, const char *on, int64_t dim, int views, int name_size);
 void features_release(struct features *f);
+/* Keeps a small picture of each sample (thumbnail.h), made of "view0" of h x w pixels. Before the first samples. */
+void features_keep_small(struct features *f, int64_t h, int64_t w);
+/* The names of the classes, a line each, in size bytes; copied. */
+void features_keep_classes(struct features *f, const char *classes, size_t size);
 /* Whether that many samples leave room on this machine. Fails with EXIT_USAGE when they do not. */
 int features_fit(const struct features *f, int64_t samples);
-/* Appends a batch: "ON0".. (f32 or u8 [B,...]; u8 is divided by 255), "label", "split", "index" and, when kept, "name". Fails on
+/* Appends a batch: "ON0".. (f32 or u8 [B,...]; u8 is divided by 255), "label", "split", "index" and, when kept, "name" and
+ * "view0" (u8 [B,h,w,3]). Fails on
  * missing tensors, other shapes, a split that is neither 0 nor 1, or values that are not finite. */
 int features_add(struct features *f, const struct tensor *batch, int count);
+
+/* One line without tabs into dst (returned): the name of a sample, or its number; the name of a class, its number, or "?". */
+const char *features_name(const struct features *f, int split, int64_t row, char *dst, size_t size);
+const char *features_class(const struct features *f, int32_t label, char *dst, size_t size);
 
 /* Columns that are equal in all samples and views become one, times the root of their number: products of rows, and so distances
  * and penalties, stay as they are. A grey picture of three channels is then a third as wide. Not before an export. */

@@ -1,13 +1,14 @@
 #include "lib/probe/probe.h"
 #include "lib/probe/bagging.h"
+#include "lib/probe/embed.h"
 #include "lib/probe/export.h"
 #include "lib/probe/knn.h"
 #include "lib/probe/linear.h"
 #include "lib/probe/metrics.h"
+#include "lib/probe/outfile.h"
 #include "lib/tensor/safetensors.h"
 
 #include <math.h>
-#include <unistd.h>
 
 #define PARAMS_END { NULL, 0, 0, 0, NULL, NULL }
 
@@ -175,30 +176,11 @@ static const struct param export_params[] = {
 	PARAMS_END
 };
 
-static int check_folder(const char *path)
-{
-	const char *slash = strrchr(path, '/');
-	int length = slash ? (int)(slash + 1 - path) : 1;
-	char folder[4096];
-
-	if (format(folder, sizeof(folder), "%.*s", length, slash ? path : ".") < 0 || access(folder, W_OK) < 0)
-		return fail_code(EXIT_USAGE, "unable to write into '%s':", folder);
-	return 0;
-}
-
 static int check_export(const struct choice *c)
 {
 	const char *path = choice_text(c, "file");
 
-	return features_format(path) < 0 ? -1 : check_folder(path);
-}
-
-static void print_file(FILE *out, const char *path)
-{
-	fputs(", \"file\": \"", out);
-	for (const char *s = path; *s; s++)
-		fprintf(out, (unsigned char)*s < ' ' || *s == '"' || *s == '\\' ? "\\u%04x" : "%c", (unsigned char)*s);
-	fputc('"', out);
+	return features_format(path) < 0 ? -1 : outfile_check(path);
 }
 
 static int run_export(const struct choice *c, const struct features *f, FILE *out)
@@ -207,7 +189,7 @@ static int run_export(const struct choice *c, const struct features *f, FILE *ou
 
 	fprintf(out, ", \"train\": %lld, \"test\": %lld, \"dim\": %lld, \"views\": %d", (long long)f->set[TRAIN].count,
 		(long long)f->set[TEST].count, (long long)f->dim, f->views);
-	print_file(out, path);
+	outfile_print(out, "file", path);
 	return features_export(f, path);
 }
 
@@ -223,7 +205,7 @@ static int check_bags(const struct choice *c)
 {
 	if (choice_value(c, "k") != (int)choice_value(c, "k"))
 		return fail_code(EXIT_USAGE, "parameter 'k=%g' of probe 'bags' is no whole number", choice_value(c, "k"));
-	return check_folder(choice_text(c, "file"));
+	return outfile_check(choice_text(c, "file"));
 }
 
 /* Bags by the numbers of the samples in the data set of count; -1 for those that are in no training split. */
@@ -278,11 +260,11 @@ static int run_bags(const struct choice *c, const struct features *f, FILE *out)
 			return fail("bags: the fingerprint of the data, '%s', leaves no room for image %lld", f->data,
 				    (long long)set->index[i]);
 	bag = xcalloc(set->count * k, sizeof(*bag));
-	bagging_run(set->x[0], set->count, f->dim, k, bag);
+	bagging_run(set->x[0], set->count, f->dim, k, BAGGING_COSINE, bag);
 	fprintf(out, ", \"train\": %lld, \"k\": %d", (long long)set->count, k);
 	if (same_class(set, bag, k, &same))
 		fprintf(out, ", \"same_class\": %.4f", same);
-	print_file(out, choice_text(c, "file"));
+	outfile_print(out, "file", choice_text(c, "file"));
 	r = write_bags(f, c, bag, count);
 	free(bag);
 	return r;
@@ -291,13 +273,18 @@ static int run_bags(const struct choice *c, const struct features *f, FILE *out)
 /* --- the table --- */
 
 static const struct probe probes[] = {
-	{ { "knn", "nearest neighbours: weighted vote by cosine, plain vote by distance", knn_params }, 1, false, run_knn,
+	{ { "knn", "nearest neighbours: weighted vote by cosine, plain vote by distance", knn_params }, 1, false, NULL, run_knn,
 	  check_knn },
-	{ { "linear", "logistic regression", linear_params }, 1, false, run_linear, NULL },
-	{ { "metrics", "alignment, uniformity, instance discrimination", metrics_params }, FEATURE_VIEWS, false, run_metrics,
-	  check_metrics },
-	{ { "export", "features, labels and names into a file", export_params }, FEATURE_VIEWS, true, run_export, check_export },
-	{ { "bags", "the nearest training images of each, for augment --bags", bags_params }, 1, false, run_bags, check_bags },
+	{ { "linear", "logistic regression", linear_params }, 1, false, NULL, run_linear, NULL },
+	{ { "metrics", "alignment, uniformity, instance discrimination", metrics_params }, FEATURE_VIEWS, false, NULL,
+	  run_metrics, check_metrics },
+	{ { "export", "features, labels and names into a file", export_params }, FEATURE_VIEWS, true, NULL, run_export,
+	  check_export },
+	{ { "bags", "the nearest training images of each, for augment --bags", bags_params }, 1, false, NULL, run_bags,
+	  check_bags },
+	{ { "pca", "principal components, as numbers and pictures", embed_pca_params }, 1, true, "thumbs", embed_pca,
+	  embed_check_pca },
+	{ { "tsne", "t-SNE, as numbers and pictures", embed_tsne_params }, 1, true, "thumbs", embed_tsne, embed_check_tsne },
 };
 const struct table probe_table = TABLE("probe", probes);
 
@@ -306,6 +293,13 @@ int probe_check(const struct choice *c)
 	const struct probe *p = (const struct probe *)c->entry;
 
 	return p->check ? p->check(c) : 0;
+}
+
+bool probe_pictures(const struct choice *c)
+{
+	const struct probe *p = (const struct probe *)c->entry;
+
+	return p->pictures && outfile_wanted(choice_text(c, p->pictures));
 }
 
 int probe_run(const struct choice *c, const struct features *f, FILE *out)
