@@ -3,6 +3,7 @@
 
 #include <time.h>
 
+#include "lib/image/decoder.h"
 #include "lib/image/preview.h"
 #include "lib/image/survey.h"
 
@@ -91,6 +92,8 @@ int run_alone(struct options *o, struct dataset *d)
 	}
 	if (o->preview)
 		o->maker.batch = 1;
+	if (o->dry_run)
+		decoder_note_formats();
 	if (o->preview || o->dry_run)
 		return run_maker(o, d);
 	o->pack.exif = o->maker.exif;

@@ -2,8 +2,9 @@
  * decoder.h - encoded bytes to pixels: 8-bit RGB as Pillow's open(...).convert("RGB") gives them
  *
  * A decoder's memory is kept from image to image: use one a thread. What a file is, is told by its first bytes, never by its
- * name. EXIF orientation is ignored, as PyTorch's loaders do, unless asked for; alpha is dropped; CMYK is taken as inverted, as
- * Adobe writes it.
+ * name. EXIF orientation is ignored, as PyTorch's loaders do, unless asked for; alpha is dropped; a JPEG's CMYK is taken as
+ * inverted, as Adobe writes it. HEIC, AVIF and TIFF, whose libraries are opened when the first such file comes (late.h), are as
+ * libheif's and libtiff's own functions for RGB give them; how they are turned is part of them and always done.
  *
  *	struct decoder *d = decoder_new();
  *	struct picture p = PICTURE_INIT;
@@ -40,7 +41,9 @@ int decoder_open(struct decoder *d, const struct blob *b, int *w, int *h);
 /* Reads at least the window into p, with exactly the pixels that the window of the whole image has. Once an open. */
 int decoder_read(struct decoder *d, struct box window, struct picture *p);
 
-/* How files of the open blob's format end: jpg, png, webp. */
+/* How files of the open blob's format end: jpg, png, webp, heic, avif, tif. */
 const char *decoder_extension(const struct decoder *d);
+/* Says which formats can be read here, and what has to be installed for those that cannot. */
+void decoder_note_formats(void);
 
 #endif

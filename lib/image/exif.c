@@ -241,9 +241,11 @@ int exif_orientation(const uint8_t *data, size_t size)
 		found = tiff_orientation(find_in_jpeg(v));
 	} else if (data[0] == 0x89) {
 		found = png_orientation(v);
-	} else {
+	} else if (memcmp(data, "RIFF", 4) == 0) {
 		v.big = false;
 		found = tiff_orientation(find_in_webp(v));
+	} else {
+		return 1; /* other formats say it themselves */
 	}
 	return found >= 1 && found < OTHER ? found : 1;
 }

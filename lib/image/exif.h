@@ -14,8 +14,8 @@
 
 #include "lib/image/picture.h"
 
-/* The orientation that a JPEG's APP1, a WebP's EXIF chunk, or a PNG's eXIf chunk or texts (ImageMagick's hexadecimal EXIF,
- * Adobe's XMP) say; 1 when none does. */
+/* The EXIF orientation that a JPEG's APP1, a WebP's EXIF chunk, or a PNG's eXIf chunk or texts (ImageMagick's hexadecimal EXIF,
+ * Adobe's XMP) say; 1 when none does, and for other formats, which are turned as they say themselves (codec.h). */
 int exif_orientation(const uint8_t *data, size_t size);
 /* Whether the upright picture is as wide as the raw one is high. */
 static inline bool exif_swaps(int orientation)

@@ -302,7 +302,7 @@ static int jpeg_read(void *state, struct box window, struct picture *p)
 
 const struct codec codec_jpeg = {
 	{ "jpeg", "baseline and progressive; grey, YCbCr, RGB, CMYK, YCCK", NULL },
-	"\xff\xd8\xff", 3, "jpg", jpeg_create, jpeg_dispose, jpeg_open, jpeg_hurry, jpeg_read,
+	{ { 0, 3, "\xff\xd8\xff" } }, "jpg", jpeg_create, jpeg_dispose, jpeg_open, jpeg_hurry, jpeg_read,
 };
 
 /* --- writing --- */

@@ -18,11 +18,8 @@ static const struct kind {
 	enum advice advice;
 	const char *extensions[10];
 } kinds[] = {
-	{ "HEIC", CONVERT, { ".heic", ".heif", ".hif" } },
-	{ "AVIF", CONVERT, { ".avif" } },
 	{ "GIF", CONVERT, { ".gif" } },
 	{ "BMP", CONVERT, { ".bmp", ".dib" } },
-	{ "TIFF", CONVERT, { ".tif", ".tiff" } },
 	{ "JPEG 2000", CONVERT, { ".jp2", ".j2k", ".jpx" } },
 	{ "JPEG XL", CONVERT, { ".jxl" } },
 	{ "PNM", CONVERT, { ".ppm", ".pgm", ".pbm", ".pnm" } },
@@ -75,7 +72,9 @@ int kind_of_name(const char *path)
 
 bool kind_is_picture(const char *path)
 {
-	static const char *const extensions[] = { ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp" };
+	static const char *const extensions[] = {
+		".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".heic", ".heif", ".hif", ".avif", ".tif", ".tiff",
+	};
 	const char *dot = strrchr(path, '.');
 
 	for (size_t i = 0; dot && i < ARRAY_SIZE(extensions); i++)

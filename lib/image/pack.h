@@ -1,7 +1,7 @@
 /*
  * pack.h - a data set written as WebDataset shards, its pictures made smaller once so that training need not do it each time
  *
- * Sample i of the sorted data set goes into shard i / o.shard, as KEY.jpg (or .png, .webp) and KEY.cls, the number of its class.
+ * Sample i of the sorted data set goes into shard i / o.shard, as KEY.jpg (or .png, ...) and KEY.cls, the number of its class.
  * KEY is the sample's name without its extension, dots in the file's name made '_', since a WebDataset's key ends at the first
  * dot. A picture whose short side is longer than o.short_side is resized to it (bicubic, antialiased) and written as JPEG of
  * quality 90, 4:2:0; others are kept as they are; raw pixels become PNG. Unreadable pictures are left out, counted and named.

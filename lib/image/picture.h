@@ -43,7 +43,7 @@ static inline const uint8_t *picture_at(const struct picture *p, int x, int y)
 
 /* The bytes of a sample as a data set holds them. */
 struct blob {
-	enum { BLOB_FILE, BLOB_GREY, BLOB_PLANES } kind;   /* a JPEG, PNG or WebP; (h, w) grey; (3, h, w) red, green, blue */
+	enum { BLOB_FILE, BLOB_GREY, BLOB_PLANES } kind;   /* a picture's file; (h, w) grey; (3, h, w) red, green, blue */
 	const uint8_t *data;
 	size_t size;
 	int w, h;                                          /* of grey and planes */

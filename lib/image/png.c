@@ -158,7 +158,7 @@ static int png_read(void *state, struct box window, struct picture *p)
 
 const struct codec codec_png = {
 	{ "png", "palette, grey, colour, alpha dropped, 8 and 16 bit, interlaced", NULL },
-	"\x89PNG\r\n\x1a\n", 8, "png", png_reader_create, png_reader_destroy, png_open, NULL, png_read,
+	{ { 0, 8, "\x89PNG\r\n\x1a\n" } }, "png", png_reader_create, png_reader_destroy, png_open, NULL, png_read,
 };
 
 /* --- writing --- */

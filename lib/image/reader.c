@@ -178,7 +178,7 @@ static int read_sources(struct dataset *d, char *const *paths, int count, bool l
 		if (source_open(d, paths[i], list) < 0)
 			return -1;
 	if (d->count == 0)
-		return fail("found no pictures (.jpg, .jpeg, .png, .webp) in '%s'%s%s%s", paths[0],
+		return fail("found no pictures (.jpg, .png, .webp, .heic, .avif, .tif) in '%s'%s%s%s", paths[0],
 			    count > 1 ? " nor in the others" : "", kinds_tell(text, d->passed) ? ", but " : "", text);
 	dataset_settle(d);
 	return 0;

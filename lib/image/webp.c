@@ -77,6 +77,6 @@ static int webp_read(void *state, struct box window, struct picture *p)
 }
 
 const struct codec codec_webp = {
-	{ "webp", "lossy, lossless; alpha dropped; first frame", NULL }, "RIFF", 4, "webp",
+	{ "webp", "lossy, lossless; alpha dropped; first frame", NULL }, { { 0, 4, "RIFF" } }, "webp",
 	webp_create, webp_dispose, webp_open, NULL, webp_read,
 };

@@ -68,7 +68,7 @@ def make(tree):
             write(f"{folder}/{n}")
     write(f"{tree}/train/class.2/words.txt")
     write(f"{tree}/train/class.2/old.gif")
-    write(f"{tree}/train/class.6/IMG_0001.HEIC")
+    write(f"{tree}/train/class.6/IMG_0001.JXL")
     write(f"{tree}/train/class.2-more.PNG")   # '-' and '.' stand before '/' in the order of bytes
     write(f"{tree}/train/.hidden.jpg")
     os.symlink("class.3", f"{tree}/train/link")
