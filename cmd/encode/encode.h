@@ -13,7 +13,7 @@ struct options {
 	struct choice arch, optim, schedule;
 	struct option_list predictors;          /* predictor: all of them, a blank between; NULL: not given */
 	const char *head, *predictor, *ema, *weights, *as, *out, *backend, *precision;
-	struct option_list freeze;
+	struct option_list freeze, rates;
 	bool ema_buffers, small, frozen, train_bn, eval, calibrate, fresh, profile;
 	int64_t dim, bn_splits, microbatch, save_every, until;
 	double bn_momentum, clip, dropout, drop_path;

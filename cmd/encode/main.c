@@ -19,6 +19,7 @@ static const struct option_row rows[] = {
 	{ 0, "calibrate", OPT_FLAG, AT(calibrate), 0, 0, NULL,
 	  "BN statistics from one pass over the training images first", NULL },
 	{ 0, "as", OPT_TEXT, AT(as), 0, 0, "NAME", "serve NAMEi and NAMEfeaturei, not qi and featurei", NULL },
+	{ 0, "lr", OPT_LIST, AT(rates), 0, 0, "NAME=FACTOR", "times the optimiser's rate: backbone=0.01,head=1", NULL },
 	{ 0, "freeze", OPT_LIST, AT(freeze), 0, 0, "NAMES", "tensors that training keeps: backbone, head, layer1., ...", NULL },
 	{ 0, "ema", OPT_TEXT, AT(ema), 0, 0, "M", "momentum of the key encoder; .99..1 rises; 0: no key encoder", NULL },
 	{ 0, "ema-buffers", OPT_FLAG, AT(ema_buffers), 0, 0, NULL, "it averages BN statistics, takes none of its own", NULL },
@@ -75,9 +76,9 @@ static int check_life(const struct options *o)
 {
 	bool serves = o->eval || o->frozen;
 
-	if (serves && (o->profile || o->freeze.count > 0))
+	if (serves && (o->profile || o->freeze.count > 0 || o->rates.count > 0))
 		return fail_code(EXIT_USAGE, "%s is about training: leave it out with --eval and --frozen",
-				 o->profile ? "--profile" : "--freeze");
+				 o->profile ? "--profile" : o->freeze.count > 0 ? "--freeze" : "--lr");
 	if (o->train_bn && (!o->frozen || o->eval || o->calibrate))
 		return fail_code(EXIT_USAGE, "--train-bn is about teachers: give it with --frozen, no --eval, no --calibrate");
 	if (o->train_bn && (o->dropout > 0 || o->drop_path > 0))

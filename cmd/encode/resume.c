@@ -34,7 +34,7 @@ static int refuse_fact(const struct rundir *u, const char *path, const char *nam
 static const char *saved_fact(const struct tensors *f, const char *name)
 {
 	static const char *const later[][2] = { { "fact.predictor", "none" }, { "fact.ema_buffers", "no" },
-					    { "fact.freeze", "none" } };
+					    { "fact.freeze", "none" }, { "fact.lr", "1" } };
 	const char *saved = tensors_meta(f, name);
 
 	for (size_t i = 0; !saved && i < ARRAY_SIZE(later); i++)

@@ -41,6 +41,7 @@ static void add_own_facts(const struct training *r, struct record *facts)
 	record_set_bool(facts, FACT("ema_buffers"), o->ema_buffers);
 	record_set_text(facts, FACT("optim"), o->optim.spelling);
 	record_set_text(facts, FACT("freeze"), c->freeze);
+	record_set_text(facts, FACT("lr"), c->rates);
 	record_set_real(facts, FACT("clip"), o->clip);
 	record_set_text(facts, FACT("schedule"), o->schedule.spelling);
 	record_set_text(facts, FACT("precision"), c->bf16 ? "bf16" : "f32");
@@ -107,13 +108,13 @@ static int load_weights(struct training *r, const struct tensors *file)
 	return read < 0 ? -1 : 0;
 }
 
-/* What is given, or else the architecture has, with commas between; to be freed. */
-static char *choose_frozen(const struct options *o, const struct arch *a)
+/* A list with commas between, or what else counts; to be freed. */
+static char *join_list(const struct option_list *list, const char *otherwise)
 {
-	char *text = xstrdup(o->freeze.count > 0 ? o->freeze.items[0] : a->freeze ? a->freeze : "none");
+	char *text = xstrdup(list->count > 0 ? list->items[0] : otherwise);
 
-	for (int i = 1; i < o->freeze.count; i++) {
-		char *more = xasprintf("%s,%s", text, o->freeze.items[i]);
+	for (int i = 1; i < list->count; i++) {
+		char *more = xasprintf("%s,%s", text, list->items[i]);
 
 		free(text);
 		text = more;
@@ -139,7 +140,7 @@ static int make_trainer(struct training *r)
 		.epochs = (double)record_int(up, "fact.epochs", epochs),
 		.meter = r->o->profile,
 	};
-	char *frozen = NULL;
+	char *frozen = NULL, *rates = NULL;
 	int result;
 
 	if (choose_parts(r) < 0 || ema_parse(&c.ema, r->o->ema) < 0)
@@ -149,11 +150,13 @@ static int make_trainer(struct training *r)
 		return -1;
 	result = configure(&c.net, r->o, up, r->o->weights ? &file : NULL);
 	c.parts = r->parts;
-	if (result == 0)
-		c.net.freeze = frozen = choose_frozen(r->o, c.net.arch);
-	if (result == 0)
+	if (result == 0) {
+		c.net.freeze = frozen = join_list(&r->o->freeze, c.net.arch->freeze ? c.net.arch->freeze : "none");
+		c.net.rates = rates = join_list(&r->o->rates, "1");
 		result = trainer_init(&r->t, &c);
+	}
 	free(frozen);
+	free(rates);
 	if (result == 0 && r->o->weights)
 		result = load_weights(r, &file);
 	else if (result == 0 && r->t.still)

@@ -31,7 +31,7 @@ import torch
 ONE, BOTH = ((0, 1),), ((0, 1), (1, 0))     # (view of the query, view of its key)
 CROPS = ((0, 1), (2, 0))
 RECIPE = dict(optim="sgd", lr=0.1, momentum=0.9, wd=3e-5, ema="0.9", t=1.0, schedule=True, cells=True, ema_first=True, mean=True,
-              ema_buffers=False, freeze="none")
+              ema_buffers=False, freeze="none", rates="1")
 STEPS, RUN = 5, 10       # taken, of a run that is longer
 
 
@@ -120,6 +120,12 @@ def move(way, step, model, passes):
 
 # --- PyTorch ---
 
+def rate_of(name, rates):
+    """The last of NAME=FACTOR,... that means a tensor counts."""
+    return ([1.0] + [float(factor) for word, factor in (pair.split("=") for pair in rates.split(",") if "=" in pair)
+                     if is_frozen(name, word)])[-1]
+
+
 def is_frozen(name, freeze):
     room = name.split(".")[0] if name.startswith(("head.", "predictor.")) else "backbone"
     return any(word in (room, name) or (word.endswith(".") and name.startswith(word)) for word in freeze.split(","))
@@ -161,9 +167,13 @@ def torch_keys(case, model, views, dtype, cells):
 
 
 def torch_optimiser(model, r):
+    groups = {}
+    for name, p in parameters(model).items():
+        groups.setdefault(rate_of(name, r["rates"]), []).append(p)
+    groups = [{"params": params, "times": times} for times, params in groups.items()]
     if r["optim"] == "adamw":
-        return torch.optim.AdamW(model.parameters(), r["lr"], weight_decay=r["wd"])
-    return torch.optim.SGD(model.parameters(), r["lr"], r["momentum"], weight_decay=r["wd"])
+        return torch.optim.AdamW(groups, r["lr"], weight_decay=r["wd"])
+    return torch.optim.SGD(groups, r["lr"], r["momentum"], weight_decay=r["wd"])
 
 
 def torch_loss(case, r, step, queues, q, k):
@@ -220,7 +230,8 @@ def moco_steps(case, dtype, way, recipe, spoil=lambda model: None):
     queues, losses = [torch.from_numpy(q).to(storage(dtype)) for q in way.queues], []
     for step, views in enumerate(way.views):
         for group in optim.param_groups:
-            group["lr"] = recipe["lr"] * (0.5 * (1 + math.cos(math.pi * step / RUN)) if recipe["schedule"] else 1)
+            height = 0.5 * (1 + math.cos(math.pi * step / RUN)) if recipe["schedule"] else 1
+            group["lr"] = group["times"] * recipe["lr"] * height
         q = torch_queries(case, way, step, query, views)
         if step == 0:
             start_key(query, key, recipe["ema_buffers"])
@@ -257,7 +268,7 @@ def recipe_of(case):
     """AdamW for what has no batch norm."""
     change = dict(optim="adamw", lr=1e-3, wd=0.05) if case.arch in VITS else {}
     return dict(RECIPE, ema="0.9" if case.predictor == "none" else "0.9..1", ema_buffers=case.ema_buffers,
-                freeze=case.freeze, **change)
+                freeze=case.freeze, rates=case.rates, **change)
 
 
 @functools.lru_cache(maxsize=1)
@@ -285,7 +296,7 @@ def moco_ours(case, backend, stream=False):
     way, losses, r, values = moco_truth(case)[0], losses_of(case), recipe_of(case), []
     t = Trainer(case.arch, case.small, case.head, DIM, case.extents, case.batch, case.parts, spelling(r), "cosine:by=step",
                 r["ema"], case.momentum, stream, RUN, backend, case.precision, case.predictor, case.ema_buffers,
-                HEAD if case.predictor == "none" else PREDICTOR, freeze=case.freeze)
+                HEAD if case.predictor == "none" else PREDICTOR, freeze=case.freeze, rates=case.rates)
     t.load(way.weights)
 
     def gradients(q, k):

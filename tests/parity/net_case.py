@@ -32,6 +32,7 @@ class Case:
     crop: int = 0           # side of a third view there; 0: there is none
     ema_buffers: bool = False
     freeze: str = "none"
+    rates: str = "1"
 
     def __str__(self):
         return (f"{self.arch}{' --small' if self.small else ''} {self.size}{f'x{self.width}' if self.width else ''} {self.head}"
@@ -39,6 +40,7 @@ class Case:
                 f"{f' {self.parts} parts' if self.parts > 1 else ''}{' both sides' if len(self.sides) > 1 else ''}"
                 f"{f' and {self.crop}' if self.crop else ''}{' ema of buffers' if self.ema_buffers else ''}"
                 f"{f' frozen {self.freeze}' if self.freeze != 'none' else ''}"
+                f"{f' rates {self.rates}' if self.rates != '1' else ''}"
                 f"{' bf16' if self.precision == 'bf16' else ''}")
 
     @property

@@ -4,7 +4,8 @@
 struct trainer *shim_trainer(const char *arch, int small, const char *head, const char *predictor, int dim, const int *sizes,
 			     int views, const float *mean, const float *std, const char *backend, int bf16, double dropout,
 			     double drop_path, const char *optim, const char *schedule, const char *ema, int ema_buffers,
-			     double bn_momentum, int batch, int parts, int stream, int steps, const char *freeze);
+			     double bn_momentum, int batch, int parts, int stream, int steps, const char *freeze,
+			     const char *rates);
 void shim_trainer_free(struct trainer *t);
 void shim_trainer_ranks(struct trainer *t, int count, int first, int batch,
 			void (*sum)(void *with, float *values, int64_t count));
@@ -16,13 +17,14 @@ float *shim_trainer_vector(struct trainer *t, int which, int64_t *count);
 struct trainer *shim_trainer(const char *arch, int small, const char *head, const char *predictor, int dim, const int *sizes,
 			     int views, const float *mean, const float *std, const char *backend, int bf16, double dropout,
 			     double drop_path, const char *optim, const char *schedule, const char *ema, int ema_buffers,
-			     double bn_momentum, int batch, int parts, int stream, int steps, const char *freeze)
+			     double bn_momentum, int batch, int parts, int stream, int steps, const char *freeze,
+			     const char *rates)
 {
 	struct trainer *t = xcalloc(1, sizeof(*t));
 	struct trainer_config c = {
 		.net = { .arch = arch_find(arch), .small = small, .head = head, .predictor = predictor, .dim = dim,
 			 .height = sizes[0], .width = sizes[1], .backend = backend, .bf16 = bf16,
-			 .dropout = dropout, .drop_path = drop_path, .freeze = freeze },
+			 .dropout = dropout, .drop_path = drop_path, .freeze = freeze, .rates = rates },
 		.parts = parts, .bn_momentum = bn_momentum, .stream = stream, .ema_buffers = ema_buffers, .batch = batch,
 		.steps_per_epoch = steps, .epochs = 1,
 	};

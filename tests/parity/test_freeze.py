@@ -1,5 +1,6 @@
-"""test_freeze - tensors that training keeps: five steps against PyTorch with requires_grad=False, and batch norm in evaluation
-mode where all of it is frozen; bytes that stay, a backward pass that ends where nothing is trained, words that mean nothing"""
+"""test_freeze - tensors that training keeps, or moves at rates of their own: five steps against PyTorch with
+requires_grad=False, and batch norm in evaluation mode where all of it is frozen; bytes that stay, a backward pass that ends
+where nothing is trained, words that mean nothing"""
 import sys
 from ctypes import c_size_t
 from dataclasses import replace
@@ -14,6 +15,7 @@ from net_steps import F32, print_table
 from net_torch import PartsBN
 from sprat_ct import check, done
 from test_trainer import judge, test_f32
+from trainer_ct import Trainer
 
 declare("pass_bytes", c_size_t, P)
 SMALL = Case("mobilenet_v3_small", True, 32)
@@ -81,6 +83,23 @@ def test_gradients(case):
     check(f"{case}: and the first layer has none", all(whole[n].any() and not rest[n].any() for n in first))
 
 
+def test_rates(case):
+    """Parameter groups in PyTorch."""
+    double, single = moco_truth(case)[1], moco_torch(case, F32)
+    steps.notices(judge, "one rate for all", "movement", moco_torch(case, F32, rates="1"), single, double)
+    test_f32(case)
+
+
+def test_rate_words():
+    for rates, word in (("head", "NAME=FACTOR"), ("head=-1", "NAME=FACTOR"), ("head=much", "NAME=FACTOR"),
+                        ("backbones=1", "near are"), ("predictor=2", "has none")):
+        try:
+            Trainer("resnet18", True, "linear", 8, (16, 16), 8, 1, "sgd", rates=rates)
+            check(f"--lr {rates} is refused", False)
+        except RuntimeError as e:
+            check(f"--lr {rates} is refused", word in str(e) and "--lr" in str(e), e)
+
+
 def test_words():
     for freeze, word in (("layer1", "'layer1.'"), ("layer1.0.conv3.weight", "'layer1.0.conv2.weight'"), ("backbones", "near are"),
                          ("predictor", "has none"), ("bn1.running_mean", "weight and the bias"), ("none,head", "'none'"),
@@ -93,6 +112,9 @@ def test_words():
 def main():
     lib.threads_set(2)
     test_words()
+    test_rate_words()
+    test_rates(moco_case(replace(SMALL, head="simple", rates="features.12.=2,head=3")))
+    test_rates(moco_case(Case("deit_tiny", True, 16, rates="backbone=0.5,blocks.3.=2")))
     test_end(replace(SMALL, batch=64))
     whole = moco_case(replace(SMALL, head="simple", freeze="backbone"))
     test_comparison(whole)

@@ -92,14 +92,14 @@ class Trainer:
 
     def __init__(self, arch, small, head, dim, sizes, batch, parts, optim, schedule="constant", ema=0.9, bn_momentum=0.5,
                  stream=False, steps=5, backend="blas", precision="f32", predictor="none", ema_buffers=False, output=HEAD,
-                 dropout=0.0, drop_path=0.0, freeze="none"):
+                 dropout=0.0, drop_path=0.0, freeze="none", rates="1"):
         sizes = np.array([sizes] if isinstance(sizes[0], int) else sizes, np.int32)
         self.batch, self.parts, self.output = batch, parts, output
         self.texts = [t.encode() for t in (arch, head, predictor, backend, optim, schedule, str(ema))]
         arch, head, predictor, backend, optim, schedule, ema = self.texts
         self.handle = lib.shim_trainer(arch, small, head, predictor, dim, ptr(sizes), len(sizes), ptr(MEAN), ptr(STD), backend,
                                        precision == "bf16", dropout, drop_path, optim, schedule, ema, ema_buffers, bn_momentum,
-                                       batch, parts, stream, steps, freeze.encode())
+                                       batch, parts, stream, steps, freeze.encode(), rates.encode())
         if not self.handle:
             raise RuntimeError(why())
         self.net = Trained(lib.shim_trainer_net(self.handle), tuple(int(n) for n in sizes[0]))

@@ -137,7 +137,7 @@ struct net {
 	const struct backend *backend[DTYPES];   /* who multiplies F32, BF16 (NULL: nobody) */
 	char head[256], predictor[1024];   /* config.head, config.predictor */
 	struct predictors predictors;
-	char freeze[1024];       /* config.freeze */
+	char freeze[1024], rates[1024];   /* config.freeze, config.rates */
 	int width[OUTPUTS];      /* 0: there is none */
 	struct net_tensor *tensors;
 	struct init { double normal, uniform, value; } *inits;   /* beside tensors */
@@ -337,8 +337,9 @@ void drop_mask(const struct pass *p, int node, int row, float *mask);
 /* Nodes of a plan whose net, height and width are set, head and predictor included; lay: the plan's net, whose tensors are laid
  * out on the way, NULL where they are there (model/). -1 after fail(). */
 int build_plan(struct plan *plan, struct net *lay);
-/* Marks the tensors that config.freeze names, in a net that is laid out (model/). -1 after fail(). */
+/* Marks the tensors that config.freeze and config.rates name, in a net that is laid out (model/). -1 after fail(). */
 int freeze_tensors(struct net *net);
+int freeze_rates(struct net *net);
 /* Chooses the method of every convolution; elements are linked already (conv/). */
 void conv_link(struct plan *plan);
 

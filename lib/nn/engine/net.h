@@ -55,6 +55,8 @@ struct net_config {
 	const char *backend;    /* "blas", "onednn"; NULL: onednn where built in, else blas */
 	const char *freeze;     /* what training keeps as it is, with commas between: backbone, head, predictor, a tensor's name,
 				 * or what names begin with up to a dot; NULL or "none": nothing */
+	const char *rates;      /* multiples of the optimiser's learning rate for tensors named alike, the last that names one
+				 * counts: "backbone=0.01,head=1"; NULL or "1": that rate for all */
 };
 
 /* One named tensor of the network under torchvision's name (head under head.*, predictor under predictor.*), with torchvision's
@@ -65,6 +67,7 @@ struct net_tensor {
 	bool buffer;            /* BN running statistics, not a parameter */
 	bool norm_or_bias;      /* for optimisers that decay neither */
 	bool frozen;            /* no gradient counts, no update; of a buffer: its batch norm's weight and bias are frozen */
+	double rate;            /* times the optimiser's learning rate */
 	int rank;
 	int64_t shape[4];       /* as in torchvision: conv (out, in/groups, kh, kw), linear (out, in) */
 	int grid[2];            /* of a position embedding: rows and columns of patches behind the class token; else 0 */

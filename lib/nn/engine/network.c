@@ -50,7 +50,7 @@ struct net *net_new(const struct net_config *c)
 	net->config = *c;
 	net->arch = c->arch;
 	if (check_config(c) < 0 || predictors_parse(&net->predictors, c->predictor ? c->predictor : "none") < 0 ||
-	    find_backends(net) < 0 || lay_out(net) < 0 || freeze_tensors(net) < 0) {
+	    find_backends(net) < 0 || lay_out(net) < 0 || freeze_tensors(net) < 0 || freeze_rates(net) < 0) {
 		net_free(net);
 		return NULL;
 	}

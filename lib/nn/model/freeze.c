@@ -1,5 +1,6 @@
 /*
- * freeze.c - which tensors training keeps as they are: those of a room, of a prefix that ends at a dot, or single ones
+ * freeze.c - which tensors training keeps as they are, and which it moves at rates of their own: those of a room, of a prefix
+ * that ends at a dot, or single ones
  *
  * A batch norm whose weight and bias are both frozen is frozen as a whole: its running statistics normalise, and stay.
  */
@@ -61,13 +62,13 @@ static void consider(struct near *near, const char *word, const char *name)
 	near->away[at] = away;
 }
 
-static int refuse(const struct net *net, const char *word)
+static int refuse(const struct net *net, const char *option, const char *word)
 {
 	struct near near = { .count = 0 };
 
 	for (int i = 0; i < ARRAY_SIZE(rooms); i++)
 		if (strcmp(word, rooms[i]) == 0)
-			return fail_code(EXIT_USAGE, "--freeze %s: the network has none", word);
+			return fail_code(EXIT_USAGE, "%s %s: the network has none", option, word);
 	for (int i = 0; i < net->tensor_count; i++) {
 		char name[TENSOR_NAME];
 		const char *whole = net->tensors[i].name;
@@ -80,8 +81,8 @@ static int refuse(const struct net *net, const char *word)
 			consider(&near, word, whole);
 	}
 	return fail_code(EXIT_USAGE,
-			 "--freeze '%s': no tensor of '%s' is called so, nor begins so where it ends at a dot; near are '%s', "
-			 "'%s', '%s'", word, net->arch->entry.name, near.names[0], near.names[1], near.names[2]);
+			 "%s '%s': no tensor of '%s' is called so, nor begins so where it ends at a dot; near are '%s', "
+			 "'%s', '%s'", option, word, net->arch->entry.name, near.names[0], near.names[1], near.names[2]);
 }
 
 /* --- words --- */
@@ -102,7 +103,7 @@ static int freeze_word(struct net *net, const char *word)
 		any |= !t->buffer;
 		t->frozen |= !t->buffer;
 	}
-	return any ? 0 : refuse(net, word);
+	return any ? 0 : refuse(net, "--freeze", word);
 }
 
 /* Mean and variance come behind their norm's weight and bias. */
@@ -163,6 +164,47 @@ int freeze_tensors(struct net *net)
 	if (r == 0 && !is_trained(net))
 		r = fail_code(EXIT_USAGE, "--freeze %s leaves nothing to train", net->freeze);
 	net->config.freeze = net->freeze;
+	free(text);
+	return r;
+}
+
+/* --- rates --- */
+
+/* "NAME=FACTOR" */
+static int rate_word(struct net *net, char *word)
+{
+	char *value = strchr(word, '=');
+	double rate;
+	bool any = false;
+
+	if (!value || parse_real(value + 1, &rate) < 0 || !(rate >= 0 && rate <= 1e6))
+		return fail_code(EXIT_USAGE, "--lr '%s': give NAME=FACTOR, a factor of 0 to 1e6 on the optimiser's rate, as in "
+				 "backbone=0.01,head=1", word);
+	*value = '\0';
+	for (int i = 0; i < net->tensor_count; i++) {
+		struct net_tensor *t = &net->tensors[i];
+
+		if (t->buffer || !is_meant(t, word))
+			continue;
+		any = true;
+		t->rate = rate;
+	}
+	return any ? 0 : refuse(net, "--lr", word);
+}
+
+int freeze_rates(struct net *net)
+{
+	const char *given = net->config.rates ? net->config.rates : "1";
+	char *text = xstrdup(given), *rest = text;
+	int r = 0;
+
+	for (int i = 0; i < net->tensor_count; i++)
+		net->tensors[i].rate = 1;
+	for (char *word; strcmp(given, "1") != 0 && r == 0 && (word = strsep(&rest, ","));)
+		r = rate_word(net, word);
+	if (r == 0 && format(net->rates, sizeof(net->rates), "%s", given) < 0)
+		r = fail_code(EXIT_USAGE, "--lr has too many names: give prefixes that end at a dot");
+	net->config.rates = net->rates;
 	free(text);
 	return r;
 }

@@ -11,6 +11,7 @@ struct slice {
 	int64_t at, n;
 	int tensor;
 	bool norm_or_bias;
+	double rate;
 };
 
 /* --- norms --- */
@@ -51,7 +52,7 @@ static void sgd_step(struct optimiser *o, double lr, double scale, int64_t step,
 {
 	const struct kernels *k = kernels_find(F32);
 	const struct choice *c = &o->choice;
-	const struct sgd all = { .lr = (float)lr, .scale = (float)scale, .momentum = (float)choice_value(c, "momentum"),
+	const struct sgd all = { .scale = (float)scale, .momentum = (float)choice_value(c, "momentum"),
 		.nesterov = choice_value(c, "nesterov") != 0 };
 
 	(void)step;
@@ -60,6 +61,7 @@ static void sgd_step(struct optimiser *o, double lr, double scale, int64_t step,
 		const struct slice *s = &o->slices[i];
 		struct sgd one = all;
 
+		one.lr = (float)(lr * s->rate);
 		one.wd = (float)decay(o, s);
 		one.trust = o->trust[s->tensor];
 		k->sgd(&one, s->n, w + s->at, g + s->at, o->slots[0] + s->at);
@@ -93,7 +95,7 @@ static void adamw_step(struct optimiser *o, double lr, double scale, int64_t ste
 	const struct choice *c = &o->choice;
 	double beta1 = choice_value(c, "beta1"), beta2 = choice_value(c, "beta2"), t = (double)step + 1;
 	const struct adamw all = { .scale = (float)scale, .beta1 = (float)beta1, .rest1 = (float)(1 - beta1),
-		.beta2 = (float)beta2, .rest2 = (float)(1 - beta2), .rate = (float)(lr / (1 - pow(beta1, t))),
+		.beta2 = (float)beta2, .rest2 = (float)(1 - beta2),
 		.root = (float)(1 / sqrt(1 - pow(beta2, t))), .eps = (float)choice_value(c, "eps") };
 
 #pragma omp parallel for schedule(dynamic)
@@ -101,7 +103,8 @@ static void adamw_step(struct optimiser *o, double lr, double scale, int64_t ste
 		const struct slice *s = &o->slices[i];
 		struct adamw one = all;
 
-		one.wd = (float)(lr * decay(o, s));
+		one.rate = (float)(lr * s->rate / (1 - pow(beta1, t)));
+		one.wd = (float)(lr * s->rate * decay(o, s));
 		k->adamw(&one, s->n, w + s->at, g + s->at, o->slots[0] + s->at, o->slots[1] + s->at);
 	}
 }
@@ -146,7 +149,8 @@ static int cut(struct slice *slices, const struct net_tensor *t, int tensor)
 
 	for (int64_t at = 0; at < t->count; at += SLICE, n++)
 		if (slices)
-			slices[n] = (struct slice){ t->offset + at, MIN(SLICE, t->count - at), tensor, t->norm_or_bias };
+			slices[n] = (struct slice){ t->offset + at, MIN(SLICE, t->count - at), tensor, t->norm_or_bias,
+						  t->rate };
 	return n;
 }
 

@@ -59,7 +59,8 @@ struct optimiser {
 	float *trust;                           /* private: (tensors) */
 };
 
-/* tensors: of the net; buffers and frozen ones are passed over: no decay, no momentum, no part of the norm. */
+/* tensors: of the net; buffers and frozen ones are passed over: no decay, no momentum, no part of the norm. A tensor's lr is the
+ * step's times its rate. */
 void optimiser_init(struct optimiser *o, const struct choice *c, double clip, const struct net_tensor *tensors, int count);
 void optimiser_release(struct optimiser *o);
 const struct optim *optimiser_row(const struct optimiser *o);
