@@ -1,5 +1,5 @@
 """Files damaged at random: no crash, no endless work, no growing memory. Also to be run with a sanitised library (SAN=)."""
-import ctypes as C, gzip, io, os, random, shutil, struct, sys, tarfile, tempfile, time, zlib
+import ctypes as C, gzip, io, os, random, shutil, struct, subprocess, sys, tarfile, tempfile, time, zlib
 import numpy as np
 from PIL import Image
 
@@ -68,12 +68,30 @@ def resident():
         return int(f.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") >> 10
 
 
+def late():
+    """TIFF, and where heif-enc is HEIC and AVIF: by libraries that are opened when the first comes."""
+    how = [{}, {"compression": "tiff_lzw"}, {"compression": "tiff_adobe_deflate"}, {"compression": "jpeg"}]
+    files = [encoded(40, 30, "TIFF", **h) for h in how] + [encoded(40, 30, "TIFF", mode) for mode in ("L", "P", "RGBA", "CMYK")]
+    files.append(encoded(90, 70, "TIFF", "1", compression="group4"))
+    if not shutil.which("heif-enc"):
+        skip("damaged HEIC and AVIF", "Debian's libheif-examples is not installed")
+        return files
+    for name in ("a.heic", "a.avif"):
+        with open(f"{root}/a.png", "wb") as f:
+            f.write(encoded(60, 44, "PNG"))
+        subprocess.run(["heif-enc", "-q", "30", f"{root}/a.png", "-o", f"{root}/{name}"], check=True, capture_output=True)
+        with open(f"{root}/{name}", "rb") as f:
+            files.append(f.read())
+    return files
+
+
 def pictures():
     files = [encoded(90, 70, "JPEG", quality=q, subsampling=s, progressive=p) for q in (30, 90) for s in (0, 2)
              for p in (False, True)]
     files += [encoded(50, 40, "JPEG", "CMYK"), encoded(50, 40, "JPEG", "L"), encoded(50, 40, "JPEG", restart_marker_blocks=1)]
     files += [encoded(40, 30, "PNG", mode) for mode in ("RGB", "L", "P", "LA", "RGBA", "1")] + photos(6)
     files += [encoded(60, 40, "WEBP", mode, **how) for mode in ("RGB", "RGBA") for how in ({}, {"lossless": True})]
+    files += late()
     slowest, survived, sizes, times = 0, 0, [], int(os.environ.get("TIMES", "150"))
     for i in range(times):
         for data in files:
