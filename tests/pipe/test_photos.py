@@ -1,4 +1,4 @@
-"""A phone's photographs, HEIC as heif-enc makes them of real ones, through a whole line: an epoch from a folder and from a tar."""
+"""A phone's photographs, HEIC as heif-enc makes them of real ones, through a whole line: an epoch from a folder and a tar."""
 import io
 import os
 import shutil
