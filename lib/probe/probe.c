@@ -6,6 +6,7 @@
 #include "lib/probe/linear.h"
 #include "lib/probe/metrics.h"
 #include "lib/probe/outfile.h"
+#include "lib/probe/query.h"
 #include "lib/tensor/safetensors.h"
 
 #include <math.h>
@@ -285,6 +286,8 @@ static const struct probe probes[] = {
 	{ { "pca", "principal components, as numbers and pictures", embed_pca_params }, 1, true, "thumbs", embed_pca,
 	  embed_check_pca },
 	{ { "tsne", "t-SNE, as numbers and pictures", embed_tsne_params }, 1, true, "thumbs", embed_tsne, embed_check_tsne },
+	{ { "neighbours", "images beside the training images nearest to them", query_params }, 1, true, "file",
+	  query_run, query_check },
 };
 const struct table probe_table = TABLE("probe", probes);
 

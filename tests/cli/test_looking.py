@@ -71,6 +71,61 @@ def test_points(d, pictures):
     check("thumbs: in the frame of their class", all((a[y - 1, v] == COLOURS[x[n][2]]).all() for n, (y, v) in places.items()))
 
 
+def unit(d):
+    """Training and test samples in float64, of length 1, as an export gives them."""
+    a = np.load(f"{d}/v.npy")
+    x = a["view0"].astype(float)
+    x /= np.linalg.norm(x, axis=1, keepdims=True)
+    return [(x[a["split"] == t], a["label"][a["split"] == t], [n.decode() for n in a["name"][a["split"] == t]]) for t in (0, 1)]
+
+
+def ways(d, k, n):
+    """{which: rows of query and neighbours, by name} from the definition."""
+    (x, label, names), (y, test, queries) = unit(d)
+    near = np.argsort(-(y @ x.T), 1, "stable")[:, :k]
+    row = lambda i: (queries[i], [names[j] for j in near[i]])
+    wrong = [i for i in range(len(y)) if label[near[i, 0]] != test[i]]
+    cosines = x @ x.T
+    np.fill_diagonal(cosines, -2)
+    around = np.argsort(-cosines, 1, "stable")[:, :k]
+    dense, seen = [], set()
+    for i in np.argsort(-np.sort(cosines, 1)[:, -k:].mean(1), kind="stable"):
+        if i not in seen and len(dense) < n:
+            dense.append((names[i], [names[j] for j in around[i]]))
+            seen |= set(around[i])
+    return {"random": [row(i) for i in range(len(y))], "dense": dense,
+            "confused": [row(i) for i in sorted(wrong, key=lambda i: -(y @ x.T)[i].max())]}
+
+
+def rows_of(path, k):
+    rows = table(path)
+    return [(rows[i][0], [r[3] for r in rows[i:i + k]]) for i in range(0, len(rows), k)], rows
+
+
+def test_neighbours(d, pictures, k=4, n=5):
+    want = ways(d, k, n)
+    for which, rows in want.items():
+        line, said = probe(d, f"neighbours:which={which},n={n},k={k},file={which}.png,tsv={which}.tsv")
+        got, text = rows_of(f"{d}/{which}.tsv", k)
+        fine = sorted(got) == sorted(r for r in rows if r in got) and len(got) == n if which == "random" else got == rows[:n]
+        check(f"{which}: queries and neighbours are NumPy's", line.code == 0 and fine and len(got) == said[0]["queries"],
+              (line.stderr, got, rows[:n]))
+        a, wrong = opened(f"{d}/{which}.png"), []
+        for i, (query, near) in enumerate(got):
+            for j, name in enumerate([query] + near):
+                large = pictures[name].repeat(4, 0).repeat(4, 1)             # of 16 pixels: 64
+                places = [(y, x) for y, x in find(a, large) if (y - 16) // ((a.shape[0] - 32) // len(got)) == i]
+                frame = [tuple(a[y - 1, x]) for y, x in places]
+                same = query.split("/")[-2] == name.split("/")[-2]
+                wrong += [(i, j)] * ((j == 0 and (255, 255, 255) not in frame) or
+                                     (j > 0 and ((0x2c, 0xa0, 0x2c) if same else (0xd6, 0x27, 0x28)) not in frame))
+        check(f"{which}: the sheet shows them, in green and red", not wrong, wrong)
+        share = 100 * np.mean([r[1] == r[4] for r in text])
+        check(f"{which}: how many are of the class is said", abs(said[0]["same_class"] - share) < 1e-3, said)
+    probe(d, f"neighbours:n={n},k={k},seed=1,file=none,tsv=other.tsv")
+    check("another seed asks others", rows_of(f"{d}/other.tsv", k)[0] != rows_of(f"{d}/random.tsv", k)[0])
+
+
 def refused(name, line, code, *words):
     said = [w for w in words if w not in line.stderr]
     spoken = [x for x in line.words if x.startswith("probe: ")]
@@ -83,6 +138,9 @@ def test_refusals(d):
     refused("a large perplexity", probe(d, "tsne:perplexity=60")[0], 2, "perplexity of 60", "60")
     refused("too many components", probe(d, "pca:dims=70")[0], 2, "70")
     refused("a split without samples", probe(d, "pca:split=test", options=())[0], 2, "split")
+    refused("a way that is none", probe(d, "neighbours:which=best")[0], 2, "which=best", "dense")
+    refused("more neighbours than images", probe(d, "neighbours:k=50")[0], 2, "50", "45")
+    refused("no test images", probe(d, "neighbours", options=())[0], 2, "which=dense")
     columns = {"feature0": np.zeros((8, 3), np.float32), "label": np.zeros(8, np.int32), "split": np.zeros(8, np.int32),
                "index": np.arange(8)}
     for name, more, code, said in (("pictures that nobody gives", {}, 2, "augment"),
@@ -95,8 +153,11 @@ def test_refusals(d):
 def main():
     with folder() as d:
         images(f"{d}/data", COUNT)
+        for i in range(0, COUNT, 5):                                  # some in a wrong class, so that there are confusions
+            os.rename(f"{d}/data/class{i % 3}/{i:04d}.png", f"{d}/data/class{(i + 1) % 3}/{i:04d}.png")
         pictures = views(d)
         test_points(d, pictures)
+        test_neighbours(d, pictures)
         test_refusals(d)
 
 
