@@ -46,7 +46,7 @@ static int parse(int argc, char **argv, struct options *o, struct choice *c)
 		return fail_code(EXIT_USAGE, "give one loss: try 'loss list'");
 	if (strcmp(argv[first], "list") == 0) {
 		table_print(&loss_table);
-		exit(fflush(stdout) == 0 ? EXIT_OK : EXIT_FAIL);
+		exit(fflush(stdout) == 0 && !ferror(stdout) ? EXIT_OK : EXIT_FAIL);
 	}
 	return choice_parse(c, &loss_table, argv[first]);
 }

@@ -48,7 +48,7 @@ static int parse(int argc, char **argv, struct options *o, struct work *w)
 		return -1;
 	if (first < argc && strcmp(argv[first], "list") == 0) {
 		table_print(&probe_table);
-		exit(fflush(stdout) == 0 ? EXIT_OK : EXIT_FAIL);
+		exit(fflush(stdout) == 0 && !ferror(stdout) ? EXIT_OK : EXIT_FAIL);
 	}
 	w->task_count = argc - first;
 	if (w->task_count < 1 || w->task_count > TASKS_MAX)

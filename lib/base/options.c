@@ -245,7 +245,7 @@ static int set_option(const struct option_row *row, const char *value, void *opt
 	case OPT_CHOICE:
 		if (strcmp(value, "list") == 0) {
 			table_print(row->table);
-			exit(fflush(stdout) == 0 ? EXIT_OK : EXIT_FAIL);
+			exit(fflush(stdout) == 0 && !ferror(stdout) ? EXIT_OK : EXIT_FAIL);
 		}
 		return choice_parse(at, row->table, value);
 	default:
@@ -330,7 +330,7 @@ int options_parse(const struct manual *m, void *options, int argc, char **argv)
 				manual_print(m, options);
 			else
 				printf("%s (sprat) %s\n", m->name, SPRAT_VERSION);
-			exit(fflush(stdout) == 0 ? EXIT_OK : EXIT_FAIL);
+			exit(fflush(stdout) == 0 && !ferror(stdout) ? EXIT_OK : EXIT_FAIL);
 		}
 		if (c == '?' || c == ':')
 			return misuse(m, c, argv[optind - 1]);
