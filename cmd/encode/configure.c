@@ -66,8 +66,7 @@ static const char *choose_head(const struct options *o, const struct tensors *fi
 	return o->head ? o->head : made ? made : "linear";
 }
 
-/* What a file says of the run that made it, under its name alone (a model) or as a fact (a checkpoint); NULL when nothing. */
-static const char *fact_of(const struct tensors *file, const char *name)
+const char *fact_of(const struct tensors *file, const char *name)
 {
 	char key[SCALAR_NAME];
 
@@ -156,7 +155,7 @@ static int check_view(const struct record *schema, int i)
 	if (!v)
 		return fail("the stage in front gives no '%s'", name);
 	if (v->dtype != U8 || v->rank != 4 || v->shape[3] != 3 || v->shape[0] != record_int(schema, "fact.batch", 0) ||
-	    v->shape[1] < 1 || v->shape[2] < 1 || v->shape[1] > 8192 || v->shape[2] > 8192)
+	    v->shape[1] < 1 || v->shape[2] < 1 || v->shape[1] > VIEW_MOST || v->shape[2] > VIEW_MOST)
 		return fail("the stage in front offers '%s' as %s: encode needs u8[B,h,w,3], B the batch", name,
 			    tensor_spec(v, spec, sizeof(spec)));
 	return 0;

@@ -6,26 +6,31 @@
 #include "lib/stream/stage.h"
 #include "lib/tensor/names.h"
 
-enum { DIM_MOST = 65536 };
+enum { DIM_MOST = 65536, VIEW_MOST = 8192 };
 
 struct options {
 	struct stage_options stage;
-	struct choice arch, optim, schedule;
+	struct choice arch, optim, schedule, format;
 	struct option_list predictors;          /* predictor: all of them, a blank between; NULL: not given */
-	const char *head, *predictor, *ema, *weights, *as, *out, *backend, *precision;
+	const char *head, *predictor, *ema, *weights, *as, *out, *backend, *precision, *export;
 	struct option_list freeze, rates;
 	bool ema_buffers, small, frozen, train_bn, eval, calibrate, fresh, profile;
-	int64_t dim, bn_splits, microbatch, save_every, until;
+	int64_t dim, bn_splits, microbatch, save_every, until, size;
 	double bn_momentum, clip, dropout, drop_path;
 };
 
-/* The two lives of encode; 0 or -1 after fail(). */
+/* The two lives of encode in a line; 0 or -1 after fail(). */
 int train(struct stage *s, const struct options *o);
 int serve(struct stage *s, const struct options *o);
+/* A life without neighbours: writes what -w holds to a file for other runtimes. */
+int export(const struct options *o);
 
 /* Fills the network's description from options and the upstream schema; with -w from the file's metadata where an option is not
  * given. file: the opened weights or NULL. */
 int configure(struct net_config *c, const struct options *o, const struct record *schema, const struct tensors *file);
+
+/* What a file says of the run that made it, under its name alone (a model) or as a fact (a checkpoint); NULL when nothing. */
+const char *fact_of(const struct tensors *file, const char *name);
 
 /* Passes on how the first stage was told its classes and hold-out: no facts, but a model says it to augment --like. */
 void copy_origin(struct record *to, const struct record *from);

@@ -3,6 +3,7 @@
 
 #include "lib/base/isa.h"
 #include "lib/base/threads.h"
+#include "lib/nn/onnx/onnx.h"
 
 #define AT(field) offsetof(struct options, field)
 static const struct option_row rows[] = {
@@ -35,6 +36,9 @@ static const struct option_row rows[] = {
 	{ 0, "drop-path", OPT_REAL, AT(drop_path), 0, 0.99, "P", "stochastic depth of the last block; 0: none", NULL },
 	{ 0, "precision", OPT_TEXT, AT(precision), 0, 0, "P", "f32, or bf16 for activations and products", NULL },
 	{ 0, "backend", OPT_TEXT, AT(backend), 0, 0, "NAME", "blas or onednn; best available", NULL },
+	{ 0, "export", OPT_TEXT, AT(export), 0, 0, "FILE", "write the network of -w for other runtimes, then end", NULL },
+	{ 0, "format", OPT_CHOICE, AT(format), 0, 0, "F", "export: what it gives, takes and keeps", &onnx_formats },
+	{ 0, "size", OPT_INT, AT(size), 0, VIEW_MOST, "N", "export: pixels a side of its images; 0: those of -w", NULL },
 	{ 'o', "out", OPT_TEXT, AT(out), 0, 0, "DIR", "folder of the run: checkpoint and model", NULL },
 	{ 0, "save-every", OPT_INT, AT(save_every), 0, 1e9, "N", "steps between checkpoints; 0: an epoch", NULL },
 	{ 0, "until", OPT_INT, AT(until), 0, 1e9, "EPOCH", "stop after this epoch; 0: the last", NULL },
@@ -71,11 +75,25 @@ static int join_predictors(struct options *o)
 	return 0;
 }
 
+static int check_export(const struct options *o, bool serves)
+{
+	bool trains = o->out || o->profile || o->freeze.count > 0 || o->rates.count > 0 || o->predictors.count > 0;
+
+	if (o->export && (serves || trains || o->train_bn || o->calibrate || o->as))
+		return fail_code(EXIT_USAGE, "--export writes a file and ends: leave what is about training and serving out");
+	if (!o->export && (o->size > 0 || strcmp(o->format.spelling, "onnx") != 0))
+		return fail_code(EXIT_USAGE, "%s is about what --export writes: give --export FILE, or leave it out",
+				 o->size > 0 ? "--size" : "--format");
+	return 0;
+}
+
 /* Options that are about another life of encode. */
 static int check_life(const struct options *o)
 {
 	bool serves = o->eval || o->frozen;
 
+	if (check_export(o, serves) < 0)
+		return -1;
 	if (serves && (o->profile || o->freeze.count > 0 || o->rates.count > 0))
 		return fail_code(EXIT_USAGE, "%s is about training: leave it out with --eval and --frozen",
 				 o->profile ? "--profile" : o->freeze.count > 0 ? "--freeze" : "--lr");
@@ -93,6 +111,7 @@ int main(int argc, char **argv)
 		.stage = STAGE_SERVER_OPTIONS_INIT,
 		.optim.spelling = "sgd",
 		.schedule.spelling = "cosine",
+		.format.spelling = "onnx",
 		.ema = "0.999",
 	};
 	struct stage *s;
@@ -103,13 +122,14 @@ int main(int argc, char **argv)
 	first = options_parse(&manual, &o, argc, argv);
 	if (first >= 0 && first < argc)
 		first = fail_code(EXIT_USAGE, "unexpected operand '%s': try 'encode --help'", argv[first]);
+	o.stage.serves = !o.export;
 	if (first < 0 || check_life(&o) < 0 || join_predictors(&o) < 0 || isa_init() < 0)
-		return stage_refuse(manual.name, true);
+		return stage_refuse(manual.name, o.stage.serves);
 
-	/* train or serve */
+	/* train, serve or write */
 	memory_keep(true);
 	s = stage_new(manual.name, &o.stage, argc, argv);
-	r = o.eval || o.frozen ? serve(s, &o) : train(s, &o);
+	r = o.export ? export(&o) : o.eval || o.frozen ? serve(s, &o) : train(s, &o);
 
 	/* close */
 	return stage_finish(s, r);

@@ -1,5 +1,6 @@
 /* conv.c - the table of methods, and the operation that hands its nodes to theirs */
 #include "lib/nn/conv/conv.h"
+#include "lib/nn/onnx/graph.h"
 
 /* The first one that may. */
 static const struct conv_method *const methods[] = { &conv_amx, &conv_whole, &conv_patches };
@@ -87,5 +88,6 @@ const struct op op_conv = {
 	.factor_bytes = conv_factor_bytes,
 	.factor_make = conv_factor_make,
 	.cost = conv_cost,
+	.onnx = graph_filters,
 	.layer = true,
 };

@@ -40,6 +40,7 @@
 
 struct task;
 struct node;
+struct graph;
 
 /* What a forward pass of one image cannot do without; meter.h says what follows for a step. */
 struct cost {
@@ -66,6 +67,8 @@ struct op {
 	size_t (*factor_bytes)(const struct node *x, const struct node *in, enum factor which);
 	void (*factor_make)(const struct task *t, const struct node *x, const struct node *in, enum factor which, void *to);
 	struct cost (*cost)(const struct node *x, const struct node *in);   /* NULL: could be hidden behind others */
+	/* Adds what a node does in evaluation, up to its batch norm, to an ONNX graph (onnx/graph.h); returns that value. */
+	const char *(*onnx)(struct graph *g, const struct node *x);
 	bool blind;              /* backward does not look at the values of its inputs again */
 	bool raw;                /* reads its inputs as they are stored: they must be */
 	bool shares;             /* inputs may have its gradient for theirs */

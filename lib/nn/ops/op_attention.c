@@ -7,6 +7,7 @@
  * may have bf16 factors; probabilities and their gradients are rounded for the next one as they are made.
  */
 #include "lib/nn/engine/engine.h"
+#include "lib/nn/onnx/graph.h"
 
 #include <math.h>
 
@@ -143,10 +144,37 @@ static struct cost attention_cost(const struct node *x, const struct node *in)
 	return (struct cost){ 2 * 2.0 * x->h * x->w * in->h * in->w * x->c, x->factor, 0 };
 }
 
+/* Queries, keys or values as the product of all heads reads them: order, behind (N, tokens, heads, d). */
+static const char *heads_onnx(struct graph *g, const struct node *x, const char *part, int tokens, const int64_t order[4])
+{
+	return graph_transpose(g, graph_reshape(g, part, 4, (int64_t[]){ 0, tokens, x->heads, x->c / x->heads }), 4, order);
+}
+
+static const char *attention_onnx(struct graph *g, const struct node *x)
+{
+	static const int64_t rows[4] = { 0, 2, 1, 3 }, columns[4] = { 0, 2, 3, 1 };
+	const struct node *in = &g->plan->nodes[x->in[0]];
+	int keys = in->h * in->w, queries = x->h * x->w;
+	const char *part[3] = { NULL }, *p;
+
+	graph_outputs(g, "Split", IN(graph_in(g, x, 0)), ATTRIBUTES(ONE("axis", -1)), 3, part);
+	if (queries < keys)
+		part[0] = graph_slice(g, part[0], 1, 0, queries);
+	part[0] = heads_onnx(g, x, part[0], queries, rows);
+	part[1] = heads_onnx(g, x, part[1], keys, columns);
+	part[2] = heads_onnx(g, x, part[2], keys, rows);
+	p = graph_op(g, "MatMul", IN(part[0], part[1]), NO_ATTRIBUTES);
+	p = graph_op(g, "Mul", IN(p, graph_number(g, 1 / sqrt(x->c / x->heads))), NO_ATTRIBUTES);
+	p = graph_op(g, "Softmax", IN(p), ATTRIBUTES(ONE("axis", -1)));
+	p = graph_op(g, "MatMul", IN(p, part[2]), NO_ATTRIBUTES);
+	return graph_reshape(g, graph_transpose(g, p, 4, rows), 3, (int64_t[]){ 0, queries, x->c });
+}
+
 const struct op op_attention = {
 	.entry = { "attention", "self-attention", NULL },
 	.forward = attention_forward,
 	.backward = attention_backward,
 	.scratch = attention_scratch,
 	.cost = attention_cost,
+	.onnx = attention_onnx,
 };

@@ -6,6 +6,7 @@
  * phases of the input's pixels, with the taps that reach that phase.
  */
 #include "lib/nn/engine/engine.h"
+#include "lib/nn/onnx/graph.h"
 
 struct layout {
 	int band;                    /* output rows of a chunk */
@@ -266,4 +267,5 @@ const struct op op_depthwise = {
 	.backward = depthwise_backward,
 	.scratch = depthwise_scratch,
 	.cost = depthwise_cost,
+	.onnx = graph_filters,
 };

@@ -7,6 +7,7 @@
  * the same.
  */
 #include "lib/nn/engine/engine.h"
+#include "lib/nn/onnx/graph.h"
 
 #include "lib/base/rng.h"
 
@@ -74,9 +75,16 @@ static void drop_backward(struct task *t)
 	}
 }
 
+/* In evaluation there is none. */
+static const char *drop_onnx(struct graph *g, const struct node *x)
+{
+	return graph_in(g, x, 0);
+}
+
 const struct op op_drop = {
 	.entry = { "drop", "dropout, stochastic depth", NULL },
 	.forward = drop_forward,
 	.backward = drop_backward,
 	.scratch = drop_scratch,
+	.onnx = drop_onnx,
 };

@@ -5,6 +5,7 @@
  * computed once more from the input's rows, which costs less than storing them. weight is gamma, bias is beta.
  */
 #include "lib/nn/engine/engine.h"
+#include "lib/nn/onnx/graph.h"
 
 /* The input of an image, its gradient, and the gradient of the output. */
 static size_t layernorm_scratch(const struct node *x, const struct node *in, bool grad)
@@ -53,9 +54,19 @@ static void layernorm_backward(struct task *t)
 	}
 }
 
+/* Channels come last in tokens, and in features of one pixel. */
+static const char *layernorm_onnx(struct graph *g, const struct node *x)
+{
+	const char *gamma = graph_parameter(g, x->weight), *beta = graph_parameter(g, x->bias);
+
+	return graph_op(g, "LayerNormalization", IN(graph_in(g, x, 0), gamma, beta),
+			ATTRIBUTES(ONE("axis", -1), REAL("epsilon", x->eps)));
+}
+
 const struct op op_layernorm = {
 	.entry = { "layernorm", "layer norm over channels", NULL },
 	.backward = layernorm_backward,
 	.scratch = layernorm_scratch,
 	.read = layernorm_read,
+	.onnx = layernorm_onnx,
 };

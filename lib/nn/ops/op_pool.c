@@ -1,5 +1,6 @@
 /* op_pool.c - mean over the image, maximum over windows */
 #include "lib/nn/engine/engine.h"
+#include "lib/nn/onnx/graph.h"
 
 /* --- mean --- */
 
@@ -67,11 +68,17 @@ static void mean_backward(struct task *t)
 	}
 }
 
+static const char *mean_onnx(struct graph *g, const struct node *x)
+{
+	return graph_op(g, "GlobalAveragePool", IN(graph_in(g, x, 0)), NO_ATTRIBUTES);
+}
+
 const struct op op_meanpool = {
 	.entry = { "meanpool", "mean over the image", NULL },
 	.forward = mean_forward,
 	.backward = mean_backward,
 	.scratch = mean_scratch,
+	.onnx = mean_onnx,
 	.raw = true,
 	.pools = true,
 };
@@ -202,9 +209,17 @@ static void max_backward(struct task *t)
 	}
 }
 
+static const char *max_onnx(struct graph *g, const struct node *x)
+{
+	return graph_op(g, "MaxPool", IN(graph_in(g, x, 0)),
+			ATTRIBUTES(MANY("kernel_shape", 2, x->k, x->k), MANY("pads", 4, x->pad, x->pad, x->pad, x->pad),
+				   MANY("strides", 2, x->stride, x->stride)));
+}
+
 const struct op op_maxpool = {
 	.entry = { "maxpool", "maximum over windows", NULL },
 	.forward = max_forward,
 	.backward = max_backward,
 	.scratch = max_scratch,
+	.onnx = max_onnx,
 };

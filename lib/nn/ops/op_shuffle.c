@@ -6,6 +6,7 @@
  * the channels.
  */
 #include "lib/nn/engine/engine.h"
+#include "lib/nn/onnx/graph.h"
 
 /* Pixels of a chunk, so few that all stays in the nearest cache. */
 static int target_of(const struct node *x, const struct node *in)
@@ -71,11 +72,22 @@ static void shuffle_backward(struct task *t)
 	}
 }
 
+static const char *shuffle_onnx(struct graph *g, const struct node *x)
+{
+	int64_t c = x->c / 2;
+	const char *value = graph_op(g, "Concat", IN(graph_in(g, x, 1), graph_in(g, x, 0)), ATTRIBUTES(ONE("axis", 1)));
+
+	value = graph_reshape(g, value, 5, (int64_t[]){ 0, 2, c, x->h, x->w });
+	value = graph_transpose(g, value, 5, (int64_t[]){ 0, 2, 1, 3, 4 });
+	return graph_reshape(g, value, 4, (int64_t[]){ 0, x->c, x->h, x->w });
+}
+
 const struct op op_shuffle = {
 	.entry = { "shuffle", "channels of two nodes in turn", NULL },
 	.forward = shuffle_forward,
 	.backward = shuffle_backward,
 	.scratch = scratch_of,
+	.onnx = shuffle_onnx,
 	.blind = true,
 };
 
@@ -109,10 +121,16 @@ static void slice_backward(struct task *t)
 	}
 }
 
+static const char *slice_onnx(struct graph *g, const struct node *x)
+{
+	return graph_slice(g, graph_in(g, x, 0), 1, x->from, x->c);
+}
+
 const struct op op_slice = {
 	.entry = { "slice", "some of the channels", NULL },
 	.forward = slice_forward,
 	.backward = slice_backward,
 	.scratch = scratch_of,
+	.onnx = slice_onnx,
 	.blind = true,
 };

@@ -6,6 +6,7 @@
  * gradient.
  */
 #include "lib/nn/engine/engine.h"
+#include "lib/nn/onnx/graph.h"
 
 #define TAPS (STEM_SIDE * STEM_TAPS)
 
@@ -127,4 +128,5 @@ const struct op op_stem = {
 	.backward = stem_backward,
 	.scratch = stem_scratch,
 	.cost = stem_cost,
+	.onnx = graph_filters,
 };

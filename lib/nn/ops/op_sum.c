@@ -1,5 +1,6 @@
 /* op_sum.c - residual sums: written once, because many read them; backward, inputs share the sum's gradient where they can */
 #include "lib/nn/engine/engine.h"
+#include "lib/nn/onnx/graph.h"
 
 /* Pixels of a chunk, so few that the sum stays in the nearest cache. */
 static int sum_target(const struct node *x)
@@ -49,11 +50,17 @@ static void sum_backward(struct task *t)
 	}
 }
 
+static const char *sum_onnx(struct graph *g, const struct node *x)
+{
+	return graph_op(g, "Add", IN(graph_in(g, x, 0), graph_in(g, x, 1)), NO_ATTRIBUTES);
+}
+
 const struct op op_sum = {
 	.entry = { "sum", "sum of two nodes", NULL },
 	.forward = sum_forward,
 	.backward = sum_backward,
 	.scratch = sum_scratch,
+	.onnx = sum_onnx,
 	.blind = true,
 	.raw = true,
 	.shares = true,

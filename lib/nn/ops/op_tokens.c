@@ -5,6 +5,7 @@
  * have, a resized one is its factor, and its gradient goes the same way back.
  */
 #include "lib/nn/engine/engine.h"
+#include "lib/nn/onnx/graph.h"
 #include "lib/nn/model/positions.h"
 
 static size_t image_bytes(const struct node *x)
@@ -76,6 +77,25 @@ static void tokens_backward(struct task *t)
 		positions_resize_back(cls + x->c, x->grid[0], x->grid[1], position, t->in->h, t->in->w, x->c);
 }
 
+/* The class token and the position embedding are one constant, added to tokens behind a zero: so the batch may be any. */
+static const char *tokens_onnx(struct graph *g, const struct node *x)
+{
+	const float *cls = g->params + x->weight;
+	float *added = xmalloc(image_bytes(x));
+	int64_t shape[3] = { 1, x->w, x->c };
+	const char *value = graph_reshape(g, graph_in(g, x, 0), 3, (int64_t[]){ 0, x->c, x->w - 1 });
+
+	value = graph_transpose(g, value, 3, (int64_t[]){ 0, 2, 1 });
+	value = graph_op(g, "Pad", IN(value, INTS(g, 0, 1, 0, 0, 0, 0)), NO_ATTRIBUTES);
+	memcpy(added, cls + x->c, sizeof(float) * x->w * x->c);
+	for (int c = 0; c < x->c; c++)
+		added[c] += cls[c];
+	value = graph_op(g, "Add", IN(value, graph_tensor(g, "cls_token+pos_embed", 3, shape, added)), NO_ATTRIBUTES);
+	free(added);
+	*graph_rank(g, x) = 3;
+	return value;
+}
+
 const struct op op_tokens = {
 	.entry = { "tokens", "pixels as tokens behind a class token, with positions", NULL },
 	.forward = tokens_forward,
@@ -83,6 +103,7 @@ const struct op op_tokens = {
 	.scratch = tokens_scratch,
 	.factor_bytes = tokens_factor_bytes,
 	.factor_make = tokens_factor_make,
+	.onnx = tokens_onnx,
 	.blind = true,
 	.wide = true,
 };
@@ -112,10 +133,16 @@ static void token_backward(struct task *t)
 	}
 }
 
+static const char *token_onnx(struct graph *g, const struct node *x)
+{
+	return graph_slice(g, graph_in(g, x, 0), 1, 0, 1);
+}
+
 const struct op op_token = {
 	.entry = { "token", "the first token", NULL },
 	.forward = token_forward,
 	.backward = token_backward,
 	.scratch = token_scratch,
+	.onnx = token_onnx,
 	.blind = true,
 };
