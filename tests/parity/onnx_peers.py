@@ -54,7 +54,7 @@ class Runtime:
                 json.dump([{"model": model, "input": f"{d}/x{i}", "shape": x.shape, "outputs": {n: f"{d}/{n}{i}" for n in names}}
                            for i, x in enumerate(batches)], f)
             done = subprocess.run(["node", f"{HERE}/onnx_run.js", f"{FOLDER}/node_modules/onnxruntime-node", f"{d}/jobs"],
-                                  stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, timeout=120)
+                                  stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, timeout=600)
             if done.returncode:
                 raise RuntimeError(done.stderr)
             return [[np.fromfile(f"{d}/{n}{i}", "<f4").reshape(len(x), -1) for n in names] for i, x in enumerate(batches)]

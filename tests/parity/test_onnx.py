@@ -75,7 +75,7 @@ def export(d, *options, env=None):
     reader, writer = os.pipe()
     try:
         return subprocess.run([f"{BIN}/encode", "-j2", *options], cwd=d, stdin=reader, stdout=subprocess.PIPE,
-                              stderr=subprocess.PIPE, text=True, timeout=120, env=env)
+                              stderr=subprocess.PIPE, text=True, timeout=600, env=env)
     finally:
         os.close(reader), os.close(writer)
 
