@@ -84,7 +84,7 @@ struct optimiser *shim_optim(const char *spelling, double clip, const int64_t *c
 	if (tensors > ARRAY_SIZE(list) || choice_parse(&c, &optimiser_table, spelling) < 0)
 		return NULL;
 	for (int i = 0; i < tensors; at += counts[i++])
-		list[i] = (struct net_tensor){ .rank = ranks[i], .offset = at, .count = counts[i],
+		list[i] = (struct net_tensor){ .rank = ranks[i], .rate = 1, .offset = at, .count = counts[i],
 					       .norm_or_bias = ranks[i] == 1 };
 	o = xcalloc(1, sizeof(*o));
 	optimiser_init(o, &c, clip, list, tensors);

@@ -72,7 +72,7 @@ def constant(arrays, **facts):
 
 def main(endpoint, die_at=None):
     server = Server("augment", endpoint)
-    print(server.ticket, flush=True)
+    print(server.ticket + "\n", end="", flush=True)     # by one write: workers of a pool share the pipe
     for who, record in server:
         if record.kind == "want" and record.scalars["step"] == die_at:
             os.kill(os.getpid(), signal.SIGKILL)

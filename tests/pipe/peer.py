@@ -4,7 +4,7 @@ Server answers wants at a ROUTER and has a ticket; Client asks at a DEALER and i
 refuses whatever the page refuses, so that a program which talks to this peer is also checked by it.
 
     server = Server("augment")                        client = Client(ticket, "loss")
-    print(server.ticket, flush=True)                  schema = client.open()
+    print(server.ticket + "\\n", end="", flush=True)   schema = client.open()
     for who, record in server:                        client.want(0, ["q0", "k1"])
         server.send(who, answer(record))              batch = client.take()
 """

@@ -44,7 +44,8 @@ static void lay_tensor(struct net *net, enum output output, const char *name, bo
 		net->inits = xrealloc(net->inits, net->tensor_room, sizeof(*net->inits));
 	}
 	t = &net->tensors[net->tensor_count];
-	*t = (struct net_tensor){ .output = output, .rank = rank, .count = 1, .buffer = buffer, .norm_or_bias = rank == 1 };
+	*t = (struct net_tensor){ .output = output, .rank = rank, .count = 1, .buffer = buffer, .norm_or_bias = rank == 1,
+				 .rate = 1 };
 	format(t->name, sizeof(t->name), "%s", name);
 	for (int i = 0; i < rank; i++) {
 		t->shape[i] = shape[i];

@@ -198,8 +198,6 @@ int freeze_rates(struct net *net)
 	char *text = xstrdup(given), *rest = text;
 	int r = 0;
 
-	for (int i = 0; i < net->tensor_count; i++)
-		net->tensors[i].rate = 1;
 	for (char *word; strcmp(given, "1") != 0 && r == 0 && (word = strsep(&rest, ","));)
 		r = rate_word(net, word);
 	if (r == 0 && format(net->rates, sizeof(net->rates), "%s", given) < 0)
