@@ -8,11 +8,12 @@ import sys
 from lines import BIN, ROOT, Line, check, done, environment, folder, images, json_lines, safetensors
 
 PIPELINES = f"{ROOT}/pipelines"
-METHODS = sorted(os.path.basename(p) for p in glob.glob(f"{PIPELINES}/*")
-                 if os.access(p, os.X_OK) and '/method"\n' in open(p).read() and "/ablate-" not in p)
+TEXTS = {os.path.basename(p): open(p).read() for p in sorted(glob.glob(f"{PIPELINES}/*")) if os.access(p, os.X_OK)}
+SWEEPS = [name for name, text in TEXTS.items() if '/sweep"\n' in text]
+METHODS = [name for name, text in TEXTS.items() if '/method"\n' in text and name not in SWEEPS]
 COUNT, BATCH, WIDE = 96, 32, 512
 MORE = {"supervised": {"classes": "3"}, "compress": {"wide": str(WIDE), "queue": "128"}, "simreg": {"wide": str(WIDE)},
-        "simdis": {"dim": "128"}, "kd": {"classes": "128"}}
+        "simdis": {"dim": "128"}, "kd": {"classes": "128"}, "compare-students": {"wide": str(WIDE)}}
 
 AGAIN = ("moco-v2", "seed", "bingo", "simdis-online")   # without a teacher, with one, with a file made before, two networks
 

@@ -7,10 +7,10 @@ import sys
 
 from PIL import Image
 from lines import check, done, folder, images, safetensors
-from test_methods import COUNT, PIPELINES, run, teacher
+from test_methods import COUNT, SWEEPS, run, teacher
 
-SWEEPS = sorted(os.path.basename(p) for p in glob.glob(f"{PIPELINES}/ablate-*"))
-VALUES = {"ablate-temperature": ".1 .5", "ablate-head": "linear wide"}   # of those that have no quick values of their own
+# of those that have no quick values of their own
+VALUES = {"ablate-temperature": ".1 .5", "ablate-head": "linear wide", "compare-students": "seed simreg"}
 
 
 def test_sweep(d, name, weights):
@@ -32,6 +32,10 @@ def test_sweep(d, name, weights):
     models = [f"{d}/{name}/{row[0]}/model.safetensors" for row in table]
     bytes = [{n: a.tobytes() for n, a in safetensors(m)[0].items()} for m in models]
     check(f"{name}: the students differ", all(a != b for a, b in zip(bytes, bytes[1:])))
+    if name == "compare-students":
+        run(d, "seed", "--quick", "data", "alone", weights, holdout="24")
+        alone = {n: a.tobytes() for n, a in safetensors(f"{d}/alone/model.safetensors")[0].items()}
+        check(f"{name}: a student is the one that its pipeline makes alone", alone == bytes[0])
     if name != SWEEPS[0]:    # what follows is sweep's, and the same for all
         return
     times = [os.path.getmtime(m) for m in models]
