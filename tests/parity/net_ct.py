@@ -6,6 +6,7 @@
     weights = net.export(params, buffers)                {"conv1.weight": array, ...}
 """
 import ctypes
+import os
 from ctypes import c_char_p, c_double, c_int, c_int64, c_uint64, c_void_p
 
 import numpy as np
@@ -70,6 +71,8 @@ ARCHS, OPTIMISERS, SCHEDULES = (_names(table) for table in range(3))
 # Larger networks of the same layers as others: a short run has them go forward, and no more (test_net).
 SISTERS = ("resnet101", "resnet50w2", "efficientnet_b1", "deit_small", "vit_base")
 SHORT = tuple(a for a in ARCHS if a not in SISTERS)
+if os.environ.get("SPRAT_ISA"):   # held to narrower instructions (tests/kind) loops are others, networks are not: one a family
+    SISTERS, SHORT = (), ("resnet18", "mobilenet_v3_small", "shufflenet_v2_x1_0", "deit_tiny")
 
 
 class Tensor:
